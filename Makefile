@@ -1,0 +1,48 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint repro ui serve lock
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export BENTOML_DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY)  ## build .venv from the hash lock
+
+$(READY): requirements/full.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
+	uv pip install --quiet --python $(VENV) --require-hashes --requirement requirements/full.txt
+	uv pip install --quiet --python $(VENV) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)  ## the whole pipeline, small and offline, to an answered image and text
+	python -m relu_pipeline.demo
+
+test: $(READY)  ## every test; those on real data run where RELU_DATA_MIRROR is set
+	pytest
+
+lint: $(READY)  ## style, formatting and import rules
+	ruff check .
+	ruff format --check .
+	lint-imports
+
+repro: $(READY)  ## rebuild what changed: data, models, reports, the packed service
+	dvc repro
+
+ui: $(READY)  ## compare the runs in the MLflow UI on http://127.0.0.1:5000
+	mlflow ui --host 127.0.0.1 --port 5000
+
+serve: $(READY)  ## serve what `dvc repro` made on http://127.0.0.1:3000
+	bentoml serve --host 127.0.0.1 --port 3000
+
+UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	--python-version 3.11 pyproject.toml --extra serve
+
+lock: $(READY)  ## resolve the requirements anew
+	$(UV_LOCK) --extra train --extra dev --output-file requirements/full.txt
+	$(UV_LOCK) --constraint requirements/full.txt --output-file requirements/serve.txt

@@ -1,0 +1,188 @@
+"""Every file that passes between stages: its path, its format, its reader and writer. All writes are atomic."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from relu_pipeline.config import Dataset, Task
+from relu_pipeline.errors import ArtifactError
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+CHECKPOINT = "best.ckpt"
+RUN = "run.json"
+ONNX_MODEL = "model.onnx"
+TOKENIZER = "tokenizer.json"
+MANIFEST = "manifest.json"
+HISTORY = "history.csv"
+METRICS = "metrics.json"
+PARITY = "parity.json"
+BENTO = Path("dist/relu_pipeline.bento")
+DOWNLOADS = Path("data/downloads")
+
+
+def raw_dir(dataset: Dataset) -> Path:
+    return Path("data/raw") / dataset
+
+
+def prepared_dir(task: Task) -> Path:
+    return Path("data/prepared") / task
+
+
+def models_dir(task: Task) -> Path:
+    return Path("models") / task
+
+
+def reports_dir(task: Task) -> Path:
+    return Path("reports") / task
+
+
+class Format(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+FormatT = TypeVar("FormatT", bound=Format)
+
+
+class SourceFile(Format):
+    name: str
+    url: str | None
+    sha256: Sha256
+
+
+class Source(Format):
+    """`data/raw/<dataset>/source.json`: where the data came from."""
+
+    dataset: Dataset
+    source: Literal["published", "mirror", "demo"]
+    sha256: Sha256
+    files: list[SourceFile]
+    labels: list[str]
+    rows: dict[Literal["train", "test"], int]
+
+
+class PreparedMeta(Format):
+    """`data/prepared/<task>/meta.json`; a digest covers the arrays of its split."""
+
+    task: Task
+    source: Source
+    rows: dict[Split, int]
+    digests: dict[Split, Sha256]
+
+
+class RunInfo(Format):
+    """`models/<task>/run.json`: the MLflow run that `train` began and later stages reopen."""
+
+    run_id: str
+    git_commit: str
+
+
+class Metrics(Format):
+    """`reports/<task>/metrics.json`, all on the test split; `loss` is the mean cross-entropy in nats."""
+
+    accuracy: float
+    f1_macro: float
+    precision_macro: float
+    recall_macro: float
+    loss: float
+    calibration_error: float
+    per_class: dict[str, dict[str, float]]
+
+
+class Parity(Format):
+    """`reports/<task>/parity.json`: torch against ONNX Runtime over the whole test split."""
+
+    rows: int
+    different_top1: int
+    max_probability_difference: float
+    torch_accuracy: float
+    onnx_accuracy: float
+
+
+class TensorInfo(Format):
+    name: str
+    shape: list[int | str]
+    dtype: str
+
+
+class Manifest(Format):
+    """`models/<task>/manifest.json`: all that the service needs to know of a model, and where it came from."""
+
+    task: Task
+    name: str
+    version: str
+    labels: list[str]
+    input: TensorInfo
+    outputs: list[TensorInfo]
+    files: dict[str, Sha256]
+    checkpoint_sha256: Sha256
+    opset: int
+    run_id: str
+    git_commit: str
+    data_source: str
+    data_sha256: Sha256
+    test_metrics: dict[str, float]
+    relu_baseline: dict[str, float] = Field(description="share of zeros by ReLU layer on the validation split")
+
+
+def read(path: Path, form: type[FormatT]) -> FormatT:
+    """Read a JSON artifact. Raises ArtifactError if it is missing or of another form."""
+    try:
+        return form.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file; an earlier stage makes it: run `dvc repro`") from error
+    except ValidationError as error:
+        raise ArtifactError(f"{path}: not a valid {form.__name__}; remake it with `dvc repro --force`") from error
+
+
+def write(path: Path, content: Format) -> None:
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(content.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to; it takes the place of `path` only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_dir(path: Path) -> Iterator[Path]:
+    """As `atomic_file`, for a new folder with all that is in it."""
+    partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if path.exists():
+            os.replace(path, old)
+        os.replace(partial, path)
+    finally:
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def sha256_of(*paths: Path) -> str:
+    """One digest over the contents of the files, in the given order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

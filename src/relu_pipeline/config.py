@@ -1,0 +1,168 @@
+"""`params.yaml` and `configs/datasets.yaml` as strict, frozen models, parsed once where a stage begins."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from relu_pipeline.errors import ConfigError
+
+Task = Literal["image", "text"]
+Dataset = Literal["cifar10", "ag_news"]
+
+TASKS: tuple[Task, ...] = ("image", "text")
+DATASET_OF: dict[Task, Dataset] = {"image": "cifar10", "text": "ag_news"}
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+class DataConfig(Section):
+    source: Literal["published", "demo"]
+
+
+class PrepareConfig(Section):
+    val_fraction: Annotated[float, Field(gt=0, le=0.5)]
+
+
+class TextPrepareConfig(PrepareConfig):
+    vocab_size: Annotated[int, Field(ge=256, le=1_000_000)]
+    max_tokens: Annotated[int, Field(ge=8, le=4096)]
+
+
+class ImageModelConfig(Section):
+    widths: Annotated[list[Count], Field(min_length=1, max_length=4)]
+    stem_components: Annotated[int, Field(ge=1, le=48)]
+
+
+class TextModelConfig(Section):
+    embedding_dim: Count
+    hidden_dims: Annotated[list[Count], Field(min_length=1)]
+    dropout: Fraction
+
+
+class TrainConfig(Section):
+    """`learning_rate` is the peak: linear warm-up over `warmup_fraction` of all steps, then linear decay to 0."""
+
+    max_epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: Positive
+    weight_decay: NonNegative
+    warmup_fraction: Annotated[float, Field(gt=0, lt=1)]
+    label_smoothing: Fraction
+    accelerator: Literal["auto", "cpu", "gpu"]
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+
+class ImageTrainConfig(TrainConfig):
+    crop_padding: Annotated[int, Field(ge=0, le=16)]
+    horizontal_flip: bool
+
+
+class EvaluateConfig(Section):
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    gallery_size: Annotated[int, Field(ge=1, le=100)]
+
+
+class ExportConfig(Section):
+    opset: Annotated[int, Field(ge=18, le=25)]
+    max_probability_difference: Positive
+
+
+class ImageConfig(Section):
+    prepare: PrepareConfig
+    model: ImageModelConfig
+    train: ImageTrainConfig
+
+
+class TextConfig(Section):
+    prepare: TextPrepareConfig
+    model: TextModelConfig
+    train: TrainConfig
+
+
+class Params(Section):
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    data: DataConfig
+    image: ImageConfig
+    text: TextConfig
+    evaluate: EvaluateConfig
+    export: ExportConfig
+
+
+class PublishedFile(Section):
+    """A file as its publisher offers it; `checksum` is `md5:HEX` or `sha256:HEX`, `mirror` its path in a mirror."""
+
+    url: str
+    checksum: Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
+    mirror: str
+
+
+class DatasetFacts(Section):
+    labels: Annotated[list[str], Field(min_length=2)]
+    files: Annotated[list[PublishedFile], Field(min_length=1)]
+
+
+class Datasets(Section):
+    cifar10: DatasetFacts
+    ag_news: DatasetFacts
+
+    @model_validator(mode="after")
+    def one_archive_two_csvs(self) -> Self:
+        if len(self.cifar10.files) != 1 or len(self.ag_news.files) != 2:
+            raise ValueError("cifar10 has one file (the archive), ag_news two (train.csv, test.csv)")
+        return self
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    return _parse(path, Params)
+
+
+def load_datasets(path: Path = Path("configs/datasets.yaml")) -> Datasets:
+    return _parse(path, Datasets)
+
+
+def _parse(path: Path, model: type[SectionT]) -> SectionT:
+    try:
+        content = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; run this in the project's root, or `git checkout {path}`") from error
+    except YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error, model)}") from error
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    problems = []
+    for detail in error.errors(include_url=False):
+        key = ".".join(str(part) for part in detail["loc"]) or "the file"
+        if detail["type"] == "extra_forbidden":
+            valid = ", ".join(_fields_at(model, detail["loc"][:-1]))
+            problems.append(f"{key}: unknown key; valid here: {valid}")
+        elif detail["type"] == "missing":
+            problems.append(f"{key}: missing")
+        else:
+            message = detail["msg"][0].lower() + detail["msg"][1:]
+            problems.append(f"{key}: {message}, but it is {detail['input']!r}")
+    return "; ".join(problems)
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    for name in path:
+        model = model.model_fields[str(name)].annotation  # type: ignore[assignment]
+    return list(model.model_fields)

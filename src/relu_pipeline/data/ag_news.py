@@ -1,0 +1,46 @@
+"""AG News' CSV form: `"class 1-4","title","description"`, no header (Zhang et al. 2015, arXiv:1509.01626)."""
+
+import csv
+from pathlib import Path
+
+from relu_pipeline.errors import DataError
+
+TRAIN_FILE = "train.csv"
+TEST_FILE = "test.csv"
+COLUMNS = 3
+
+
+def read(path: Path, num_classes: int) -> tuple[list[str], list[int]]:
+    """Texts (title and description) and labels from 0. Raises DataError naming the file and the line."""
+    texts, labels = [], []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file, strict=True)
+        try:
+            for row in rows:
+                label, text = _parse_row(row, num_classes)
+                labels.append(label)
+                texts.append(text)
+        except (csv.Error, UnicodeDecodeError, ValueError) as error:
+            raise DataError(f"{path}, line {rows.line_num}: {error}") from error
+    if not texts:
+        raise DataError(f"{path}: has no rows")
+    return texts, labels
+
+
+def _parse_row(row: list[str], num_classes: int) -> tuple[int, str]:
+    if len(row) != COLUMNS:
+        raise ValueError(f"{len(row)} columns, expected {COLUMNS}: class, title, description")
+    number, title, description = row
+    if number not in {str(valid) for valid in range(1, num_classes + 1)}:
+        raise ValueError(f"class {number!r}, expected 1 to {num_classes}")
+    text = f"{title} {description}".strip()
+    if not text:
+        raise ValueError("title and description are both empty")
+    return int(number) - 1, text
+
+
+def write(path: Path, texts: list[tuple[str, str]], labels: list[int]) -> None:
+    """The inverse of `read`, from (title, description) pairs."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        rows.writerows((label + 1, *text) for text, label in zip(texts, labels, strict=True))

@@ -1,0 +1,52 @@
+"""Prepared texts: one flat array of token ids with offsets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from relu_pipeline.artifacts import Split
+from relu_pipeline.data.tokenizer import PAD_ID
+
+
+def save_split(folder: Path, split: Split, tokenizer: Tokenizer, texts: list[str], labels: NDArray[np.int64]) -> None:
+    tokenizer.no_padding()
+    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
+    np.save(folder / f"{split}_tokens.npy", np.concatenate([np.array(row, dtype=np.int32) for row in ids]))
+    np.save(folder / f"{split}_offsets.npy", np.concatenate(([0], lengths.cumsum())))
+    np.save(folder / f"{split}_labels.npy", labels)
+
+
+@dataclass(frozen=True)
+class TextSplit:
+    """Row `i` is `tokens[offsets[i]:offsets[i + 1]]`; `tokens` int32, `offsets` int64 `[N + 1]`, `labels` int64 `[N]`."""
+
+    tokens: Tensor
+    offsets: Tensor
+    labels: Tensor
+
+    @classmethod
+    def load(cls, folder: Path, split: Split) -> Self:
+        tokens = np.load(folder / f"{split}_tokens.npy", mmap_mode="c")
+        offsets, labels = (np.load(folder / f"{split}_{name}.npy") for name in ("offsets", "labels"))
+        return cls(torch.from_numpy(tokens), torch.from_numpy(offsets), torch.from_numpy(labels))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "TextSplit":
+        return TextSplit(self.tokens.to(device), self.offsets.to(device), self.labels.to(device))
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Token ids int64 `[B, L]`, padded to the longest of the rows."""
+        starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
+        columns = torch.arange(max(1, int(lengths.max())), device=rows.device)
+        filled = columns < lengths[:, None]
+        positions = torch.where(filled, starts[:, None] + columns, 0)
+        return torch.where(filled, self.tokens[positions].long(), PAD_ID)

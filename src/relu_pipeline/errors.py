@@ -1,0 +1,43 @@
+"""The exceptions that a user may meet. A message says what, where, and what to do next.
+
+PipelineError
+├── ConfigError     params.yaml or configs/ is wrong
+├── DownloadError   a data set could not be fetched or is not what it claims to be
+├── DataError       a data file has the wrong form
+├── ArtifactError   a file of an earlier stage is missing, altered or does not fit
+├── TrackingError   the MLflow store cannot be used
+├── ParityError     the ONNX graph does not answer as the trained network does
+└── PackageError    BentoML could not build the service
+"""
+
+
+class PipelineError(Exception):
+    """Base of all errors that end a stage with one line and exit status 1."""
+
+
+class ConfigError(PipelineError):
+    pass
+
+
+class DownloadError(PipelineError):
+    pass
+
+
+class DataError(PipelineError):
+    pass
+
+
+class ArtifactError(PipelineError):
+    pass
+
+
+class TrackingError(PipelineError):
+    pass
+
+
+class ParityError(PipelineError):
+    pass
+
+
+class PackageError(PipelineError):
+    pass
