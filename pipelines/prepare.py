@@ -10,7 +10,8 @@ def prepare(task: Task) -> None:
     if task == "image":
         meta = prepare_images(raw, params.image.prepare, out)
     else:
-        meta = prepare_texts(raw, params.text.prepare, out)
+        tokenizer = artifacts.models_dir("text") / artifacts.TOKENIZER
+        meta = prepare_texts(raw, tokenizer, params.text.prepare, out)
     print(f"{task}: " + ", ".join(f"{rows:,} {split}" for split, rows in meta.rows.items()) + " rows")
 
 

@@ -71,6 +71,10 @@ class ImageTrainConfig(TrainConfig):
     horizontal_flip: bool
 
 
+class TextTrainConfig(TrainConfig):
+    word_dropout: Fraction
+
+
 class EvaluateConfig(Section):
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     gallery_size: Annotated[int, Field(ge=1, le=100)]
@@ -90,7 +94,7 @@ class ImageConfig(Section):
 class TextConfig(Section):
     prepare: TextPrepareConfig
     model: TextModelConfig
-    train: TrainConfig
+    train: TextTrainConfig
 
 
 class Params(Section):

@@ -1,24 +1,25 @@
 """Batches out of data that are held in memory, on the device that trains."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from relu_pipeline.data.images import CropAndFlip, ImageSplit
+from relu_pipeline.artifacts import Split
+from relu_pipeline.config import Task
+from relu_pipeline.data.augment import Augment
+from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.data.texts import TextSplit
 
 AnySplit = ImageSplit | TextSplit
+SPLIT_TYPES: dict[Task, type[AnySplit]] = {"image": ImageSplit, "text": TextSplit}
 
 
-class Batches(Protocol):
-    """What Lightning and the evaluation take: sized, and giving (inputs, labels)."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+def load_split(task: Task, prepared: Path, split: Split) -> AnySplit:
+    """Only `evaluate` and the export's parity check may ask for "test"."""
+    return SPLIT_TYPES[task].load(prepared, split)
 
 
 class OrderedBatches:
@@ -39,7 +40,7 @@ class OrderedBatches:
 class ShuffledBatches:
     """Full batches in an order, and with an augmentation, that follow from seed and epoch alone."""
 
-    def __init__(self, split: AnySplit, batch_size: int, seed: int, augment: CropAndFlip | None) -> None:
+    def __init__(self, split: AnySplit, batch_size: int, seed: int, augment: Augment) -> None:
         self.split = split
         self.batch_size = min(batch_size, len(split))
         self.seed = seed
@@ -53,10 +54,8 @@ class ShuffledBatches:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.from_numpy(generator(self.seed, "order", self.epoch).permutation(len(self.split)))
-        draws = self.augment.draw(len(self.split), self.epoch) if self.augment else None
-        for rows in order[: len(self) * self.batch_size].split(self.batch_size):
-            inputs = self.split.gather(rows.to(self.split.labels.device))
-            if self.augment and draws is not None:
-                inputs = self.augment.apply(inputs, draws[rows])
-            yield inputs, self.split.labels[rows.to(self.split.labels.device)]
+        order = generator(self.seed, "order", self.epoch).permutation(len(self.split))
+        rng = generator(self.seed, "augment", self.epoch)
+        order_on_device = torch.from_numpy(order).to(self.split.labels.device)
+        for rows in order_on_device[: len(self) * self.batch_size].split(self.batch_size):
+            yield self.augment(self.split.gather(rows), rng), self.split.labels[rows]

@@ -1,10 +1,12 @@
 """Raw files -> train, val and test arrays. The validation split is fixed: no parameter but its size moves it."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import SPLITS, PreparedMeta, Source, Split
@@ -27,19 +29,32 @@ def prepare_images(raw: Path, config: PrepareConfig, out: Path) -> PreparedMeta:
         return _describe(partial, "image", source)
 
 
-def prepare_texts(raw: Path, config: TextPrepareConfig, out: Path) -> PreparedMeta:
-    source = artifacts.read(raw / "source.json", Source)
-    sentences, numbers = ag_news.read(raw / ag_news.TRAIN_FILE, len(source.labels))
-    labels = np.array(numbers, dtype=np.int64)
-    train, val = stratified_split(labels, config.val_fraction)
+def fit_tokenizer(raw: Path, config: TextPrepareConfig, out: Path) -> int:
+    """Train the tokenizer on the training split alone; gives the size of its vocabulary."""
+    sentences, labels = _read_texts(raw, ag_news.TRAIN_FILE)
+    train, _ = stratified_split(labels, config.val_fraction)
     tokenizer = train_tokenizer(_pick(sentences, train), config.vocab_size, config.max_tokens)
-    test, test_labels = ag_news.read(raw / ag_news.TEST_FILE, len(source.labels))
+    with artifacts.atomic_file(out) as partial:
+        tokenizer.save(str(partial))
+    return tokenizer.get_vocab_size()
+
+
+def prepare_texts(raw: Path, tokenizer: Path, config: TextPrepareConfig, out: Path) -> PreparedMeta:
+    source = artifacts.read(raw / "source.json", Source)
+    sentences, labels = _read_texts(raw, ag_news.TRAIN_FILE)
+    train, val = stratified_split(labels, config.val_fraction)
+    encoder = Tokenizer.from_file(str(tokenizer))
     with artifacts.atomic_dir(out) as partial:
-        tokenizer.save(str(partial / artifacts.TOKENIZER))
-        texts.save_split(partial, "train", tokenizer, _pick(sentences, train), labels[train])
-        texts.save_split(partial, "val", tokenizer, _pick(sentences, val), labels[val])
-        texts.save_split(partial, "test", tokenizer, test, np.array(test_labels, dtype=np.int64))
+        shutil.copyfile(tokenizer, partial / artifacts.TOKENIZER)
+        texts.save_split(partial, "train", encoder, _pick(sentences, train), labels[train])
+        texts.save_split(partial, "val", encoder, _pick(sentences, val), labels[val])
+        texts.save_split(partial, "test", encoder, *_read_texts(raw, ag_news.TEST_FILE))
         return _describe(partial, "text", source)
+
+
+def _read_texts(raw: Path, name: str) -> tuple[list[str], NDArray[np.int64]]:
+    sentences, labels = ag_news.read(raw / name, len(artifacts.read(raw / "source.json", Source).labels))
+    return sentences, np.array(labels, dtype=np.int64)
 
 
 def stratified_split(labels: NDArray[np.int64], val_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,12 +11,6 @@ from relu_pipeline.models.text_mlp import TextMLP
 NETWORKS: dict[Task, type[nn.Module]] = {"image": ImageCNN, "text": TextMLP}
 
 
-def build_network(task: Task, **settings: Any) -> nn.Module:
+def build_network(task: Task, settings: dict[str, Any]) -> nn.Module:
     """`settings` are the constructor's arguments."""
-    return NETWORKS[task](**settings).to(memory_format=_channels_last(task))
-
-
-def _channels_last(task: Task) -> Any:
-    import torch
-
-    return torch.channels_last if task == "image" else torch.preserve_format
+    return NETWORKS[task](**settings)

@@ -21,13 +21,15 @@ class ImageCNN(nn.Module):
         self.stem.weight.requires_grad_(False)
         self.stem_relu = nn.ReLU()
         channels = [2 * stem_components, *widths]
-        self.blocks = nn.Sequential(*(Block(c_in, c_out) for c_in, c_out in zip(channels, channels[1:], strict=False)))
+        pairs = zip(channels, channels[1:], strict=False)
+        self.blocks = nn.Sequential(*(Block(c_in, c_out, pool=i > 0) for i, (c_in, c_out) in enumerate(pairs)))
         self.head = nn.Linear(channels[-1], num_classes)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, image_BHWC: Tensor) -> Tensor:
         x_BCHW = self.normalise(image_BHWC)
         x_BCHW = self.blocks(self.stem_relu(self.stem(x_BCHW)))
-        return self.head(x_BCHW.amax(dim=(2, 3)))
+        return self.head(x_BCHW.mean(dim=(2, 3)))
 
     def normalise(self, image_BHWC: Tensor) -> Tensor:
         """Part of the network, so that training, ONNX and the service cannot differ. Gives `[B, 3, H, W]`."""
@@ -44,19 +46,19 @@ class ImageCNN(nn.Module):
 
 
 class Block(nn.Module):
-    """3x3 convolution and 2x2 pooling, then a residual 3x3 convolution."""
+    """Optional 2x2 pooling, a 3x3 convolution that widens, and a residual one (He et al. 2015, arXiv:1512.03385)."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, pool: bool) -> None:
         super().__init__()
-        self.down = ConvBatchNorm(channels_in, channels_out)
-        self.pool = nn.MaxPool2d(2)
-        self.down_relu = nn.ReLU()
+        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+        self.widen = ConvBatchNorm(channels_in, channels_out)
+        self.widen_relu = nn.ReLU()
         self.residual = ConvBatchNorm(channels_out, channels_out)
         self.residual_relu = nn.ReLU()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        x_BCHW = self.down_relu(self.pool(self.down(x_BCHW)))
-        return x_BCHW + self.residual_relu(self.residual(x_BCHW))
+        x_BCHW = self.widen_relu(self.widen(self.pool(x_BCHW)))
+        return self.residual_relu(x_BCHW + self.residual(x_BCHW))
 
 
 class ConvBatchNorm(nn.Sequential):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 PAD_ID = 0
@@ -29,10 +30,15 @@ class TextMLP(nn.Module):
         self.head = nn.Linear(dims[-1], num_classes)
 
     def forward(self, token_ids_BL: Tensor) -> Tensor:
-        x_BD = self.pool(token_ids_BL)
-        return self.head(self.hidden(self.embedding_dropout(x_BD)))
+        return self.head(self.hidden(self.embedding_dropout(self.pool(token_ids_BL))))
 
     def pool(self, token_ids_BL: Tensor) -> Tensor:
         """Mean over the tokens, padding left out; zeros where there are none."""
+        if torch.compiler.is_exporting():
+            return self._pool_for_onnx(token_ids_BL)
+        return F.embedding_bag(token_ids_BL, self.embedding.weight, mode="mean", padding_idx=PAD_ID)
+
+    def _pool_for_onnx(self, token_ids_BL: Tensor) -> Tensor:
+        """The same without embedding_bag, which trains 4 times as fast but exports as a loop over the rows."""
         filled_BL1 = (token_ids_BL != PAD_ID).unsqueeze(2).to(self.embedding.weight.dtype)
         return (self.embedding(token_ids_BL) * filled_BL1).sum(dim=1) / torch.clamp(filled_BL1.sum(dim=1), min=1)

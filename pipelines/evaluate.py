@@ -1,0 +1,24 @@
+from pipelines import run
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import RunInfo
+from relu_pipeline.config import TASKS, Task, load_params
+from relu_pipeline.evaluation.evaluate import evaluate as evaluate_checkpoint
+from relu_pipeline.tracking import reopen_run
+
+
+def evaluate(task: Task) -> None:
+    config, models = load_params().evaluate, artifacts.models_dir(task)
+    run_id = artifacts.read(models / artifacts.RUN, RunInfo).run_id
+    with reopen_run(run_id, task) as mlflow_run:
+        metrics = evaluate_checkpoint(
+            models / artifacts.CHECKPOINT,
+            artifacts.prepared_dir(task),
+            config,
+            mlflow_run,
+            artifacts.reports_dir(task),
+        )
+    print(f"{task}: test accuracy {metrics.accuracy:.4f}, macro F1 {metrics.f1_macro:.4f}")
+
+
+if __name__ == "__main__":
+    run(evaluate, TASKS)

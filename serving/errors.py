@@ -1,0 +1,14 @@
+"""What goes wrong in serving: at the start (ModelError) or with one request (RequestError)."""
+
+
+class ModelError(Exception):
+    """A model's file is missing or is not the one that the manifest names; the service does not start."""
+
+
+class RequestError(Exception):
+    """The caller's mistake: `status` is a 4xx, `code` is stable for programs, the message is for people."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code

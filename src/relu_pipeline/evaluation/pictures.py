@@ -1,0 +1,76 @@
+"""PNG pictures of an evaluation."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from relu_pipeline import artifacts
+from relu_pipeline.evaluation.metrics import Reliability
+
+matplotlib.use("Agg")
+DPI = 120
+COLUMNS = 6
+
+
+def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
+    """Share of each true class by predicted class, in percent."""
+    size = 2 + 0.62 * len(names)
+    figure = Figure(figsize=(size + 0.6, size), layout="constrained")
+    axes = figure.subplots()
+    percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    picture = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    ticks = np.arange(len(names))
+    axes.set_xticks(ticks, names, rotation=45, ha="right")
+    axes.set_yticks(ticks, names)
+    axes.set(xlabel="predicted", ylabel="true", title="Share of the true class, %")
+    for (row, column), value in np.ndenumerate(percent):
+        axes.text(column, row, f"{value:.1f}", ha="center", va="center", color="white" if value > 50 else "black")
+    figure.colorbar(picture, shrink=0.8)
+    _save(figure, path)
+
+
+def draw_reliability(bins: Reliability, path: Path) -> None:
+    """Accuracy over confidence; the diagonal is perfect calibration."""
+    figure = Figure(figsize=(5, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    filled = bins.count > 0
+    edges = np.linspace(0, 1, len(bins.count) + 1)
+    width = edges[1]
+    above.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+    above.bar(edges[:-1][filled], bins.accuracy[filled], width, align="edge", edgecolor="white")
+    above.plot(bins.confidence[filled], bins.accuracy[filled], "o", color="black", markersize=4)
+    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Calibration error {bins.calibration_error:.3f}")
+    below.bar(edges[:-1], bins.count, width, align="edge", edgecolor="white", color="grey")
+    below.set(xlabel="confidence", ylabel="rows")
+    _save(figure, path)
+
+
+def draw_image_gallery(images_BHWC: NDArray[np.uint8], captions: Sequence[str], path: Path) -> None:
+    rows = -(-max(1, len(images_BHWC)) // COLUMNS)
+    figure = Figure(figsize=(1.7 * COLUMNS, 2.1 * rows), layout="constrained")
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in panels:
+        axes.axis("off")
+    for axes, image, caption in zip(panels, images_BHWC, captions, strict=False):
+        axes.imshow(image, interpolation="nearest")
+        axes.set_title(caption, fontsize=8)
+    _save(figure, path)
+
+
+def draw_text_gallery(texts: Sequence[str], captions: Sequence[str], path: Path) -> None:
+    blocks = [f"{caption}\n{textwrap.fill(text, 110)}" for text, caption in zip(texts, captions, strict=True)]
+    lines = sum(block.count("\n") + 2 for block in blocks)
+    figure = Figure(figsize=(10, max(1.0, 0.18 * lines)))
+    # parse_math: a dollar sign in a text is no formula.
+    figure.text(0.02, 0.99, "\n\n".join(blocks), va="top", fontsize=8, family="monospace", parse_math=False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with artifacts.atomic_file(path) as partial:
+        figure.savefig(partial, dpi=DPI, format="png", metadata={"Software": None})

@@ -1,0 +1,48 @@
+"""Does the ONNX graph answer as the network does, on every row?"""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from relu_pipeline.artifacts import Parity
+from relu_pipeline.data.batches import AnySplit, OrderedBatches
+from relu_pipeline.errors import ParityError
+
+BATCH_SIZE = 500
+
+
+def run_onnx(model: Path, split: AnySplit) -> NDArray[np.float32]:
+    """Probabilities `[N, C]` by ONNX Runtime on the CPU."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    batches = OrderedBatches(split, BATCH_SIZE)
+    return np.concatenate([session.run(None, {name: inputs.numpy()})[0] for inputs, _ in batches])
+
+
+def compare(torch_answers: NDArray[np.float32], onnx_answers: NDArray[np.float32], labels: NDArray[np.int64]) -> Parity:
+    torch_top, onnx_top = torch_answers.argmax(axis=1), onnx_answers.argmax(axis=1)
+    return Parity(
+        rows=len(labels),
+        different_top1=int((torch_top != onnx_top).sum()),
+        max_probability_difference=float(np.abs(torch_answers - onnx_answers).max()),
+        torch_accuracy=float((torch_top == labels).mean()),
+        onnx_accuracy=float((onnx_top == labels).mean()),
+    )
+
+
+def require(parity: Parity, test_accuracy: float, max_probability_difference: float) -> None:
+    """Raises ParityError unless the graph may replace the network."""
+    problems = []
+    if parity.different_top1:
+        problems.append(f"top-1 differs on {parity.different_top1} of {parity.rows} rows")
+    if not parity.max_probability_difference <= max_probability_difference:
+        problems.append(
+            f"a probability differs by {parity.max_probability_difference:.2e}, "
+            f"export.max_probability_difference is {max_probability_difference:.2e}"
+        )
+    if parity.onnx_accuracy != test_accuracy:
+        problems.append(f"ONNX accuracy {parity.onnx_accuracy} is not metrics.json's {test_accuracy}")
+    if problems:
+        raise ParityError(f"the ONNX graph was not kept: {'; '.join(problems)}; try another export.opset")

@@ -1,0 +1,1 @@
+"""What the ReLUs do: measured by forward hooks, without a change to the network."""

@@ -1,0 +1,1 @@
+"""One LightningModule, one optimiser factory and one `fit` for both tasks."""
