@@ -13,9 +13,7 @@ def train(task: Task) -> None:
     commit = git_commit()
     with start_run(task, commit, stage=f"train@{task}") as mlflow_run:
         mlflow_run.log_params(flatten({"seed": params.seed} | config.model_dump()))
-        fitted = fit(
-            task, config, params.seed, artifacts.prepared_dir(task), mlflow_run, models / artifacts.CHECKPOINT
-        )
+        fitted = fit(task, config, params.seed, artifacts.prepared_dir(task), mlflow_run, models / artifacts.CHECKPOINT)
         write_history(artifacts.reports_dir(task) / artifacts.HISTORY, fitted.history)
         artifacts.write(models / artifacts.RUN, RunInfo(run_id=mlflow_run.run_id, git_commit=commit))
     print(f"{task}: best validation accuracy {fitted.val_accuracy:.4f}")

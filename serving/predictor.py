@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from serving.errors import ModelError, RequestError
 from serving.inputs import check_text, decode_image
-from serving.schemas import Answer, FailedItem, ModelVersion, Prediction, Predictions, Problem, Score
+from serving.schemas import Answer, Item, ModelVersion, Prediction, Predictions, Problem, Score
 from serving.settings import Limits
 
 Outcomes = list[Answer | RequestError]
@@ -118,9 +118,9 @@ def _single(model: Model, outcomes: Outcomes) -> Prediction:
 
 def _batch(model: Model, outcomes: Outcomes) -> Predictions:
     items = [
-        FailedItem(error=Problem(code=outcome.code, message=str(outcome)))
+        Item(error=Problem(code=outcome.code, message=str(outcome)))
         if isinstance(outcome, RequestError)
-        else outcome
+        else Item(**outcome.model_dump())
         for outcome in outcomes
     ]
     return Predictions(predictions=items, model=model.version)

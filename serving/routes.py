@@ -94,7 +94,7 @@ def _problem(error: RequestError) -> Response:
 
 
 def _json(content: BaseModel) -> Response:
-    return Response(content.model_dump_json(), media_type="application/json")
+    return Response(content.model_dump_json(exclude_none=True), media_type="application/json")
 
 
 def _media_type(request: Request) -> str:

@@ -29,12 +29,17 @@ class Problem(BaseModel):
     message: str
 
 
-class FailedItem(BaseModel):
-    error: Problem
+class Item(BaseModel):
+    """An entry of a batch: an answer, or the error of what could not be read."""
+
+    label: str | None = None
+    probability: float | None = None
+    top: list[Score] | None = None
+    error: Problem | None = None
 
 
 class Predictions(BaseModel):
     """One entry an item, in the order of the request."""
 
-    predictions: list[Answer | FailedItem]
+    predictions: list[Item]
     model: ModelVersion

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,7 +155,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -171,8 +170,8 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     try:
         yield partial
         if path.exists():
-            os.replace(path, old)
-        os.replace(partial, path)
+            path.replace(old)
+        partial.replace(path)
     finally:
         for leftover in (partial, old):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -23,10 +23,10 @@ def build_bento(root: Path, out: Path) -> str:
     tag = f"{NAME}:{artifacts.sha256_of(*manifests)[:VERSION_CHARS]}"
     # A store of its own: the user's may hold this version already, and is not ours to fill.
     with tempfile.TemporaryDirectory() as home, artifacts.atomic_file(out) as partial:
-        exported = partial.with_name(f"{partial.name}.bento")  # BentoML goes by the ending
+        exported = partial.with_name(f"{partial.name}.bento").resolve()  # BentoML takes a relative path as from /
         _bentoml(home, "build", str(root), "--version", tag.split(":")[1])
         _bentoml(home, "export", tag, str(exported))
-        os.replace(exported, partial)
+        exported.replace(partial)
     return tag
 
 

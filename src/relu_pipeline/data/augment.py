@@ -24,7 +24,7 @@ def build_augment(config: ImageTrainConfig | TextTrainConfig) -> Augment:
 
 @dataclass(frozen=True)
 class CropAndFlip:
-    """Each image: a random crop out of `padding` reflected pixels, and a random horizontal flip. uint8 `[B, H, W, 3]`."""
+    """Each image: a crop out of `padding` reflected pixels and a flip, at random. uint8 `[B, H, W, 3]`."""
 
     padding: int
     flip: bool

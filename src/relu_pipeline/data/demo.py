@@ -39,7 +39,15 @@ PHRASES = (
         ("a wireless protocol", "the browser bug", "a faster processor", "the new satellite", "an online archive"),
     ),
 )
-FILLER = ("on Monday", "this week", "after long talks", "in a surprise", "despite doubts", "again", "for the first time")
+FILLER = (
+    "on Monday",
+    "this week",
+    "after long talks",
+    "in a surprise",
+    "despite doubts",
+    "again",
+    "for the first time",
+)
 
 
 def write_cifar10(out: Path) -> None:

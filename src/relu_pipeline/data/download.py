@@ -1,7 +1,6 @@
 """Verified, resumable HTTP download."""
 
 import hashlib
-import os
 import time
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from tqdm import tqdm
 
 from relu_pipeline.errors import DownloadError
 
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 16
 HELP = (
     "check the network, or set RELU_DATA_MIRROR to a directory that holds the data, "
     "or run `make demo`, which needs no network"
@@ -47,7 +46,7 @@ def fetch(
     else:
         raise DownloadError(f"{url}: {problem} ({attempts} attempts); {HELP}")
     _verify(url, part, checksum)
-    os.replace(part, path)
+    part.replace(path)
 
 
 def file_digest(path: Path, algorithm: str) -> str:

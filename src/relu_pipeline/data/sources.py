@@ -69,7 +69,9 @@ def _mirror_checksums(mirror: Path) -> dict[str, str]:
     try:
         lines = sums.read_text().splitlines()
     except OSError as error:
-        raise DownloadError(f"{sums}: {error.strerror}; RELU_DATA_MIRROR must name a directory with this file") from error
+        raise DownloadError(
+            f"{sums}: {error.strerror}; RELU_DATA_MIRROR must name a directory with this file"
+        ) from error
     pairs = (line.split(maxsplit=1) for line in lines if line.strip())
     return {name.lstrip("*"): digest for digest, name in pairs}
 

@@ -25,7 +25,7 @@ def save_split(folder: Path, split: Split, tokenizer: Tokenizer, texts: list[str
 
 @dataclass(frozen=True)
 class TextSplit:
-    """Row `i` is `tokens[offsets[i]:offsets[i + 1]]`; `tokens` int32, `offsets` int64 `[N + 1]`, `labels` int64 `[N]`."""
+    """Row `i` is `tokens[offsets[i]:offsets[i + 1]]`: int32 `tokens`, int64 `offsets` `[N + 1]` and `labels` `[N]`."""
 
     tokens: Tensor
     offsets: Tensor

@@ -73,4 +73,4 @@ def draw_text_gallery(texts: Sequence[str], captions: Sequence[str], path: Path)
 
 def _save(figure: Figure, path: Path) -> None:
     with artifacts.atomic_file(path) as partial:
-        figure.savefig(partial, dpi=DPI, format="png", metadata={"Software": None})
+        figure.savefig(partial, dpi=DPI, format="png", bbox_inches="tight", metadata={"Software": None})

@@ -1,1 +1,1 @@
-"""Plain `torch.nn.Module` networks, one file each. Shapes: B batch, H height, W width, C channel, L token, D feature."""
+"""Plain `torch.nn.Module` networks, a file each. Shapes: B batch, H height, W width, C channel, L token, D feature."""

@@ -1,5 +1,6 @@
 """Residual ReLU CNN behind a frozen whitening stem (Jordan 2024, arXiv:2404.00498; Page, myrtle.ai 2018)."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +22,7 @@ class ImageCNN(nn.Module):
         self.stem.weight.requires_grad_(False)
         self.stem_relu = nn.ReLU()
         channels = [2 * stem_components, *widths]
-        pairs = zip(channels, channels[1:], strict=False)
+        pairs = itertools.pairwise(channels)
         self.blocks = nn.Sequential(*(Block(c_in, c_out, pool=i > 0) for i, (c_in, c_out) in enumerate(pairs)))
         self.head = nn.Linear(channels[-1], num_classes)
         self.to(memory_format=torch.channels_last)

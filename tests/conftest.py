@@ -1,0 +1,49 @@
+"""Fixtures that several folders share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from relu_pipeline.artifacts import PreparedMeta
+from relu_pipeline.config import PrepareConfig, TextPrepareConfig, load_datasets
+from relu_pipeline.data.prepare import fit_tokenizer, prepare_images, prepare_texts
+from relu_pipeline.data.sources import obtain
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def demo_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`raw/cifar10` and `raw/ag_news` of the built-in data."""
+    out = tmp_path_factory.mktemp("raw")
+    datasets = load_datasets(ROOT / "configs/datasets.yaml")
+    obtain("cifar10", datasets.cifar10, "demo", None, out / "cifar10")
+    obtain("ag_news", datasets.ag_news, "demo", None, out / "ag_news")
+    return out
+
+
+@pytest.fixture(scope="session")
+def prepared(demo_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`image/` and `text/` of the built-in data."""
+    out = tmp_path_factory.mktemp("prepared")
+    prepare_images(demo_raw / "cifar10", PrepareConfig(val_fraction=0.2), out / "image")
+    config = TextPrepareConfig(val_fraction=0.2, vocab_size=500, max_tokens=32)
+    fit_tokenizer(demo_raw / "ag_news", config, out / "tokenizer.json")
+    meta = prepare_texts(demo_raw / "ag_news", out / "tokenizer.json", config, out / "text")
+    assert isinstance(meta, PreparedMeta)
+    return out
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    path = os.environ.get("RELU_DATA_MIRROR")
+    if not path:
+        pytest.skip("RELU_DATA_MIRROR is not set")
+    return Path(path)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

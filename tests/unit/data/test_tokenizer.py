@@ -1,0 +1,16 @@
+from relu_pipeline.data.tokenizer import PAD_ID, train_tokenizer
+
+
+def test_clean_up_padding_and_truncation_are_inside() -> None:
+    tokenizer = train_tokenizer(["Oil & gas rise", "café oil"], vocab_size=50, max_tokens=3)
+    tokens = tokenizer.encode("OIL\\$5 &lt;b&gt;Café&lt;/b&gt; #39;s").tokens
+    assert tokens == ["oil", "[UNK]", "[UNK]"]
+    short, long = tokenizer.encode_batch(["oil", "oil oil oil oil oil"])
+    assert short.ids[1:] == [PAD_ID, PAD_ID]
+    assert len(long.ids) == 3
+
+
+def test_the_vocabulary_does_not_depend_on_the_order_of_the_texts() -> None:
+    texts = ["b a", "c a", "d b"]
+    first, second = (train_tokenizer(order, 5, 8).to_str() for order in (texts, texts[::-1]))
+    assert first == second

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import RunInfo
+from relu_pipeline.errors import ArtifactError
+
+
+def test_a_written_artifact_is_read_back(tmp_path: Path) -> None:
+    run = RunInfo(run_id="1", git_commit="abc")
+    artifacts.write(tmp_path / "deep" / "run.json", run)
+    assert artifacts.read(tmp_path / "deep" / "run.json", RunInfo) == run
+
+
+def test_a_failed_write_leaves_the_earlier_file_and_no_litter(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("earlier")
+    with pytest.raises(ZeroDivisionError), artifacts.atomic_file(path) as partial:
+        partial.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_folder_leaves_the_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "earlier").touch()
+    with pytest.raises(ZeroDivisionError), artifacts.atomic_dir(path) as partial:
+        (partial / "half").touch()
+        raise ZeroDivisionError
+    assert [entry.name for entry in path.iterdir()] == ["earlier"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_takes_the_place_of_the_earlier_one_and_of_a_killed_try(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    (tmp_path / ".folder.partial").mkdir()
+    (tmp_path / ".folder.partial" / "of a killed try").touch()
+    for name in ("first", "second"):
+        with artifacts.atomic_dir(path) as partial:
+            (partial / name).touch()
+    assert [entry.name for entry in path.iterdir()] == ["second"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_errors_name_the_file_and_the_next_command(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"run\.json: no such file.*dvc repro"):
+        artifacts.read(tmp_path / "run.json", RunInfo)
+    (tmp_path / "run.json").write_text('{"run_id": 1}')
+    with pytest.raises(ArtifactError, match=r"run\.json: not a valid RunInfo"):
+        artifacts.read(tmp_path / "run.json", RunInfo)

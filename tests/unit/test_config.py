@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from relu_pipeline.config import load_datasets, load_params
+from relu_pipeline.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def changed(tmp_path: Path, key: str, value: object) -> Path:
+    yaml = YAML()
+    content = yaml.load(ROOT / "params.yaml")
+    *folders, name = key.split(".")
+    section = content
+    for folder in folders:
+        section = section[folder]
+    section[name] = value
+    path = tmp_path / "params.yaml"
+    yaml.dump(content, path)
+    return path
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    assert load_params(ROOT / "params.yaml").data.source == "published"
+    assert len(load_datasets(ROOT / "configs/datasets.yaml").cifar10.labels) == 10
+
+
+def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace("learning_rate: 0.005\n", "learning_rate: 5e-3\n"))
+    assert load_params(path).text.train.learning_rate == 0.005
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("image.train.max_epoch", 3, r"image\.train\.max_epoch: unknown key; valid here: max_epochs, batch_size"),
+        ("imagee", {}, r"imagee: unknown key; valid here: seed, data, image"),
+        ("image.train.max_epochs", "ten", r"image\.train\.max_epochs: .*integer.*'ten'"),
+        ("image.train.max_epochs", 0, r"image\.train\.max_epochs: .*greater than or equal to 1"),
+        ("image.prepare.val_fraction", 1.5, r"image\.prepare\.val_fraction: .*less than or equal to 0\.5"),
+        ("text.train.optimizer", "adam", r"text\.train\.optimizer: .*'sgd' or 'adamw'.*'adam'"),
+        ("text.train.learning_rate", float("nan"), r"text\.train\.learning_rate"),
+        ("data.source", "publisher", r"data\.source: .*'published' or 'demo'"),
+        ("text.model.hidden_dims", [], r"text\.model\.hidden_dims: .*at least 1"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_it(tmp_path: Path, key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_params(changed(tmp_path, key, value))
+    assert "\n" not in str(caught.value)
+    assert "params.yaml" in str(caught.value)
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace("seed: 42", ""))
+    with pytest.raises(ConfigError, match="seed: missing"):
+        load_params(path)
+
+
+def test_broken_yaml_and_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [1,")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_params(tmp_path / "params.yaml")
