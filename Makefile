@@ -13,10 +13,11 @@ help:  ## list the commands
 
 setup: $(READY)  ## build .venv from the hash lock
 
+# Compiled once here, or every stage would compile torch and Lightning anew where Python may not write.
 $(READY): requirements/full.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
-	uv pip install --quiet --python $(VENV) --require-hashes --requirement requirements/full.txt
+	uv pip install --quiet --compile-bytecode --python $(VENV) --require-hashes --requirement requirements/full.txt
 	uv pip install --quiet --python $(VENV) --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -20,7 +20,7 @@ from relu_pipeline.config import load_params
 from relu_pipeline.errors import PipelineError
 from relu_pipeline.provenance import git_commit
 
-SCRATCH = Path(".demo")
+SCRATCH = Path("demo")  # not hidden: BentoML refuses to read from hidden folders
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 15
 TEXT = "The central bank raises interest rates after long talks"

@@ -1,6 +1,7 @@
 """The service and its models in one `.bento`, by BentoML's own commands."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,17 @@ from relu_pipeline.errors import PackageError
 
 NAME = "relu_pipeline"
 VERSION_CHARS = 16
+CONTEXT = (
+    "bentofile.yaml",
+    "configs/serving.yaml",
+    "models/image/manifest.json",
+    "models/image/model.onnx",
+    "models/text/manifest.json",
+    "models/text/model.onnx",
+    "models/text/tokenizer.json",
+    "requirements/serve.txt",
+    "serving",
+)
 
 
 def build_bento(root: Path, out: Path) -> str:
@@ -20,20 +32,36 @@ def build_bento(root: Path, out: Path) -> str:
     manifests = [root / artifacts.models_dir(task) / artifacts.MANIFEST for task in TASKS]
     for manifest in manifests:
         artifacts.read(manifest, Manifest)
-    tag = f"{NAME}:{artifacts.sha256_of(*manifests)[:VERSION_CHARS]}"
-    # A store of its own: the user's may hold this version already, and is not ours to fill.
-    with tempfile.TemporaryDirectory() as home, artifacts.atomic_file(out) as partial:
-        exported = partial.with_name(f"{partial.name}.bento").resolve()  # BentoML takes a relative path as from /
-        _bentoml(home, "build", str(root), "--version", tag.split(":")[1])
-        _bentoml(home, "export", tag, str(exported))
-        exported.replace(partial)
-    return tag
+    version = artifacts.sha256_of(*manifests)[:VERSION_CHARS]
+    with tempfile.TemporaryDirectory() as scratch, artifacts.atomic_file(out) as partial:
+        # A store of its own: the user's may hold this version already, and is not ours to fill.
+        # A copy of the context: BentoML refuses hidden folders, and `dvc exp run --temp` works in one.
+        home, context, exported = (Path(scratch) / name for name in ("home", "context", "relu_pipeline.bento"))
+        _copy_context(root, context)
+        _bentoml(home, context, "build", "--version", version)
+        _bentoml(home, context, "export", f"{NAME}:{version}", str(exported))
+        shutil.copyfile(exported, partial)
+    return f"{NAME}:{version}"
 
 
-def _bentoml(home: str, *words: str) -> None:
-    environment = os.environ | {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "true"}
+def _copy_context(root: Path, context: Path) -> None:
+    for name in CONTEXT:
+        (context / name).parent.mkdir(parents=True, exist_ok=True)
+        if (root / name).is_dir():
+            shutil.copytree(root / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(root / name, context / name)
+
+
+def _bentoml(home: Path, folder: Path, *words: str) -> None:
+    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true"}
     result = subprocess.run(
-        [sys.executable, "-m", "bentoml", *words], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "bentoml", *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode:
         last_lines = "\n".join((result.stdout + result.stderr).strip().splitlines()[-5:])
