@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from relu_pipeline.artifacts import PreparedMeta
-from relu_pipeline.config import PrepareConfig, TextPrepareConfig, load_datasets
+from relu_pipeline.config import TASKS, PrepareConfig, TextPrepareConfig, load_datasets, load_params
 from relu_pipeline.data.prepare import fit_tokenizer, prepare_images, prepare_texts
 from relu_pipeline.data.sources import obtain
+from relu_pipeline.tracking import NullRun
+from relu_pipeline.training.fit import fit
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,3 +49,15 @@ def mirror() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`image/best.ckpt` and `text/best.ckpt`, trained for an epoch on the built-in data."""
+    out = tmp_path_factory.mktemp("trained")
+    params = load_params(ROOT / "params.yaml")
+    for task in TASKS:
+        config = getattr(params, task)
+        train = config.train.model_copy(update={"max_epochs": 1, "batch_size": 128})
+        fit(task, config.model_copy(update={"train": train}), 0, prepared / task, NullRun(), out / task / "best.ckpt")
+    return out

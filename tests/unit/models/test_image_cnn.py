@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from relu_pipeline.models.image_cnn import STEM_KERNEL, STEM_STRIDE, ImageCNN, whitening_filters
+
+
+@pytest.fixture
+def images(rng: np.random.Generator) -> torch.Tensor:
+    """Smooth uint8 pictures, whose neighbouring pixels are correlated as in photographs."""
+    coarse = rng.integers(256, size=(200, 8, 8, 3))
+    return torch.from_numpy(coarse.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8))
+
+
+def network() -> ImageCNN:
+    return ImageCNN(num_classes=7, widths=[8, 16], stem_components=12).eval()
+
+
+def test_it_takes_pixels_and_gives_logits(images: torch.Tensor) -> None:
+    assert network()(images[:5]).shape == (5, 7)
+
+
+def test_all_its_activations_are_relu() -> None:
+    activations = [module for module in network().modules() if type(module).__module__.endswith("activation")]
+    assert len(activations) == 5
+    assert all(isinstance(module, nn.ReLU) for module in activations)
+
+
+def test_the_fitted_normalisation_has_mean_0_and_deviation_1(images: torch.Tensor) -> None:
+    model = network()
+    model.fit_input(images)
+    x_BCHW = model.normalise(images)
+    torch.testing.assert_close(x_BCHW.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(x_BCHW.std(dim=(0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
+
+
+def test_whitened_patches_are_uncorrelated(rng: np.random.Generator) -> None:
+    noise = torch.from_numpy(rng.normal(size=(400, 3, 16, 16))).float()
+    x_BCHW = noise + noise.mean(dim=1, keepdim=True)
+    filters = whitening_filters(x_BCHW)
+    answers = nn.functional.conv2d(x_BCHW, filters, stride=STEM_KERNEL).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(torch.cov(answers), torch.eye(len(filters)), atol=0.02, rtol=0)
+
+
+def test_the_stem_is_frozen_and_holds_each_filter_with_both_signs(images: torch.Tensor) -> None:
+    model = network()
+    model.fit_input(images)
+    before = model.stem.weight.clone()
+    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    model.train()(images[:8]).sum().backward()
+    optimiser.step()
+    assert torch.equal(model.stem.weight, before)
+    assert torch.equal(before[:12], -before[12:])
+    assert model.stem.stride == (STEM_STRIDE, STEM_STRIDE)
