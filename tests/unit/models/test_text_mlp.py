@@ -20,7 +20,7 @@ def test_padding_changes_nothing(tokens: list[int], padding: int) -> None:
 def test_pooling_is_the_mean_and_the_maximum_of_the_embeddings(tokens: list[int]) -> None:
     embeddings = NETWORK.embedding.weight[torch.tensor(tokens)]
     expected = torch.cat((embeddings.mean(dim=0), embeddings.max(dim=0).values))
-    torch.testing.assert_close(NETWORK.pool(torch.tensor([tokens + [PAD_ID]]))[0], expected)
+    torch.testing.assert_close(NETWORK.pool(torch.tensor([[*tokens, PAD_ID]]))[0], expected)
 
 
 def test_a_text_without_tokens_pools_to_zeros() -> None:

@@ -1,0 +1,91 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from relu_pipeline.data import ag_news
+from relu_pipeline.data.batches import load_split
+from relu_pipeline.evaluation.predict import predict
+from relu_pipeline.models.checkpoint import load_network
+from serving.errors import ModelError, RequestError
+from serving.predictor import Model, Predictor
+from serving.settings import load_limits
+from tests.serving.test_inputs import encode
+
+
+def test_an_image_is_answered_as_in_training(predictor: Predictor, models: Path, prepared: Path) -> None:
+    from PIL import Image
+
+    split = load_split("image", prepared / "image", "val")
+    expected = predict(load_network(models / "image/best.ckpt"), split)
+    for row in range(20):
+        answer = predictor.classify_image(encode(Image.fromarray(split.gather(torch.tensor([row]))[0].numpy())))
+        assert answer.label == predictor.image.labels[expected[row].argmax()]
+        assert answer.probability == pytest.approx(expected[row].max(), abs=1e-4)
+
+
+def test_a_text_is_answered_as_in_training(predictor: Predictor, models: Path, prepared: Path, demo_raw: Path) -> None:
+    texts, _ = ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)
+    expected = predict(load_network(models / "text/best.ckpt"), load_split("text", prepared / "text", "test"))
+    answers = predictor.classify_texts(texts[:100]).predictions
+    assert [answer.label for answer in answers] == [predictor.text.labels[row.argmax()] for row in expected[:100]]
+    np.testing.assert_allclose([answer.probability for answer in answers], expected[:100].max(axis=1), atol=1e-4)
+
+
+def test_the_top_classes_are_ordered_and_named(predictor: Predictor) -> None:
+    answer = predictor.classify_text("The striker wins the cup final")
+    probabilities = [score.probability for score in answer.top]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert (answer.label, answer.probability) == (answer.top[0].label, probabilities[0])
+    assert answer.model.version == "demo-0"
+
+
+def test_an_item_that_cannot_be_read_keeps_its_place_and_harms_no_other(predictor: Predictor) -> None:
+    first, second, third = predictor.classify_texts(["the cup final", "", "interest rates"]).predictions
+    assert first.label
+    assert third.label
+    assert second.error is not None
+    assert second.error.code == "empty_text"
+    alone = predictor.classify_text("interest rates")
+    assert third.probability == pytest.approx(alone.probability, abs=1e-5)
+
+
+@pytest.mark.parametrize(("texts", "status"), [([], 400), (["a"] * 257, 413), ("a", 400), ({"a": 1}, 400)])
+def test_a_batch_of_the_wrong_size_or_type_is_a_4xx(predictor: Predictor, texts: object, status: int) -> None:
+    with pytest.raises(RequestError) as caught:
+        predictor.classify_texts(texts)
+    assert caught.value.status == status
+
+
+def test_a_text_without_words_is_a_4xx(predictor: Predictor) -> None:
+    with pytest.raises(RequestError, match="no words"):
+        predictor.classify_text("\\\\")
+
+
+def test_missing_and_altered_model_files_are_refused(models: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "models"
+    shutil.copytree(models, copy)
+    graph = copy / "image/model.onnx"
+    graph.write_bytes(graph.read_bytes() + b"x")
+    with pytest.raises(ModelError, match=r"model\.onnx: sha256 is .*the manifest says .*dvc repro"):
+        Predictor(copy, load_limits())
+    graph.unlink()
+    with pytest.raises(ModelError, match=r"model\.onnx: No such file.*dvc repro"):
+        Predictor(copy, load_limits())
+    (copy / "image/manifest.json").unlink()
+    with pytest.raises(ModelError, match=r"manifest\.json: No such file.*RELU_MODELS_DIR"):
+        Predictor(copy, load_limits())
+
+
+def test_the_tokenizer_is_the_one_of_training(models: Path, prepared: Path) -> None:
+    served, trained = (
+        Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (models / "text", prepared / "text")
+    )
+    assert served.to_str() == trained.to_str()
+    manifest = json.loads((models / "text/manifest.json").read_text())
+    assert set(manifest["files"]) == {"model.onnx", "tokenizer.json"}
+    assert Model(models / "text").labels == manifest["labels"]

@@ -1,0 +1,190 @@
+"""A real `bentoml serve` process, over plain HTTP and through BentoML's own client."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import bentoml
+import pytest
+import requests
+from PIL import Image
+
+from relu_pipeline.demo import sample_digit, serving
+from tests.serving.test_inputs import encode
+
+ROOT = Path(__file__).resolve().parents[2]
+PNG = encode(Image.new("RGB", (32, 32), "white"))
+pytestmark = pytest.mark.pipeline
+
+
+@pytest.fixture(scope="module")
+def project(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the service consists of, in a folder of its own: no torch code, no data."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "serving", folder / "serving")
+    (folder / "configs").mkdir()
+    for name in ("bentofile.yaml", "configs/serving.yaml"):
+        shutil.copyfile(ROOT / name, folder / name)
+    shutil.copytree(models, folder / "models")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(project: Path) -> Iterator[str]:
+    with serving(project, os.environ | {"BENTOML_DO_NOT_TRACK": "true"}) as address:
+        yield address
+
+
+@pytest.fixture
+def digit(tmp_path: Path) -> Path:
+    path = tmp_path / "digit.png"
+    path.write_bytes(sample_digit())
+    return path
+
+
+def test_all_endpoints_answer_bentomls_client(url: str, digit: Path) -> None:
+    with bentoml.SyncHTTPClient(url) as client:
+        image = client.classify_image(image=digit)
+        images = client.classify_images(images=[digit, digit])
+        text = client.classify_text(text="The striker wins the cup final")
+        texts = client.classify_texts(texts=["The striker wins", ""])
+    assert image["label"] == images["predictions"][1]["label"] == image["top"][0]["label"]
+    assert image["model"]["name"] == "relu-pipeline-image"
+    assert set(text) == {"label", "probability", "top", "model"}
+    assert texts["predictions"][1]["error"]["code"] == "empty_text"
+
+
+def test_an_image_comes_as_a_form_or_as_raw_bytes(url: str) -> None:
+    form = requests.post(f"{url}/classify_image", files={"image": ("a.png", PNG, "image/png")}, timeout=10)
+    raw = requests.post(f"{url}/classify_image", data=PNG, headers={"Content-Type": "image/png"}, timeout=10)
+    assert form.status_code == raw.status_code == 200
+    assert form.json() == raw.json()
+
+
+def test_a_batch_reports_each_item(url: str) -> None:
+    files = [("images", ("a.png", PNG)), ("images", ("b.png", b"no image")), ("images", ("c.png", PNG))]
+    first, second, third = requests.post(f"{url}/classify_images", files=files, timeout=10).json()["predictions"]
+    assert first == third
+    assert second == {"error": {"code": "invalid_image", "message": "not a readable PNG, JPEG or WebP image"}}
+
+
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body", "status"),
+    [
+        ("/classify_image", {"Content-Type": "image/png"}, b"", 400),
+        ("/classify_image", {"Content-Type": "image/png"}, b"no image", 400),
+        ("/classify_image", {"Content-Type": "image/png"}, bytes(9_000_000), 413),
+        ("/classify_image", {"Content-Type": "text/plain"}, PNG, 415),
+        ("/classify_image", {}, PNG, 415),
+        ("/classify_image", {"Content-Type": "application/vnd.bentoml+pickle"}, b"", 415),
+        ("/classify_image", {"Content-Type": "multipart/form-data"}, b"--x--", 400),
+        ("/classify_image", MULTIPART, b"", 400),
+        ("/classify_image", MULTIPART, b"--wrong\r\n\r\n", 400),
+        (
+            "/classify_image",
+            MULTIPART,
+            b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nhttp://a\r\n--x--',
+            400,
+        ),
+        ("/classify_images", JSON, b"{}", 415),
+        ("/classify_images", MULTIPART, b"--x--\r\n", 400),
+        ("/classify_text", JSON, b"", 400),
+        ("/classify_text", JSON, b'{"text": ""}', 400),
+        ("/classify_text", JSON, b'{"text": 5}', 400),
+        ("/classify_text", JSON, b'{"text": "\\ud800"}', 400),
+        ("/classify_text", JSON, b'{"text": "' + b"a" * 70_000 + b'"}', 413),
+        ("/classify_text", {"Content-Type": "text/plain"}, b"a", 415),
+        ("/classify_texts", JSON, b'{"texts": []}', 400),
+        ("/classify_texts", JSON, b'{"texts": "a"}', 400),
+    ],
+)
+def test_a_callers_mistake_is_a_4xx_of_one_shape(
+    url: str, path: str, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    response = requests.post(f"{url}{path}", data=body, headers=headers, timeout=10)
+    assert response.status_code == status, response.text
+    assert set(response.json()) == {"error"}
+    assert set(response.json()["error"]) == {"code", "message"}
+
+
+def test_a_body_that_grows_beyond_the_limit_is_refused_without_a_length(url: str) -> None:
+    chunks = (bytes(1 << 20) for _ in range(12))
+    response = requests.post(f"{url}/classify_image", data=chunks, headers={"Content-Type": "image/png"}, timeout=10)
+    assert response.status_code == 413
+
+
+def test_another_method_is_a_405_of_the_same_shape(url: str) -> None:
+    response = requests.get(f"{url}/classify_text", timeout=10)
+    assert (response.status_code, response.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+def test_no_url_is_ever_fetched(url: str) -> None:
+    connections: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as canary:
+        canary.settimeout(1)
+
+        def accept() -> None:
+            with contextlib.suppress(TimeoutError):
+                connections.append(canary.accept())
+
+        watcher = threading.Thread(target=accept)
+        watcher.start()
+        target = f"http://127.0.0.1:{canary.getsockname()[1]}/a.png"
+        answers = [
+            requests.post(f"{url}/classify_image", json={"image": target}, timeout=10),
+            requests.post(f"{url}/classify_image", data={"image": target}, timeout=10),
+            requests.post(f"{url}/classify_image", files={"image": (None, target)}, timeout=10),
+            requests.post(f"{url}/classify_image", data=target, headers={"Content-Type": "image/png"}, timeout=10),
+        ]
+        watcher.join()
+    assert all(400 <= answer.status_code < 500 for answer in answers)
+    assert not connections
+
+
+def test_info_health_and_metrics(url: str) -> None:
+    info = requests.get(f"{url}/info", timeout=10).json()
+    assert info["models"]["image"]["data_source"] == "demo"
+    assert info["execution_providers"] == {"image": ["CPUExecutionProvider"], "text": ["CPUExecutionProvider"]}
+    for path in ("/livez", "/readyz"):
+        assert requests.get(f"{url}{path}", timeout=10).status_code == 200
+    assert "bentoml_service_request_duration_seconds" in requests.get(f"{url}/metrics", timeout=10).text
+
+
+@pytest.mark.parametrize("harm", ["missing", "altered"])
+def test_a_wrong_model_ends_the_command_with_one_line(project: Path, tmp_path: Path, harm: str) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(project / "models", models)
+    graph = models / "text/model.onnx"
+    graph.write_bytes(b"altered") if harm == "altered" else graph.unlink()
+    result = subprocess.run(
+        [sys.executable, "-m", "bentoml", "serve", "--port", "0"],
+        cwd=project,
+        env=os.environ | {"RELU_MODELS_DIR": str(models)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode != 0
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "model.onnx" in errors[0]
+    assert "dvc repro" in errors[0]
+
+
+def test_the_service_loads_no_training_library(project: Path) -> None:
+    code = (
+        "import sys, serving.service; print(sorted({'torch', 'lightning', 'mlflow', 'dvc', 'onnx'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

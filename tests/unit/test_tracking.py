@@ -1,0 +1,77 @@
+"""Against a real MLflow store in SQLite."""
+
+import socket
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import PreparedMeta
+from relu_pipeline.errors import TrackingError
+from relu_pipeline.export.graph import export_graph
+from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.tracking import flatten, reopen_run, start_run
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project, which `dvc` would name in DVC_ROOT while it works in another folder."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_a_run_is_reopened_by_later_stages(project: Path, prepared: Path) -> None:
+    with start_run("text", "abc", "train@text") as run:
+        run.log_params({"train.max_epochs": 2})
+        run.log_metrics({"val/accuracy": 0.5}, step=0)
+        run.log_datasets(artifacts.read(prepared / "text" / "meta.json", PreparedMeta))
+    with reopen_run(run.run_id, "text") as reopened:
+        reopened.log_metrics({"test/accuracy": 0.25})
+    found = mlflow.get_run(run.run_id)
+    assert (project / "mlflow.db").is_file()
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics["val/accuracy"] == 0.5
+    assert found.data.metrics["test/accuracy"] == 0.25
+    assert found.data.tags["mlflow.source.git.commit"] == "abc"
+    assert found.data.tags["stage"] == "train@text"
+    assert {dataset.dataset.name for dataset in found.inputs.dataset_inputs} == {"ag_news-train", "ag_news-val"}
+
+
+def test_a_model_is_registered_as_candidate_and_answers_through_mlflow(
+    project: Path, trained: Path, tmp_path: Path
+) -> None:
+    example = torch.tensor([[5, 6, 7], [8, 9, 0]])
+    export_graph("text", load_network(trained / "text/best.ckpt"), example, 20, tmp_path / "model.onnx")
+    with start_run("text", "abc", "train@text") as run:
+        version = run.register_onnx(tmp_path / "model.onnx", "relu-pipeline-text", "candidate", example.numpy())
+    registered = mlflow.MlflowClient().get_model_version_by_alias("relu-pipeline-text", "candidate")
+    assert (str(registered.version), registered.run_id) == (version, run.run_id)
+    answers = mlflow.pyfunc.load_model("models:/relu-pipeline-text@candidate").predict(example.numpy())
+    np.testing.assert_allclose(answers["probabilities"].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_a_failed_run_is_marked_so(project: Path) -> None:
+    with pytest.raises(ZeroDivisionError), start_run("text", "abc", "train@text") as run:
+        raise ZeroDivisionError
+    assert mlflow.get_run(run.run_id).info.status == "FAILED"
+
+
+def test_an_unknown_run_and_an_absent_server_are_clear_errors(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TrackingError, match=r"run 0+ is not in the MLflow store sqlite.*dvc repro --force"):
+        with reopen_run("0" * 32, "text"):
+            pass
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{closed.getsockname()[1]}")
+        with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:\d+ does not answer.*MLFLOW_TRACKING_URI") as no:
+            with start_run("text", "abc", "train@text"):
+                pass
+    assert "secret" not in str(no.value)
+
+
+def test_nested_params_get_the_names_that_dvc_uses() -> None:
+    assert flatten({"seed": 1, "train": {"lr": 2, "deep": {"x": 3}}}) == {"seed": 1, "train.lr": 2, "train.deep.x": 3}
