@@ -1,17 +1,46 @@
-"""Pooled embedding and ReLU layers (deep averaging network, Iyyer et al. 2015, with a maximum beside the mean)."""
+"""Pooled embedding and ReLU layers (deep averaging network, Iyyer et al. 2015), several of them side by side."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 PAD_ID = 0
-EMBEDDING_STD = 0.1
+EMBEDDING_STD = 1e-3  # a word that is rarely seen stays near 0 and leaves the mean to the others
 
 
 class TextMLP(nn.Module):
-    """Token ids int64 `[B, L]`, padded with 0 -> logits `[B, num_classes]`."""
+    """Token ids int64 `[B, L]`, padded with 0 -> logits `[B, num_classes]`; in training each member's, `[M, B, C]`.
+
+    The answer is the mean of the members' probabilities (deep ensemble, Lakshminarayanan et al. 2017).
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        vocab_size: int,
+        embedding_dim: int,
+        hidden_dims: Sequence[int],
+        dropout: float,
+        num_members: int,
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(
+            PooledMLP(num_classes, vocab_size, embedding_dim, hidden_dims, dropout) for _ in range(num_members)
+        )
+
+    def forward(self, token_ids_BL: Tensor) -> Tensor:
+        logits_MBC = torch.stack([member(token_ids_BL) for member in self.members])
+        if self.training:
+            return logits_MBC
+        return F.log_softmax(logits_MBC, dim=2).logsumexp(dim=0) - math.log(len(self.members))
+
+
+class PooledMLP(nn.Module):
+    """Token ids int64 `[B, L]` -> logits `[B, num_classes]`."""
 
     def __init__(
         self, num_classes: int, vocab_size: int, embedding_dim: int, hidden_dims: Sequence[int], dropout: float

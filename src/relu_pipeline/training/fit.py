@@ -4,6 +4,7 @@ import csv
 import logging
 import sys
 import tempfile
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,5 @@ def _quieten_lightning() -> None:
     """Its advice is about DataLoader workers and hardware, neither of which is left to it here."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning's own use of a torch interface that is going away.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")

@@ -20,7 +20,10 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         inputs, labels = batch
-        loss = F.cross_entropy(self.network(inputs), labels, label_smoothing=self.config.label_smoothing)
+        logits = self.network(inputs)
+        # An ensemble gives [M, B, C] in training, and each member learns alone.
+        targets = labels.expand(logits.shape[:-1]).flatten()
+        loss = F.cross_entropy(logits.flatten(0, -2), targets, label_smoothing=self.config.label_smoothing)
         # Not on_step: that would wait for the GPU at each step.
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss

@@ -7,7 +7,14 @@ from relu_pipeline.errors import ArtifactError
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import load_network, save_checkpoint
 
-SETTINGS = {"num_classes": 3, "vocab_size": 20, "embedding_dim": 4, "hidden_dims": [8], "dropout": 0.0}
+SETTINGS = {
+    "num_classes": 3,
+    "vocab_size": 20,
+    "embedding_dim": 4,
+    "hidden_dims": [8],
+    "dropout": 0.0,
+    "num_members": 1,
+}
 
 
 def test_a_loaded_network_answers_as_the_saved_one(tmp_path: Path) -> None:

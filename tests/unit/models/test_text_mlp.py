@@ -2,10 +2,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relu_pipeline.models.text_mlp import PAD_ID, TextMLP
+from relu_pipeline.models.text_mlp import PAD_ID, PooledMLP, TextMLP
 
 torch.manual_seed(0)
-NETWORK = TextMLP(num_classes=3, vocab_size=20, embedding_dim=4, hidden_dims=[8, 5], dropout=0.5).eval()
+SIZES = {"num_classes": 3, "vocab_size": 20, "embedding_dim": 4, "hidden_dims": [8, 5], "dropout": 0.5}
+NETWORK = PooledMLP(**SIZES).eval()
+ENSEMBLE = TextMLP(**SIZES, num_members=3).eval()
 TOKENS = st.lists(st.integers(1, 19), min_size=1, max_size=12)
 
 
@@ -32,3 +34,15 @@ def test_padding_gets_no_gradient() -> None:
     gradient = NETWORK.embedding.weight.grad
     assert gradient is not None
     assert set(gradient.abs().sum(dim=1).nonzero().flatten().tolist()) == {3, 4, 5}
+
+
+@given(tokens=TOKENS)
+def test_an_ensemble_answers_the_mean_of_its_members_probabilities(tokens: list[int]) -> None:
+    ids = torch.tensor([tokens])
+    expected = torch.stack([member(ids).softmax(dim=1) for member in ENSEMBLE.members]).mean(dim=0)
+    torch.testing.assert_close(ENSEMBLE(ids).softmax(dim=1), expected)
+
+
+def test_in_training_each_member_answers_alone() -> None:
+    network = TextMLP(**SIZES, num_members=2).train()
+    assert network(torch.tensor([[1, 2], [3, 0]])).shape == (2, 2, 3)
