@@ -1,10 +1,9 @@
 from relu_pipeline.data.tokenizer import PAD_ID, train_tokenizer
 
 
-def test_clean_up_padding_and_truncation_are_inside() -> None:
+def test_normalisation_padding_and_truncation_are_inside() -> None:
     tokenizer = train_tokenizer(["Oil & gas rise", "café oil"], vocab_size=50, max_tokens=3)
-    tokens = tokenizer.encode("OIL\\$5 &lt;b&gt;Café&lt;/b&gt; #39;s").tokens
-    assert tokens == ["oil", "[UNK]", "[UNK]"]
+    assert tokenizer.encode("OIL, Café!").tokens == ["oil", "[UNK]", "cafe"]
     short, long = tokenizer.encode_batch(["oil", "oil oil oil oil oil"])
     assert short.ids[1:] == [PAD_ID, PAD_ID]
     assert len(long.ids) == 3
