@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +133,21 @@ def test_no_tracking_server_is_one_line_and_leaves_every_artifact(project: Path)
     result = dvc(project, "repro", "--force", "--single-item", "train@text", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert result.returncode != 0
     assert "error: the MLflow server http://127.0.0.1:9 does not answer" in result.stderr
+    assert contents(project) == before
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_training_that_is_cut_off_leaves_every_artifact(project: Path, sign: signal.Signals) -> None:
+    before = contents(project)
+    change(project, "text.train.max_epochs", 1000)
+    command = [sys.executable, "-m", "pipelines.train", "text"]
+    training = subprocess.Popen(command, cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    assert training.stderr is not None
+    assert any(line.startswith("epoch 2/") for line in training.stderr)
+    training.send_signal(sign)
+    training.communicate(timeout=30)
+    assert training.returncode != 0
+    change(project, "text.train.max_epochs", 3)
     assert contents(project) == before
 
 
