@@ -139,15 +139,26 @@ def test_no_tracking_server_is_one_line_and_leaves_every_artifact(project: Path)
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_training_that_is_cut_off_leaves_every_artifact(project: Path, sign: signal.Signals) -> None:
     before = contents(project)
+    params = (project / "params.yaml").read_text()
     change(project, "text.train.max_epochs", 1000)
-    command = [sys.executable, "-m", "pipelines.train", "text"]
-    training = subprocess.Popen(command, cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    assert training.stderr is not None
-    assert any(line.startswith("epoch 2/") for line in training.stderr)
-    training.send_signal(sign)
-    training.communicate(timeout=30)
+    training = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.train", "text"],
+        cwd=project,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has them ignore SIGINT, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        assert training.stderr is not None
+        assert any(line.startswith("epoch 2/") for line in training.stderr)
+        training.send_signal(sign)
+        training.communicate(timeout=60)
+    finally:
+        training.kill()
+        (project / "params.yaml").write_text(params)
     assert training.returncode != 0
-    change(project, "text.train.max_epochs", 3)
     assert contents(project) == before
 
 
