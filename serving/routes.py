@@ -130,7 +130,7 @@ async def _bounded(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
 
 
 async def _read_form(request: Request, max_bytes: int) -> FormData:
-    parser = MultiPartParser(Headers(scope=request.scope), _bounded(request, max_bytes), max_files=1000)  # type: ignore[arg-type]
+    parser = MultiPartParser(Headers(scope=request.scope), _bounded(request, max_bytes))  # type: ignore[arg-type]
     try:
         return await parser.parse()
     except (MultiPartException, ValueError, KeyError) as error:

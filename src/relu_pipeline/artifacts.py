@@ -28,6 +28,8 @@ PARITY = "parity.json"
 BENTO = Path("dist/relu_pipeline.bento")
 DOWNLOADS = Path("data/downloads")
 
+PAD_ID = 0  # fills the shorter rows of token ids: in prepared batches and in the text graph's input
+
 
 def raw_dir(dataset: Dataset) -> Path:
     return Path("data/raw") / dataset

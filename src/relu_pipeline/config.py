@@ -132,10 +132,12 @@ class Datasets(Section):
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Raises ConfigError, naming each wrong key and the valid choices."""
     return _parse(path, Params)
 
 
 def load_datasets(path: Path = Path("configs/datasets.yaml")) -> Datasets:
+    """Raises ConfigError, as `load_params`."""
     return _parse(path, Datasets)
 
 

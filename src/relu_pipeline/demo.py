@@ -17,6 +17,7 @@ import requests
 from ruamel.yaml import YAML
 
 from relu_pipeline.config import load_params
+from relu_pipeline.data.demo import digits
 from relu_pipeline.errors import PipelineError
 from relu_pipeline.provenance import git_commit
 
@@ -131,15 +132,12 @@ def _await_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 
 def sample_digit() -> bytes:
-    """A 7 out of scikit-learn's digits as a PNG of 32x32."""
+    """A handwritten 7 as a PNG of 32x32."""
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    pixels = digits.images[int(np.flatnonzero(digits.target == 7)[0])]
-    image = Image.fromarray(np.rint(pixels * (255 / 16)).astype(np.uint8)).resize((32, 32), Image.Resampling.NEAREST)
+    images, labels = digits()
     buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "PNG")
+    Image.fromarray(images[int(np.flatnonzero(labels == 7)[0])]).save(buffer, "PNG")
     return buffer.getvalue()
 
 

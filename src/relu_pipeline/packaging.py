@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest
 from relu_pipeline.config import TASKS
@@ -14,17 +16,7 @@ from relu_pipeline.errors import PackageError
 
 NAME = "relu_pipeline"
 VERSION_CHARS = 16
-CONTEXT = (
-    "bentofile.yaml",
-    "configs/serving.yaml",
-    "models/image/manifest.json",
-    "models/image/model.onnx",
-    "models/text/manifest.json",
-    "models/text/model.onnx",
-    "models/text/tokenizer.json",
-    "requirements/serve.txt",
-    "serving",
-)
+BENTOFILE = "bentofile.yaml"
 
 
 def build_bento(root: Path, out: Path) -> str:
@@ -45,12 +37,12 @@ def build_bento(root: Path, out: Path) -> str:
 
 
 def _copy_context(root: Path, context: Path) -> None:
-    for name in CONTEXT:
-        (context / name).parent.mkdir(parents=True, exist_ok=True)
-        if (root / name).is_dir():
-            shutil.copytree(root / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(root / name, context / name)
+    """What bentofile.yaml includes, and itself."""
+    include = YAML(typ="safe", pure=True).load(root / BENTOFILE)["include"]
+    for file in (path for pattern in (BENTOFILE, *include) for path in root.glob(pattern)):
+        target = context / file.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
 
 
 def _bentoml(home: Path, folder: Path, *words: str) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from ruamel.yaml import YAML
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest, Parity, RunInfo
 from relu_pipeline.demo import FOREIGN, run_demo
+from tests.params import set_param
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
@@ -42,17 +42,6 @@ def dvc(project: Path, *words: str, **environment: str) -> subprocess.CompletedP
 
 def stages_run(result: subprocess.CompletedProcess[str]) -> list[str]:
     return re.findall(r"Running stage '([^']+)'", result.stdout)
-
-
-def change(project: Path, key: str, value: object) -> None:
-    yaml = YAML()
-    params = yaml.load(project / "params.yaml")
-    *folders, name = key.split(".")
-    section = params
-    for folder in folders:
-        section = section[folder]
-    section[name] = value
-    yaml.dump(params, project / "params.yaml")
 
 
 def contents(project: Path) -> dict[str, str]:
@@ -118,7 +107,7 @@ def test_bad_input_is_one_line_and_leaves_every_artifact(project: Path) -> None:
         ("text.train.batch_size", "many", "text.train.batch_size"),
         ("text.prepare.val_fraction", 7.0, "text.prepare.val_fraction"),
     ):
-        change(project, key, value)
+        set_param(project / "params.yaml", key, value)
         result = dvc(project, "repro")
         (project / "params.yaml").write_text(params)
         errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
@@ -140,7 +129,7 @@ def test_no_tracking_server_is_one_line_and_leaves_every_artifact(project: Path)
 def test_a_training_that_is_cut_off_leaves_every_artifact(project: Path, sign: signal.Signals) -> None:
     before = contents(project)
     params = (project / "params.yaml").read_text()
-    change(project, "text.train.max_epochs", 1000)
+    set_param(project / "params.yaml", "text.train.max_epochs", 1000)
     training = subprocess.Popen(
         [sys.executable, "-m", "pipelines.train", "text"],
         cwd=project,

@@ -1,24 +1,19 @@
+import shutil
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from relu_pipeline.config import load_datasets, load_params
 from relu_pipeline.errors import ConfigError
+from tests.params import set_param
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def changed(tmp_path: Path, key: str, value: object) -> Path:
-    yaml = YAML()
-    content = yaml.load(ROOT / "params.yaml")
-    *folders, name = key.split(".")
-    section = content
-    for folder in folders:
-        section = section[folder]
-    section[name] = value
     path = tmp_path / "params.yaml"
-    yaml.dump(content, path)
+    shutil.copyfile(ROOT / "params.yaml", path)
+    set_param(path, key, value)
     return path
 
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from relu_pipeline.artifacts import PAD_ID
 from relu_pipeline.config import ImageTrainConfig, TextTrainConfig
-from relu_pipeline.data.tokenizer import PAD_ID
 
 
 class Augment(Protocol):

@@ -7,6 +7,7 @@ Texts: generated headlines in AG News' CSV form.
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from relu_pipeline.data import ag_news, cifar10
@@ -50,12 +51,17 @@ FILLER = (
 )
 
 
-def write_cifar10(out: Path) -> None:
-    digits = load_digits()
-    small = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+def digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images `[1797, 32, 32, 3]` and labels `[1797]`."""
+    data = load_digits()
+    small = np.rint(data.images * (255 / 16)).astype(np.uint8)
     scale = cifar10.SIDE // small.shape[1]
     images = np.repeat(small.repeat(scale, axis=1).repeat(scale, axis=2)[..., None], 3, axis=3)
-    labels = digits.target.astype(np.uint8)
+    return images, data.target.astype(np.uint8)
+
+
+def write_cifar10(out: Path) -> None:
+    images, labels = digits()
     train = np.array_split(np.arange(TEST_DIGITS, len(images)), len(cifar10.TRAIN_FILES))
     for name, rows in zip(cifar10.TRAIN_FILES, train, strict=True):
         cifar10.write(out / name, images[rows], labels[rows])

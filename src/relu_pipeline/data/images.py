@@ -13,6 +13,7 @@ from relu_pipeline.artifacts import Split
 
 
 def save_split(folder: Path, split: Split, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+    """Write what `ImageSplit.load` reads: `images` uint8 `[N, H, W, 3]`, `labels` int64 `[N]`."""
     np.save(folder / f"{split}_images.npy", images)
     np.save(folder / f"{split}_labels.npy", labels)
 
@@ -37,4 +38,5 @@ class ImageSplit:
         return ImageSplit(self.images_BHWC.to(device), self.labels.to(device))
 
     def gather(self, rows: Tensor) -> Tensor:
+        """uint8 `[B, H, W, 3]`."""
         return self.images_BHWC[rows]

@@ -19,6 +19,7 @@ SPLIT_SEED = 0
 
 
 def prepare_images(raw: Path, config: PrepareConfig, out: Path) -> PreparedMeta:
+    """`raw`/*.bin -> the arrays of `ImageSplit`. Raises DataError, ArtifactError."""
     source = artifacts.read(raw / "source.json", Source)
     pixels, labels = cifar10.read(raw, cifar10.TRAIN_FILES, len(source.labels))
     train, val = stratified_split(labels, config.val_fraction)
@@ -40,6 +41,7 @@ def fit_tokenizer(raw: Path, config: TextPrepareConfig, out: Path) -> int:
 
 
 def prepare_texts(raw: Path, tokenizer: Path, config: TextPrepareConfig, out: Path) -> PreparedMeta:
+    """`raw`/*.csv -> the arrays of `TextSplit`, and a copy of `tokenizer`. Raises DataError, ArtifactError."""
     source = artifacts.read(raw / "source.json", Source)
     sentences, labels = _read_texts(raw, ag_news.TRAIN_FILE)
     train, val = stratified_split(labels, config.val_fraction)

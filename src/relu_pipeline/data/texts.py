@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from relu_pipeline.artifacts import Split
-from relu_pipeline.data.tokenizer import PAD_ID
+from relu_pipeline.artifacts import PAD_ID, Split
 
 
 def save_split(folder: Path, split: Split, tokenizer: Tokenizer, texts: list[str], labels: NDArray[np.int64]) -> None:
+    """Encode `texts` and write the arrays that `TextSplit.load` reads; `labels` int64 `[N]`."""
     tokenizer.no_padding()
     ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
     lengths = np.array([len(row) for row in ids], dtype=np.int64)

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from relu_pipeline.artifacts import PAD_ID
+
 PAD, UNKNOWN = "[PAD]", "[UNK]"
-PAD_ID = 0
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, max_tokens: int) -> Tokenizer:

@@ -29,6 +29,7 @@ LOGGED = (CONFUSION_CSV, CONFUSION_PNG, RELIABILITY_PNG, MISTAKES_CSV, MISTAKES_
 
 
 def evaluate(checkpoint: Path, prepared: Path, config: EvaluateConfig, run: Run, out: Path) -> Metrics:
+    """Fill `out` and log the same to `run`. Raises ArtifactError."""
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
     names = meta.source.labels
     split = load_split(meta.task, prepared, "test")
@@ -41,7 +42,7 @@ def evaluate(checkpoint: Path, prepared: Path, config: EvaluateConfig, run: Run,
     pictures.draw_reliability(reliability(probabilities, labels, config.calibration_bins), out / RELIABILITY_PNG)
     mistakes = confident_mistakes(probabilities, labels, config.gallery_size)
     _write_mistakes(mistakes, probabilities, labels, names, split, prepared, out)
-    scalars = flatten(metrics.model_dump(exclude={"per_class"}) | {"per_class": metrics.per_class}, "test.")
+    scalars = flatten(metrics.model_dump(), "test.")
     run.log_metrics({name.replace(".", "/"): value for name, value in scalars.items()})
     run.log_files([out / name for name in LOGGED], "evaluation")
     return metrics

@@ -21,7 +21,7 @@ EXAMPLE_ROWS = 2
 
 
 def export(models: Path, reports: Path, prepared: Path, config: ExportConfig, run: Run) -> Manifest:
-    """Nothing in `models` changes unless the graph passes. Raises ParityError, ArtifactError."""
+    """Nothing in `models` changes unless the graph passes and is registered. Raises ParityError, ArtifactError."""
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
     metrics = artifacts.read(reports / artifacts.METRICS, Metrics)
     network = load_network(models / artifacts.CHECKPOINT)
@@ -33,8 +33,9 @@ def export(models: Path, reports: Path, prepared: Path, config: ExportConfig, ru
         parity = compare(predict(network, test), onnx_answers, test.labels.numpy())
         artifacts.write(reports / artifacts.PARITY, parity)
         require(parity, metrics.accuracy, config.max_probability_difference)
-    version = _register(meta, models, example, run)
-    manifest = _describe(meta, metrics, models, prepared, version, zero_shares(network, val))
+        version = _register(meta, partial, example, run)
+        relu_baseline = zero_shares(network, val)
+    manifest = _describe(meta, metrics, models, prepared, version, relu_baseline)
     artifacts.write(models / artifacts.MANIFEST, manifest)
     _log(run, parity, models)
     return manifest
@@ -44,10 +45,9 @@ def _model_name(meta: PreparedMeta) -> str:
     return f"relu-pipeline-{meta.task}"
 
 
-def _register(meta: PreparedMeta, models: Path, example: torch.Tensor, run: Run) -> str:
+def _register(meta: PreparedMeta, model: Path, example: torch.Tensor, run: Run) -> str:
     """The registry's version number; a model of demo data says so wherever its version is shown."""
-    path = models / artifacts.ONNX_MODEL
-    version = run.register_onnx(path, _model_name(meta), ALIAS, example.numpy())
+    version = run.register_onnx(model, _model_name(meta), ALIAS, example.numpy())
     return f"demo-{version}" if meta.source.source == "demo" else version
 
 

@@ -22,6 +22,7 @@ def run_onnx(model: Path, split: AnySplit) -> NDArray[np.float32]:
 
 
 def compare(torch_answers: NDArray[np.float32], onnx_answers: NDArray[np.float32], labels: NDArray[np.int64]) -> Parity:
+    """Two sets of probabilities `[N, C]` for the rows whose true labels are `[N]`."""
     torch_top, onnx_top = torch_answers.argmax(axis=1), onnx_answers.argmax(axis=1)
     return Parity(
         rows=len(labels),

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PAD_ID = 0
+from relu_pipeline.artifacts import PAD_ID
+
 EMBEDDING_STD = 1e-3  # a word that is rarely seen stays near 0 and leaves the mean to the others
 
 

@@ -1,4 +1,5 @@
-from relu_pipeline.data.tokenizer import PAD_ID, train_tokenizer
+from relu_pipeline.artifacts import PAD_ID
+from relu_pipeline.data.tokenizer import train_tokenizer
 
 
 def test_normalisation_padding_and_truncation_are_inside() -> None:

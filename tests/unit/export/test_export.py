@@ -10,7 +10,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest, Parity, RunInfo
 from relu_pipeline.config import ExportConfig, load_params
 from relu_pipeline.data.batches import load_split
-from relu_pipeline.errors import ParityError
+from relu_pipeline.errors import ParityError, TrackingError
 from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.export.export import export
 from relu_pipeline.export.parity import compare, require
@@ -67,6 +67,21 @@ def test_a_failed_parity_check_keeps_the_earlier_graph(workspace: Path, prepared
     assert (workspace / "models/model.onnx").read_text() == "earlier"
     assert not (workspace / "models/manifest.json").exists()
     assert artifacts.read(workspace / "reports/parity.json", Parity).rows == 400
+
+
+class Unregistered(NullRun):
+    """A registry that went away."""
+
+    def register_onnx(self, *_: object) -> str:
+        raise TrackingError("gone")
+
+
+@pytest.mark.parametrize("task", ["text"])
+def test_a_failed_registration_keeps_the_earlier_graph(workspace: Path, prepared: Path, task: str) -> None:
+    (workspace / "models/model.onnx").write_text("earlier")
+    with pytest.raises(TrackingError):
+        export(workspace / "models", workspace / "reports", prepared / task, CONFIG, Unregistered())
+    assert (workspace / "models/model.onnx").read_text() == "earlier"
 
 
 def test_each_condition_of_parity_is_named() -> None:

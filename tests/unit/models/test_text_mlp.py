@@ -2,7 +2,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relu_pipeline.models.text_mlp import PAD_ID, PooledMLP, TextMLP
+from relu_pipeline.artifacts import PAD_ID
+from relu_pipeline.models.text_mlp import PooledMLP, TextMLP
 
 torch.manual_seed(0)
 SIZES = {"num_classes": 3, "vocab_size": 20, "embedding_dim": 4, "hidden_dims": [8, 5], "dropout": 0.5}
