@@ -3,7 +3,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import RunInfo
 from relu_pipeline.config import TASKS, Task, load_params
 from relu_pipeline.export.export import export as export_checkpoint
-from relu_pipeline.tracking import reopen_run
+from relu_pipeline.tracking.mlflow_run import reopen_run
 
 
 def export(task: Task) -> None:

@@ -3,19 +3,25 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import RunInfo
 from relu_pipeline.config import TASKS, Task, load_params
 from relu_pipeline.provenance import git_commit
-from relu_pipeline.tracking import flatten, start_run
-from relu_pipeline.training.fit import fit, write_history
+from relu_pipeline.tracking.mlflow_run import start_run
+from relu_pipeline.tracking.run import flatten
+from relu_pipeline.training.fit import fit, plan, write_history
+from relu_pipeline.training.resume import open_state
 
 
 def train(task: Task) -> None:
     params = load_params()
-    config, models = getattr(params, task), artifacts.models_dir(task)
+    config, models, reports = getattr(params, task), artifacts.models_dir(task), artifacts.reports_dir(task)
     commit = git_commit()
-    with start_run(task, commit, stage=f"train@{task}") as mlflow_run:
+    training = plan(task, config, params.seed, artifacts.prepared_dir(task))
+    state = open_state(artifacts.training_dir(task), training.key)
+    with start_run(task, commit, stage=f"train@{task}", interrupted=state.run_id) as mlflow_run:
+        state.begin(mlflow_run.run_id)
         mlflow_run.log_params(flatten({"seed": params.seed} | config.model_dump()))
-        fitted = fit(task, config, params.seed, artifacts.prepared_dir(task), mlflow_run, models / artifacts.CHECKPOINT)
-        write_history(artifacts.reports_dir(task) / artifacts.HISTORY, fitted.history)
+        fitted = fit(training, mlflow_run, state, models / artifacts.CHECKPOINT)
+        write_history(reports / artifacts.HISTORY, fitted.history)
         artifacts.write(models / artifacts.RUN, RunInfo(run_id=mlflow_run.run_id, git_commit=commit))
+    state.discard()
     print(f"{task}: best validation accuracy {fitted.val_accuracy:.4f}")
 
 

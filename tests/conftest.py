@@ -9,8 +9,7 @@ import pytest
 from relu_pipeline.config import TASKS, PrepareConfig, TextPrepareConfig, load_datasets, load_params
 from relu_pipeline.data.prepare import fit_tokenizer, prepare_images, prepare_texts
 from relu_pipeline.data.sources import obtain
-from relu_pipeline.tracking import NullRun
-from relu_pipeline.training.fit import fit
+from tests.training import train_at_once
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,5 +56,5 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for task in TASKS:
         config = getattr(params, task)
         train = config.train.model_copy(update={"max_epochs": 1, "batch_size": 128})
-        fit(task, config.model_copy(update={"train": train}), 0, prepared / task, NullRun(), out / task / "best.ckpt")
+        train_at_once(task, config.model_copy(update={"train": train}), prepared / task, out / task)
     return out

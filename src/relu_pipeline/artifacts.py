@@ -43,6 +43,11 @@ def models_dir(task: Task) -> Path:
     return Path("models") / task
 
 
+def training_dir(task: Task) -> Path:
+    """Where an unfinished training keeps its state."""
+    return models_dir(task) / "training"
+
+
 def reports_dir(task: Task) -> Path:
     return Path("reports") / task
 
@@ -85,6 +90,13 @@ class RunInfo(Format):
 
     run_id: str
     git_commit: str
+
+
+class TrainingMark(Format):
+    """`models/<task>/training/mark.json`: whose state lies beside it, and the MLflow run that it goes on with."""
+
+    key: Sha256
+    run_id: str
 
 
 class Metrics(Format):

@@ -43,7 +43,15 @@ class TextPrepareConfig(PrepareConfig):
 
 class ImageModelConfig(Section):
     widths: Annotated[list[Count], Field(min_length=1, max_length=4)]
-    stem_components: Annotated[int, Field(ge=1, le=48)]
+    stem_kernel: Annotated[int, Field(ge=2, le=8)]
+    stem_stride: Annotated[int, Field(ge=1, le=4)]
+    stem_components: Count
+
+    @model_validator(mode="after")
+    def as_many_components_as_a_patch_has(self) -> Self:
+        if self.stem_components > (most := 3 * self.stem_kernel**2):
+            raise ValueError(f"stem_components is at most {most} where stem_kernel is {self.stem_kernel}")
+        return self
 
 
 class TextModelConfig(Section):
@@ -58,13 +66,14 @@ class TrainConfig(Section):
 
     max_epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
-    optimizer: Literal["sgd", "adamw"]
     learning_rate: Positive
     weight_decay: NonNegative
     warmup_fraction: Annotated[float, Field(gt=0, lt=1)]
     label_smoothing: Fraction
     accelerator: Literal["auto", "cpu", "gpu"]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    compile: bool
+    early_stopping_patience: Annotated[int, Field(ge=0)]
 
 
 class ImageTrainConfig(TrainConfig):
@@ -73,6 +82,7 @@ class ImageTrainConfig(TrainConfig):
 
 
 class TextTrainConfig(TrainConfig):
+    embedding_learning_rate: Positive
     word_dropout: Fraction
 
 

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import requests
-from ruamel.yaml import YAML
 
-from relu_pipeline.config import load_params
 from relu_pipeline.data.demo import digits
 from relu_pipeline.errors import PipelineError
 from relu_pipeline.provenance import git_commit
+from relu_pipeline.recipes import apply_recipe
 
 SCRATCH = Path("demo")  # not hidden: BentoML refuses to read from hidden folders
 START_TIMEOUT_S = 60
@@ -38,7 +37,7 @@ def main() -> None:
 
 def run_demo(project: Path, scratch: Path) -> None:
     copy_project(project, scratch)
-    apply_overrides(scratch / "params.yaml", scratch / "configs/demo.yaml")
+    apply_recipe(scratch / "configs/demo.yaml", scratch / "params.yaml")
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     print(f"demo: `dvc repro` in {scratch}/", flush=True)
     if subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=scratch, env=environment, check=False).returncode:
@@ -78,22 +77,6 @@ def copy_project(project: Path, scratch: Path) -> None:
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(project / name, scratch / name)
     (scratch / "dvc.lock").unlink(missing_ok=True)
-
-
-def apply_overrides(params: Path, overrides: Path) -> None:
-    yaml = YAML()
-    content = yaml.load(params)
-    _merge(content, yaml.load(overrides))
-    yaml.dump(content, params)
-    load_params(params)
-
-
-def _merge(into: Any, changes: Mapping[str, Any]) -> None:
-    for key, value in changes.items():
-        if isinstance(value, Mapping):
-            _merge(into[key], value)
-        else:
-            into[key] = value
 
 
 @contextmanager

@@ -5,6 +5,7 @@ PipelineError
 ├── DownloadError   a data set could not be fetched or is not what it claims to be
 ├── DataError       a data file has the wrong form
 ├── ArtifactError   a file of an earlier stage is missing, altered or does not fit
+├── TrainingError   a training cannot go on
 ├── TrackingError   the MLflow store cannot be used
 ├── ParityError     the ONNX graph does not answer as the trained network does
 └── PackageError    BentoML could not build the service
@@ -28,6 +29,10 @@ class DataError(PipelineError):
 
 
 class ArtifactError(PipelineError):
+    pass
+
+
+class TrainingError(PipelineError):
     pass
 
 

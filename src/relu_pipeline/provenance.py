@@ -1,7 +1,9 @@
 """Which version of the project made an artifact."""
 
 import subprocess
+from pathlib import Path
 
+from relu_pipeline import artifacts
 from relu_pipeline.errors import ConfigError
 
 
@@ -9,6 +11,11 @@ def git_commit() -> str:
     """The checked-out commit, with "-dirty" behind it if tracked files differ. Raises ConfigError outside git."""
     commit = _git("rev-parse", "HEAD")
     return f"{commit}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+def source_digest() -> str:
+    """One sha256 over the library's own modules."""
+    return artifacts.sha256_of(*sorted(Path(__file__).parent.rglob("*.py")))
 
 
 def _git(*words: str) -> str:

@@ -10,7 +10,7 @@ from relu_pipeline.artifacts import RunInfo
 from relu_pipeline.config import ExportConfig, load_params
 from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.export.export import export
-from relu_pipeline.tracking import NullRun
+from relu_pipeline.tracking.run import NullRun
 from serving.predictor import Predictor
 from serving.settings import load_limits
 

@@ -24,8 +24,8 @@ def test_the_shipped_configuration_is_valid() -> None:
 
 def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text((ROOT / "params.yaml").read_text().replace("learning_rate: 0.005\n", "learning_rate: 5e-3\n"))
-    assert load_params(path).text.train.learning_rate == 0.005
+    path.write_text((ROOT / "params.yaml").read_text().replace(" learning_rate: 0.1\n", " learning_rate: 1e-1\n"))
+    assert load_params(path).text.train.learning_rate == 0.1
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,8 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("image.train.max_epochs", "ten", r"image\.train\.max_epochs: .*integer.*'ten'"),
         ("image.train.max_epochs", 0, r"image\.train\.max_epochs: .*greater than or equal to 1"),
         ("image.prepare.val_fraction", 1.5, r"image\.prepare\.val_fraction: .*less than or equal to 0\.5"),
-        ("text.train.optimizer", "adam", r"text\.train\.optimizer: .*'sgd' or 'adamw'.*'adam'"),
+        ("text.train.accelerator", "tpu", r"text\.train\.accelerator: .*'auto', 'cpu' or 'gpu'.*'tpu'"),
+        ("image.model.stem_components", 49, r"image\.model: .*stem_components is at most 48 where stem_kernel is 4"),
         ("text.train.learning_rate", float("nan"), r"text\.train\.learning_rate"),
         ("data.source", "publisher", r"data\.source: .*'published' or 'demo'"),
         ("text.model.hidden_dims", [], r"text\.model\.hidden_dims: .*at least 1"),

@@ -1,61 +1,86 @@
-"""Augmentation of whole batches; `rng` alone decides what is drawn."""
+"""Splits whose rows are altered anew in each epoch. What is drawn for a row follows from seed, epoch and row alone."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from relu_pipeline.artifacts import PAD_ID
 from relu_pipeline.config import ImageTrainConfig, TextTrainConfig
+from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.data.randomness import generator
+from relu_pipeline.data.texts import TextSplit
 
 
-class Augment(Protocol):
-    def __call__(self, inputs: Tensor, rng: np.random.Generator) -> Tensor: ...
+class Augmented(Protocol):
+    labels: Tensor
+
+    def draw(self, epoch: int) -> None:
+        """Fix what `gather` gives in this epoch."""
+
+    def gather(self, rows: Tensor) -> Tensor: ...
 
 
-def build_augment(config: ImageTrainConfig | TextTrainConfig) -> Augment:
-    if isinstance(config, ImageTrainConfig):
-        return CropAndFlip(config.crop_padding, config.horizontal_flip)
-    return WordDropout(config.word_dropout)
+def augmented(split: ImageSplit | TextSplit, config: ImageTrainConfig | TextTrainConfig, seed: int) -> Augmented:
+    if isinstance(split, ImageSplit):
+        assert isinstance(config, ImageTrainConfig)
+        return ShiftedImages(split, config.crop_padding, config.horizontal_flip, seed)
+    assert isinstance(config, TextTrainConfig)
+    return ThinnedTexts(split, config.word_dropout, seed)
 
 
-@dataclass(frozen=True)
-class CropAndFlip:
-    """Each image: a crop out of `padding` reflected pixels and a flip, at random. uint8 `[B, H, W, 3]`."""
+class ShiftedImages:
+    """A random crop out of `padding` reflected pixels; a flip in every second epoch (Jordan 2024, arXiv:2404.00498)."""
 
-    padding: int
-    flip: bool
+    def __init__(self, split: ImageSplit, padding: int, flip: bool, seed: int) -> None:
+        self.labels = split.labels
+        self.padding = padding
+        self.flip = flip
+        self.seed = seed
+        self.shape = split.images_BHWC.shape[1:]
+        height, width, channels = self.shape
+        padded = pad_reflect(split.images_BHWC, padding).flatten(2)
+        # A view: [N, shift down, shift right, H, W * C]. Indexed by its first three axes it copies whole lines.
+        self.windows = padded.unfold(1, height, 1).unfold(2, width * channels, channels)
 
-    def __call__(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
-        batch_size, height, width = inputs.shape[:3]
-        offsets = rng.integers(2 * self.padding + 1, size=(2, batch_size, 1))
-        flipped = rng.integers(2, size=(batch_size, 1)) * self.flip == 1
-        rows = offsets[0] + np.arange(height)
-        columns = offsets[1] + np.where(flipped, np.arange(width)[::-1], np.arange(width))
-        return crop(pad_reflect(inputs, self.padding), rows, columns)
+    def draw(self, epoch: int) -> None:
+        size = len(self.labels)
+        shifts = generator(self.seed, "shift", epoch).integers(2 * self.padding + 1, size=(2, size))
+        odd = generator(self.seed, "flip").integers(2, size=size)
+        self.down, self.right = torch.from_numpy(shifts).to(self.labels.device)
+        self.flipped = torch.from_numpy((odd + epoch) % 2 == 1).to(self.labels.device) & self.flip
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """uint8 `[B, H, W, 3]`."""
+        images_BHWC = self.windows[rows, self.down[rows], self.right[rows]].view(-1, *self.shape)
+        return torch.where(self.flipped[rows, None, None, None], images_BHWC.flip(2), images_BHWC)
 
 
-@dataclass(frozen=True)
-class WordDropout:
-    """Each token is left out with probability `fraction` (Iyyer et al. 2015). int64 `[B, L]`."""
+class ThinnedTexts:
+    """Each token is left out with probability `fraction` (word dropout, Iyyer et al. 2015)."""
 
-    fraction: float
+    def __init__(self, split: TextSplit, fraction: float, seed: int) -> None:
+        self.labels = split.labels
+        self.split = split
+        self.fraction = fraction
+        self.seed = seed
 
-    def __call__(self, inputs: Tensor, rng: np.random.Generator) -> Tensor:
-        dropped = torch.from_numpy(rng.random(inputs.shape, dtype=np.float32) < self.fraction)
-        return inputs.masked_fill(dropped.to(inputs.device), PAD_ID)
+    def draw(self, epoch: int) -> None:
+        tokens = self.split.tokens
+        dropped = generator(self.seed, "drop", epoch).random(len(tokens), dtype="float32") < self.fraction
+        thinned = tokens.masked_fill(torch.from_numpy(dropped).to(tokens.device), PAD_ID)
+        self.thinned = TextSplit(thinned, self.split.offsets, self.labels)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Token ids int64 `[B, L]`, those left out as padding."""
+        return self.thinned.gather(rows)
 
 
 def pad_reflect(images_BHWC: Tensor, padding: int) -> Tensor:
-    planes = images_BHWC.permute(0, 3, 1, 2).float()  # reflection is not implemented for uint8
-    return F.pad(planes, (padding,) * 4, mode="reflect").to(torch.uint8).permute(0, 2, 3, 1)
-
-
-def crop(images_BHWC: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
-    """Pixel rows `[B, h]` and columns `[B, w]` of each image: `[B, h, w, C]`."""
-    batch = torch.arange(len(images_BHWC), device=images_BHWC.device)
-    rows_BH, columns_BW = (torch.from_numpy(index).to(images_BHWC.device) for index in (rows, columns))
-    return images_BHWC[batch[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :]]
+    """`padding` pixels on each side, mirrored at the edge pixel, which is not repeated."""
+    for axis in (1, 2):
+        size = images_BHWC.shape[axis]
+        index = torch.arange(-padding, size + padding, device=images_BHWC.device)
+        mirrored = (size - 1) - ((size - 1) - index.abs()).abs()
+        images_BHWC = images_BHWC.index_select(axis, mirrored)
+    return images_BHWC

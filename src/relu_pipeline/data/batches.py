@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from relu_pipeline.artifacts import Split
 from relu_pipeline.config import Task
-from relu_pipeline.data.augment import Augment
+from relu_pipeline.data.augment import Augmented
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.data.texts import TextSplit
@@ -38,24 +38,30 @@ class OrderedBatches:
 
 
 class ShuffledBatches:
-    """Full batches in an order, and with an augmentation, that follow from seed and epoch alone."""
+    """Full batches in an order that follows from seed and epoch. Each process of a group gets its share."""
 
-    def __init__(self, split: AnySplit, batch_size: int, seed: int, augment: Augment) -> None:
-        self.split = split
-        self.batch_size = min(batch_size, len(split))
+    def __init__(self, rows: Augmented, batch_size: int, seed: int) -> None:
+        self.rows = rows
+        self.batch_size = min(batch_size, len(rows.labels))
         self.seed = seed
-        self.augment = augment
-        self.epoch = 0
+        self.set_epoch(0)
 
     def __len__(self) -> int:
-        return len(self.split) // self.batch_size
+        return len(self.rows.labels) // self.batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        order = generator(self.seed, "order", epoch).permutation(len(self.rows.labels))
+        batches = order[: len(self) * self.batch_size].reshape(len(self), self.batch_size)
+        rank, world_size = rank_and_world_size()
+        self.order = torch.from_numpy(batches[:, rank::world_size].copy()).to(self.rows.labels.device)
+        self.rows.draw(epoch)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = generator(self.seed, "order", self.epoch).permutation(len(self.split))
-        rng = generator(self.seed, "augment", self.epoch)
-        order_on_device = torch.from_numpy(order).to(self.split.labels.device)
-        for rows in order_on_device[: len(self) * self.batch_size].split(self.batch_size):
-            yield self.augment(self.split.gather(rows), rng), self.split.labels[rows]
+        for rows in self.order:
+            yield self.rows.gather(rows), self.rows.labels[rows]
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1

@@ -19,7 +19,7 @@ from relu_pipeline.evaluation import pictures
 from relu_pipeline.evaluation.metrics import confident_mistakes, confusion_counts, measure, reliability
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
-from relu_pipeline.tracking import Run, flatten
+from relu_pipeline.tracking.run import Run, flatten
 
 CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"
 RELIABILITY_PNG = "reliability.png"

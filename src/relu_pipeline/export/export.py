@@ -14,7 +14,7 @@ from relu_pipeline.export.graph import export_graph
 from relu_pipeline.export.parity import compare, require, run_onnx
 from relu_pipeline.health.probe import zero_shares
 from relu_pipeline.models.checkpoint import load_network
-from relu_pipeline.tracking import Run
+from relu_pipeline.tracking.run import Run
 
 ALIAS = "candidate"
 EXAMPLE_ROWS = 2

@@ -1,4 +1,7 @@
-"""Residual ReLU CNN behind a frozen whitening stem (Jordan 2024, arXiv:2404.00498; Page, myrtle.ai 2018)."""
+"""Residual ReLU CNN behind a frozen whitening stem, built to learn in few epochs.
+
+Whitened stem, Dirac start, frozen batch-norm scales and pooling before the norm: Jordan 2024, arXiv:2404.00498.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -6,24 +9,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-STEM_KERNEL = 4
-STEM_STRIDE = 2
 WHITENING_EPS = 5e-4
 
 
 class ImageCNN(nn.Module):
-    """uint8 `[B, H, W, 3]` -> logits `[B, num_classes]`; `widths` are the channels of the blocks."""
+    """uint8 `[B, H, W, 3]` -> logits `[B, num_classes]`; each of the blocks, `widths` channels wide, halves H and W."""
 
-    def __init__(self, num_classes: int, widths: Sequence[int], stem_components: int) -> None:
+    def __init__(
+        self, num_classes: int, widths: Sequence[int], stem_kernel: int, stem_stride: int, stem_components: int
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(3))
         self.register_buffer("std", torch.ones(3))
-        self.stem = nn.Conv2d(3, 2 * stem_components, STEM_KERNEL, STEM_STRIDE, padding=1, bias=False)
+        channels = [2 * stem_components, *widths]
+        self.stem = nn.Conv2d(3, channels[0], stem_kernel, stem_stride, padding=(stem_kernel - 1) // 2, bias=False)
         self.stem.weight.requires_grad_(False)
         self.stem_relu = nn.ReLU()
-        channels = [2 * stem_components, *widths]
-        pairs = itertools.pairwise(channels)
-        self.blocks = nn.Sequential(*(Block(c_in, c_out, pool=i > 0) for i, (c_in, c_out) in enumerate(pairs)))
+        self.blocks = nn.Sequential(*(Block(c_in, c_out) for c_in, c_out in itertools.pairwise(channels)))
         self.head = nn.Linear(channels[-1], num_classes)
         self.to(memory_format=torch.channels_last)
 
@@ -42,40 +44,46 @@ class ImageCNN(nn.Module):
         pixels = image_BHWC.float()
         self.mean.copy_(pixels.mean(dim=(0, 1, 2)))
         self.std.copy_(pixels.std(dim=(0, 1, 2)))
-        filters = whitening_filters(self.normalise(image_BHWC))[: self.stem.out_channels // 2]
+        filters = whitening_filters(self.normalise(image_BHWC), self.stem.kernel_size[0])[: self.stem.out_channels // 2]
         self.stem.weight.copy_(torch.cat((filters, -filters)))
 
 
 class Block(nn.Module):
-    """Optional 2x2 pooling, a 3x3 convolution that widens, and a residual one (He et al. 2015, arXiv:1512.03385)."""
+    """A 3x3 convolution that widens, 2x2 pooling, and a residual convolution (He et al. 2015, arXiv:1512.03385)."""
 
-    def __init__(self, channels_in: int, channels_out: int, pool: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
-        self.widen = ConvBatchNorm(channels_in, channels_out)
+        self.widen = dirac_convolution(channels_in, channels_out)
+        self.pool = nn.MaxPool2d(2)
+        self.widen_norm = unscaled_batch_norm(channels_out)
         self.widen_relu = nn.ReLU()
-        self.residual = ConvBatchNorm(channels_out, channels_out)
+        self.residual = dirac_convolution(channels_out, channels_out)
+        self.residual_norm = unscaled_batch_norm(channels_out)
         self.residual_relu = nn.ReLU()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        x_BCHW = self.widen_relu(self.widen(self.pool(x_BCHW)))
-        return self.residual_relu(x_BCHW + self.residual(x_BCHW))
+        x_BCHW = self.widen_relu(self.widen_norm(self.pool(self.widen(x_BCHW))))
+        return x_BCHW + self.residual_relu(self.residual_norm(self.residual(x_BCHW)))
 
 
-class ConvBatchNorm(nn.Sequential):
-    """3x3 convolution without bias, then batch norm, which brings its own."""
-
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__(
-            nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels_out),
-        )
+def dirac_convolution(channels_in: int, channels_out: int) -> nn.Conv2d:
+    """3x3, without bias, that hands its inputs on at the start; further outputs start at random."""
+    convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
+    with torch.no_grad():
+        nn.init.dirac_(convolution.weight[:channels_in])
+    return convolution
 
 
-def whitening_filters(x_BCHW: Tensor) -> Tensor:
+def unscaled_batch_norm(channels: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels)
+    norm.weight.requires_grad_(False)
+    return norm
+
+
+def whitening_filters(x_BCHW: Tensor, kernel: int) -> Tensor:
     """Filters `[C*k*k, C, k, k]` that decorrelate the k x k patches of `x_BCHW`, largest variance first."""
-    k = STEM_KERNEL
-    patches = x_BCHW.unfold(2, k, k).unfold(3, k, k).permute(0, 2, 3, 1, 4, 5).reshape(-1, x_BCHW.shape[1] * k * k)
+    patches = x_BCHW.unfold(2, kernel, kernel).unfold(3, kernel, kernel).permute(0, 2, 3, 1, 4, 5)
+    patches = patches.reshape(-1, x_BCHW.shape[1] * kernel * kernel)
     variances, vectors = torch.linalg.eigh(torch.cov(patches.double().T))
     filters = (vectors / (variances + WHITENING_EPS).sqrt()).T.flip(0)
-    return filters.reshape(-1, x_BCHW.shape[1], k, k).float()
+    return filters.reshape(-1, x_BCHW.shape[1], kernel, kernel).float()

@@ -1,22 +1,32 @@
-"""What happens between the epochs."""
+"""What happens around the steps of a training."""
 
 import sys
 import time
+from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from relu_pipeline.data.batches import ShuffledBatches
-from relu_pipeline.tracking import Run
+from relu_pipeline.data.randomness import generator
+from relu_pipeline.errors import TrainingError
+from relu_pipeline.tracking.run import Run
+from relu_pipeline.training.non_finite import first_non_finite_layer
+
+# Reading the loss makes the host wait for the GPU; on a CPU there is nothing to wait for.
+STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 50}
 
 
-class EpochOrder(Callback):
-    """Tells the loader its epoch, from which order and augmentation follow."""
+class EpochSeed(Callback):
+    """Order, augmentation and dropout follow from seed and epoch alone: a resumed training draws the same."""
 
-    def __init__(self, batches: ShuffledBatches) -> None:
+    def __init__(self, batches: ShuffledBatches, seed: int) -> None:
         self.batches = batches
+        self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        torch.manual_seed(int(generator(self.seed, "torch", trainer.current_epoch).integers(2**63)))
         self.batches.set_epoch(trainer.current_epoch)
 
 
@@ -40,7 +50,36 @@ class EpochReport(Callback):
         if not trainer.progress_bar_callback:
             print(self._line(trainer, metrics), file=sys.stderr, flush=True)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = state_dict["history"]
+
     @staticmethod
     def _line(trainer: L.Trainer, metrics: dict[str, float]) -> str:
         values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}"
+
+
+class FiniteLoss(Callback):
+    """Stops a training whose loss is not finite. On a CPU before the step spoils the weights."""
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if trainer.global_step % STEPS_BETWEEN_CHECKS[module.device.type] == 0 and not module.loss.isfinite():
+            self._stop(trainer, module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not module.loss.isfinite():
+            self._stop(trainer, module)
+
+    @staticmethod
+    def _stop(trainer: L.Trainer, module: L.LightningModule) -> None:
+        with trainer.precision_plugin.forward_context():
+            layer = first_non_finite_layer(module.network, module.batch[0])
+        raise TrainingError(
+            f"the loss is {module.loss.item()} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}; "
+            f"first layer with a non-finite output: {layer or 'none, the loss alone'}"
+        )

@@ -3,7 +3,6 @@
 import csv
 import logging
 import sys
-import tempfile
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,31 +10,27 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.config import ImageConfig, Task, TextConfig, TrainConfig
-from relu_pipeline.data.augment import build_augment
+from relu_pipeline.data.augment import augmented
 from relu_pipeline.data.batches import OrderedBatches, ShuffledBatches, load_split
-from relu_pipeline.errors import ConfigError
+from relu_pipeline.errors import TrainingError
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import save_checkpoint
 from relu_pipeline.models.image_cnn import ImageCNN
-from relu_pipeline.tracking import Run
-from relu_pipeline.training.callbacks import EpochOrder, EpochReport
+from relu_pipeline.tracking.run import Run
+from relu_pipeline.training.callbacks import EpochReport, EpochSeed, FiniteLoss
+from relu_pipeline.training.hardware import Hardware, resolve_hardware
 from relu_pipeline.training.module import Classifier
+from relu_pipeline.training.resume import TrainingState, training_key
 
 WHITENING_IMAGES = 5000
 EVAL_BATCH_SIZE = 1000
-
-
-@dataclass(frozen=True)
-class Hardware:
-    accelerator: str
-    precision: str
 
 
 @dataclass(frozen=True)
@@ -44,65 +39,118 @@ class Fitted:
     history: list[dict[str, float]]
 
 
-def fit(task: Task, config: ImageConfig | TextConfig, seed: int, prepared: Path, run: Run, checkpoint: Path) -> Fitted:
-    """Write the weights of the epoch with the best validation accuracy to `checkpoint`. Raises ConfigError."""
-    _quieten_lightning()
-    hardware = resolve_hardware(task, config.train)
-    L.seed_everything(seed, verbose=False)
+@dataclass(frozen=True)
+class Training:
+    """All that a training needs to know before it begins."""
+
+    task: Task
+    config: ImageConfig | TextConfig
+    seed: int
+    prepared: Path
+    meta: PreparedMeta
+    hardware: Hardware
+
+    @property
+    def key(self) -> str:
+        return training_key(self.config, self.seed, self.meta, self.hardware)
+
+
+def plan(task: Task, config: ImageConfig | TextConfig, seed: int, prepared: Path) -> Training:
+    """Raises ConfigError for a GPU that is not there, ArtifactError for data that are not."""
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
-    device = torch.device("cuda" if hardware.accelerator == "gpu" else "cpu")
-    train, val = (load_split(task, prepared, split).to(device) for split in ("train", "val"))
-    settings = network_settings(config, meta, prepared)
-    network = build_network(task, settings)
+    return Training(task, config, seed, prepared, meta, resolve_hardware(task, config.train))
+
+
+def fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
+    """Write the weights of the epoch with the best validation accuracy to `checkpoint`, going on from `state`.
+
+    Raises TrainingError where a loss is not finite or memory runs out; `state` keeps the last good epoch.
+    """
+    _quieten_lightning()
+    try:
+        return _fit(training, run, state, checkpoint)
+    except (TrainingError, RuntimeError) as error:
+        raise _explain(error, training, state) from error
+
+
+def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
+    L.seed_everything(training.seed, verbose=False)
+    train, val = (
+        load_split(training.task, training.prepared, split).to(training.hardware.device) for split in ("train", "val")
+    )
+    settings = network_settings(training.config, training.meta, training.prepared)
+    network = build_network(training.task, settings)
     if isinstance(network, ImageCNN):
-        network.fit_input(train.gather(torch.arange(min(WHITENING_IMAGES, len(train)), device=device)).cpu())
-    run.log_datasets(meta)
-    run.log_params(asdict(hardware) | {"num_parameters": sum(p.numel() for p in network.parameters())})
-    batches = ShuffledBatches(train, config.train.batch_size, seed, build_augment(config.train))
-    weights, fitted = _run_trainer(network, config.train, hardware, batches, OrderedBatches(val, EVAL_BATCH_SIZE), run)
-    save_checkpoint(checkpoint, task, settings, weights)
-    return fitted
+        network.fit_input(train.gather(torch.arange(min(WHITENING_IMAGES, len(train)))).cpu())
+    run.log_datasets(training.meta)
+    run.log_params(asdict(training.hardware) | {"num_parameters": sum(p.numel() for p in network.parameters())})
+    rows = augmented(train, training.config.train, training.seed)
+    batches = ShuffledBatches(rows, training.config.train.batch_size, training.seed)
+    report = EpochReport(run)
+    _run_trainer(network, training, batches, OrderedBatches(val, EVAL_BATCH_SIZE), report, state)
+    best = torch.load(state.best, weights_only=True, map_location="cpu")["state_dict"]
+    weights = {name.removeprefix("network."): tensor for name, tensor in best.items()}
+    save_checkpoint(checkpoint, training.task, settings, weights)
+    return Fitted(max(epoch["val/accuracy"] for epoch in report.history), report.history)
 
 
 def _run_trainer(
-    network: nn.Module, config: TrainConfig, hardware: Hardware, train: ShuffledBatches, val: OrderedBatches, run: Run
-) -> tuple[dict[str, Tensor], Fitted]:
-    report = EpochReport(run)
-    with tempfile.TemporaryDirectory() as scratch:
-        best = ModelCheckpoint(scratch, "best", monitor="val/accuracy", mode="max", save_weights_only=True)
-        trainer = L.Trainer(
-            accelerator=hardware.accelerator,
-            devices=1,
-            precision=hardware.precision,
-            max_epochs=config.max_epochs,
-            deterministic=True,
-            logger=False,
-            callbacks=[best, EpochOrder(train), report],
-            default_root_dir=scratch,
-            num_sanity_val_steps=0,
-            enable_progress_bar=sys.stderr.isatty(),
-            enable_model_summary=False,
+    network: nn.Module,
+    training: Training,
+    batches: ShuffledBatches,
+    val: OrderedBatches,
+    report: EpochReport,
+    state: TrainingState,
+) -> None:
+    config = training.config.train
+    trainer = L.Trainer(
+        accelerator=training.hardware.accelerator,
+        devices=1,
+        precision=training.hardware.precision,
+        max_epochs=config.max_epochs,
+        # Some of PyTorch's GPU kernels, max pooling's backward among them, have no deterministic form.
+        deterministic=True if training.hardware.accelerator == "cpu" else "warn",
+        logger=False,
+        callbacks=[EpochSeed(batches, training.seed), FiniteLoss(), report, *_stopping(config), *_saving(state)],
+        default_root_dir=state.folder,
+        num_sanity_val_steps=0,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+    )
+    if config.compile:
+        network.compile()
+    resumed = state.last if state.last.exists() else None
+    trainer.fit(Classifier(network, config), batches, val, ckpt_path=resumed, weights_only=True)
+
+
+def _saving(state: TrainingState) -> list[Callback]:
+    """The best epoch's weights, then all that the next epoch needs, the first callback's findings among it."""
+    always = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = {"monitor": "val/accuracy", "mode": "max", "save_weights_only": True}
+    return [
+        ModelCheckpoint(state.folder, state.best.stem, **best, **always),
+        ModelCheckpoint(state.folder, state.last.stem, **always),
+    ]
+
+
+def _stopping(config: TrainConfig) -> list[Callback]:
+    if not config.early_stopping_patience:
+        return []
+    return [EarlyStopping("val/accuracy", mode="max", patience=config.early_stopping_patience)]
+
+
+def _explain(error: Exception, training: Training, state: TrainingState) -> Exception:
+    """The error that a user can act on; any other stays as it is."""
+    train, kept = f"{training.task}.train", f"the last finished epoch stays in {state.folder}"
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        size = training.config.train.batch_size
+        return TrainingError(
+            f"out of memory; lower {train}.batch_size, which is {size}, or the sizes in {training.task}.model; {kept}"
         )
-        trainer.fit(Classifier(network, config), train, val)
-        state = torch.load(best.best_model_path, weights_only=True, map_location="cpu")["state_dict"]
-    weights = {name.removeprefix("network."): tensor for name, tensor in state.items()}
-    return weights, Fitted(float(best.best_model_score), report.history)
-
-
-def resolve_hardware(task: Task, config: TrainConfig) -> Hardware:
-    """What `auto` means on this machine. Raises ConfigError for a GPU that is not there."""
-    gpu = torch.cuda.is_available()
-    if config.accelerator == "gpu" and not gpu:
-        raise ConfigError(f"params.yaml: {task}.train.accelerator is gpu, but torch finds no GPU; use auto or cpu")
-    accelerator = config.accelerator
-    if accelerator == "auto":
-        accelerator = "gpu" if gpu else "cpu"
-    precision = config.precision
-    if precision == "auto":
-        precision = "16-mixed" if accelerator == "gpu" else "32-true"
-    if precision == "16-mixed" and accelerator == "cpu":
-        raise ConfigError(f"params.yaml: {task}.train.precision 16-mixed needs a GPU; use auto, 32-true or bf16-mixed")
-    return Hardware(accelerator, precision)
+    if isinstance(error, TrainingError):
+        rate = training.config.train.learning_rate
+        return TrainingError(f"{error}; {kept}; lower {train}.learning_rate, which is {rate}")
+    return error
 
 
 def network_settings(config: ImageConfig | TextConfig, meta: PreparedMeta, prepared: Path) -> dict[str, Any]:
@@ -127,3 +175,5 @@ def _quieten_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning's own use of a torch interface that is going away.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # It holds the mark of this training, and its checkpoints where it goes on.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")

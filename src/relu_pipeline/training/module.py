@@ -9,31 +9,48 @@ from torch import Tensor, nn
 from relu_pipeline.config import TrainConfig
 from relu_pipeline.training.optimisers import build_optimiser, build_schedule
 
+Batch = tuple[Tensor, Tensor]
+
 
 class Classifier(L.LightningModule):
-    """Cross-entropy on the logits of `network`; metrics are logged once an epoch."""
+    """Cross-entropy on the logits of `network`. Sums stay on the device; metrics are logged once an epoch."""
+
+    batch: Batch
+    loss: Tensor
 
     def __init__(self, network: nn.Module, config: TrainConfig) -> None:
         super().__init__()
         self.network = network
         self.config = config
+        self.sums: dict[str, Tensor] = {}
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        inputs, labels = batch
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        inputs, labels = self.batch = batch
         logits = self.network(inputs)
         # An ensemble gives [M, B, C] in training, and each member learns alone.
         targets = labels.expand(logits.shape[:-1]).flatten()
-        loss = F.cross_entropy(logits.flatten(0, -2), targets, label_smoothing=self.config.label_smoothing)
-        # Not on_step: that would wait for the GPU at each step.
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
+        loss = F.cross_entropy(logits.flatten(0, -2).float(), targets, label_smoothing=self.config.label_smoothing)
+        self.loss = loss.detach()
+        self._add("train/loss", self.loss)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         inputs, labels = batch
-        logits = self.network(inputs)
-        correct = (logits.argmax(dim=1) == labels).float().mean()
-        self.log("val/loss", F.cross_entropy(logits, labels), batch_size=len(labels))
-        self.log("val/accuracy", correct, batch_size=len(labels))
+        logits = self.network(inputs).float()
+        self._add("val/loss", F.cross_entropy(logits, labels, reduction="sum"))
+        self._add("val/accuracy", (logits.argmax(dim=1) == labels).sum())
+
+    def on_validation_epoch_end(self) -> None:
+        # Not in on_train_epoch_end: the callbacks, which read the metrics, have theirs before the module's.
+        self._log_means("train/", self.trainer.num_training_batches)
+        self._log_means("val/", len(self.trainer.val_dataloaders.split))
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def _log_means(self, prefix: str, count: int) -> None:
+        for name in [name for name in self.sums if name.startswith(prefix)]:
+            self.log(name, self.sums.pop(name) / count)
 
     def configure_optimizers(self) -> Any:
         optimiser = build_optimiser(self.network, self.config)

@@ -7,7 +7,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Metrics
 from relu_pipeline.config import load_params
 from relu_pipeline.evaluation import evaluate as module
-from relu_pipeline.tracking import NullRun
+from relu_pipeline.tracking.run import NullRun
 
 
 @pytest.mark.parametrize("task", ["image", "text"])

@@ -14,7 +14,7 @@ from relu_pipeline.errors import ParityError, TrackingError
 from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.export.export import export
 from relu_pipeline.export.parity import compare, require
-from relu_pipeline.tracking import NullRun
+from relu_pipeline.tracking.run import NullRun
 
 CONFIG = ExportConfig(opset=20, max_probability_difference=1e-4)
 

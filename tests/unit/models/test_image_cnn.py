@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from relu_pipeline.models.image_cnn import STEM_KERNEL, STEM_STRIDE, ImageCNN, whitening_filters
+from relu_pipeline.models.image_cnn import ImageCNN, whitening_filters
 
 
 @pytest.fixture
@@ -14,11 +14,25 @@ def images(rng: np.random.Generator) -> torch.Tensor:
 
 
 def network() -> ImageCNN:
-    return ImageCNN(num_classes=7, widths=[8, 16], stem_components=12).eval()
+    return ImageCNN(num_classes=7, widths=[8, 16], stem_kernel=4, stem_stride=2, stem_components=12).eval()
 
 
 def test_it_takes_pixels_and_gives_logits(images: torch.Tensor) -> None:
     assert network()(images[:5]).shape == (5, 7)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 1), (3, 1), (4, 2), (5, 2)])
+def test_any_stem_fits_any_image(images: torch.Tensor, kernel: int, stride: int) -> None:
+    model = ImageCNN(7, [8, 16], kernel, stride, stem_components=6)
+    model.fit_input(images)
+    assert model.eval()(images[:3, :28, :30]).shape == (3, 7)
+
+
+def test_at_the_start_a_block_hands_its_inputs_on(images: torch.Tensor) -> None:
+    block = network().blocks[0].eval()
+    x_BCHW = torch.rand(2, 24, 8, 8)
+    wide = block.widen(x_BCHW)
+    torch.testing.assert_close(wide[:, :8], x_BCHW[:, :8])
 
 
 def test_all_its_activations_are_relu() -> None:
@@ -38,8 +52,8 @@ def test_the_fitted_normalisation_has_mean_0_and_deviation_1(images: torch.Tenso
 def test_whitened_patches_are_uncorrelated(rng: np.random.Generator) -> None:
     noise = torch.from_numpy(rng.normal(size=(400, 3, 16, 16))).float()
     x_BCHW = noise + noise.mean(dim=1, keepdim=True)
-    filters = whitening_filters(x_BCHW)
-    answers = nn.functional.conv2d(x_BCHW, filters, stride=STEM_KERNEL).transpose(0, 1).flatten(1)
+    filters = whitening_filters(x_BCHW, kernel=4)
+    answers = nn.functional.conv2d(x_BCHW, filters, stride=4).transpose(0, 1).flatten(1)
     torch.testing.assert_close(torch.cov(answers), torch.eye(len(filters)), atol=0.02, rtol=0)
 
 
@@ -52,4 +66,3 @@ def test_the_stem_is_frozen_and_holds_each_filter_with_both_signs(images: torch.
     optimiser.step()
     assert torch.equal(model.stem.weight, before)
     assert torch.equal(before[:12], -before[12:])
-    assert model.stem.stride == (STEM_STRIDE, STEM_STRIDE)

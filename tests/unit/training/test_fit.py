@@ -1,14 +1,18 @@
 import csv
+import re
 from pathlib import Path
 
 import pytest
 
 from relu_pipeline import artifacts
 from relu_pipeline.config import ImageConfig, TextConfig, load_params
-from relu_pipeline.errors import ConfigError
+from relu_pipeline.errors import ConfigError, TrainingError
 from relu_pipeline.models.checkpoint import load_network
-from relu_pipeline.tracking import NullRun
-from relu_pipeline.training.fit import Fitted, fit, resolve_hardware, write_history
+from relu_pipeline.tracking.run import NullRun
+from relu_pipeline.training.fit import plan, write_history
+from relu_pipeline.training.hardware import resolve_hardware
+from relu_pipeline.training.resume import open_state
+from tests.training import train_at_once
 
 
 class Recorder(NullRun):
@@ -30,14 +34,10 @@ def small(task: str) -> ImageConfig | TextConfig:
     return config.model_copy(update={"train": train, "model": model})
 
 
-def run(task: str, prepared: Path, out: Path, recorder: NullRun | None = None, seed: int = 1) -> Fitted:
-    return fit(task, small(task), seed, prepared / task, recorder or NullRun(), out)
-
-
 @pytest.mark.parametrize("task", ["image", "text"])
 def test_training_learns_and_keeps_the_best_epoch(prepared: Path, tmp_path: Path, task: str) -> None:
     recorder = Recorder()
-    fitted = run(task, prepared, tmp_path / "best.ckpt", recorder)
+    fitted = train_at_once(task, small(task), prepared / task, tmp_path, recorder)
     assert fitted.val_accuracy == max(epoch["val/accuracy"] for epoch in fitted.history) > 0.5
     assert [step for step, _ in recorder.steps] == [0, 1, 2]
     assert set(recorder.steps[0][1]) == {"train/loss", "val/loss", "val/accuracy", "learning_rate", "seconds"}
@@ -47,15 +47,92 @@ def test_training_learns_and_keeps_the_best_epoch(prepared: Path, tmp_path: Path
 @pytest.mark.parametrize("task", ["image", "text"])
 def test_the_same_seed_gives_the_same_bytes(prepared: Path, tmp_path: Path, task: str) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run(task, prepared, tmp_path / name / "best.ckpt", seed=seed)
+        train_at_once(task, small(task), prepared / task, tmp_path / name, seed=seed)
     first, second, other = (artifacts.sha256_of(tmp_path / name / "best.ckpt") for name in "abc")
     assert first == second != other
+
+
+class Interrupt(NullRun):
+    """Stops the training where the metrics of an epoch are logged, which is before its state is saved."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if step == self.epoch:
+            raise InterruptedError
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+@pytest.mark.parametrize("task", ["image", "text"])
+def test_an_interrupted_training_ends_with_the_same_bytes(
+    prepared: Path, tmp_path: Path, task: str, epoch: int
+) -> None:
+    whole = train_at_once(task, small(task), prepared / task, tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        train_at_once(task, small(task), prepared / task, tmp_path / "cut", Interrupt(epoch))
+    recorder = Recorder()
+    resumed = train_at_once(task, small(task), prepared / task, tmp_path / "cut", recorder)
+    assert [step for step, _ in recorder.steps] == list(range(epoch, 3))
+    assert without_seconds(resumed.history) == without_seconds(whole.history)
+    first, second = (artifacts.sha256_of(tmp_path / name / "best.ckpt") for name in ("whole", "cut"))
+    assert first == second
+
+
+def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history]
+
+
+def test_a_finished_training_that_is_asked_again_trains_no_more(prepared: Path, tmp_path: Path) -> None:
+    first = train_at_once("text", small("text"), prepared / "text", tmp_path)
+    recorder = Recorder()
+    assert train_at_once("text", small("text"), prepared / "text", tmp_path, recorder) == first
+    assert recorder.steps == []
+
+
+def test_another_configuration_does_not_go_on_from_it(prepared: Path, tmp_path: Path) -> None:
+    train_at_once("text", small("text"), prepared / "text", tmp_path)
+    assert (tmp_path / "training/last.ckpt").exists()
+    plan_of_another = plan("text", small("text"), 7, prepared / "text")
+    assert open_state(tmp_path / "training", plan_of_another.key).run_id is None
+    assert not (tmp_path / "training").exists()
+
+
+def with_train(task: str, **changes: object) -> ImageConfig | TextConfig:
+    config = small(task)
+    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
+
+
+def test_a_loss_that_is_not_finite_names_the_layer_and_keeps_the_earlier_checkpoint(
+    prepared: Path, tmp_path: Path
+) -> None:
+    train_at_once("image", small("image"), prepared / "image", tmp_path)
+    before = artifacts.sha256_of(tmp_path / "best.ckpt")
+    with pytest.raises(TrainingError) as stopped:
+        train_at_once("image", with_train("image", learning_rate=1e30), prepared / "image", tmp_path)
+    assert re.search(r"the loss is (nan|inf) in epoch \d, step \d+; first layer with a non-finite", str(stopped.value))
+    assert "lower image.train.learning_rate, which is 1e+30" in str(stopped.value)
+    assert artifacts.sha256_of(tmp_path / "best.ckpt") == before
+
+
+def test_out_of_memory_names_the_parameter(prepared: Path, tmp_path: Path) -> None:
+    config = small("text")
+    huge = config.model_copy(update={"model": config.model.model_copy(update={"hidden_dims": [10**12]})})
+    with pytest.raises(TrainingError, match=r"out of memory; lower text\.train\.batch_size, which is 64"):
+        train_at_once("text", huge, prepared / "text", tmp_path)
+
+
+def test_early_stopping_ends_a_training_that_gets_no_better(prepared: Path, tmp_path: Path) -> None:
+    still = {"learning_rate": 1e-12, "embedding_learning_rate": 1e-12}
+    config = with_train("text", **still, max_epochs=50, early_stopping_patience=2)
+    accuracies = [epoch["val/accuracy"] for epoch in train_at_once("text", config, prepared / "text", tmp_path).history]
+    assert len(accuracies) == accuracies.index(max(accuracies)) + 3 < 50
 
 
 def test_an_epoch_is_one_line_where_there_is_no_terminal(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run("text", prepared, tmp_path / "best.ckpt")
+    train_at_once("text", small("text"), prepared / "text", tmp_path)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
     assert len(lines) == 3
     assert lines[0].startswith("epoch 1/3  train/loss")

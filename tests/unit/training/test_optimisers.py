@@ -1,4 +1,3 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -18,11 +17,12 @@ def test_the_schedule_rises_to_the_peak_and_falls_to_0(num_steps: int, warmup: f
     assert factors[peak] >= 0.4
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_frozen_weights_are_left_out_and_biases_do_not_decay(name: str) -> None:
-    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
-    network[2].weight.requires_grad_(False)
-    config = load_params().text.train.model_copy(update={"optimizer": name, "weight_decay": 0.5})
-    decaying, others = build_optimiser(network, config).param_groups
-    assert (len(decaying["params"]), decaying["weight_decay"]) == (1, 0.5)
-    assert (len(others["params"]), others["weight_decay"]) == (4, 0.0)
+def test_frozen_weights_are_left_out_and_each_kind_gets_its_rate_and_decay() -> None:
+    network = nn.Sequential(
+        nn.Embedding(5, 2), nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
+    )
+    network[4].weight.requires_grad_(False)
+    changes = {"learning_rate": 0.5, "embedding_learning_rate": 8.0, "weight_decay": 0.64}
+    groups = build_optimiser(network, load_params().text.train.model_copy(update=changes)).param_groups
+    found = [(len(group["params"]), group["lr"], group["momentum"], group["weight_decay"]) for group in groups]
+    assert found == [(2, 0.5, 0.9, 0.64), (4, 0.5, 0.9, 0.0), (1, 32.0, 0.9, 0.01), (1, 8.0, 0.0, 0.0)]

@@ -13,7 +13,8 @@ from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.errors import TrackingError
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.models.checkpoint import load_network
-from relu_pipeline.tracking import flatten, reopen_run, start_run
+from relu_pipeline.tracking.mlflow_run import reopen_run, start_run
+from relu_pipeline.tracking.run import flatten
 
 
 @pytest.fixture

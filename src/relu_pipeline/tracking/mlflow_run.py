@@ -1,14 +1,13 @@
-"""Experiment tracking: one MLflow run a model, begun by `train` and reopened by later stages.
-
-The only module that imports mlflow; library functions take a `Run`, and `NullRun` needs no MLflow at all.
-"""
+"""One MLflow run a model, begun by `train` and reopened by later stages. The only module that imports mlflow."""
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,52 +15,21 @@ from numpy.typing import NDArray
 from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.config import Task
 from relu_pipeline.errors import TrackingError
+from relu_pipeline.tracking.outbox import Entry, Outbox, read_entries
 
+OUTBOX = Path("mlflow-outbox")
 SERVER_TIMEOUT_S = 5
+PATIENCE_S = 30  # for a server that is away when a stage ends
 SYSTEM_METRICS_INTERVAL_S = 2
 DIGEST_CHARS = 36  # MLflow's limit
 
 
-class Run(Protocol):
-    run_id: str
-
-    def log_params(self, params: Mapping[str, Any]) -> None: ...
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None: ...
-
-    def log_datasets(self, meta: PreparedMeta) -> None: ...
-
-    def log_files(self, files: list[Path], folder: str) -> None: ...
-
-    def register_onnx(self, model: Path, name: str, alias: str, example: NDArray[Any]) -> str: ...
-
-
-class NullRun:
-    """Keeps nothing: for machines without MLflow."""
-
-    run_id = "none"
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        pass
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        pass
-
-    def log_datasets(self, meta: PreparedMeta) -> None:
-        pass
-
-    def log_files(self, files: list[Path], folder: str) -> None:
-        pass
-
-    def register_onnx(self, model: Path, name: str, alias: str, example: NDArray[Any]) -> str:
-        return "0"
-
-
 class MlflowRun:
-    """The active MLflow run."""
+    """The active MLflow run. Metrics go through `outbox`; the rest is sent at once."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, outbox: Outbox) -> None:
         self.run_id = run_id
+        self.outbox = outbox
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         import mlflow
@@ -69,9 +37,7 @@ class MlflowRun:
         mlflow.log_params(dict(params))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        import mlflow
-
-        mlflow.log_metrics(dict(metrics), step=step)
+        self.outbox.put({"metrics": dict(metrics), "step": step or 0, "timestamp_ms": _now_ms()})
 
     def log_datasets(self, meta: PreparedMeta) -> None:
         import mlflow
@@ -109,28 +75,105 @@ class MlflowRun:
 
 
 @contextmanager
-def start_run(task: Task, commit: str, stage: str) -> Iterator[MlflowRun]:
-    """A new run in the task's experiment, with system metrics. Raises TrackingError."""
+def start_run(task: Task, commit: str, stage: str, interrupted: str | None = None) -> Iterator[MlflowRun]:
+    """A run in the task's experiment, with system metrics: `interrupted` goes on if the store still has it.
+
+    Raises TrackingError if the server is away now; one that goes away later does not stop the stage.
+    """
     mlflow = _connect()
     _set_experiment(mlflow, f"relu-pipeline-{task}")
+    known = interrupted is not None and _knows(mlflow, interrupted)
     tags = {"mlflow.source.git.commit": commit, "stage": stage}
-    with mlflow.start_run(tags=tags, log_system_metrics=True) as run:
-        yield MlflowRun(run.info.run_id)
+    run = mlflow.start_run(run_id=interrupted if known else None, tags=tags, log_system_metrics=True)
+    with _outbox(run.info.run_id) as outbox:
+        status = "FAILED"
+        try:
+            yield MlflowRun(run.info.run_id, outbox)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            _end_run(mlflow, status, outbox)
 
 
 @contextmanager
 def reopen_run(run_id: str, task: Task) -> Iterator[MlflowRun]:
     """The run that `train` began. Raises TrackingError if the store does not know it."""
     mlflow = _connect()
-    try:
-        mlflow.get_run(run_id)
-    except mlflow.exceptions.MlflowException as error:
+    if not _knows(mlflow, run_id):
         raise TrackingError(
             f"run {run_id} is not in the MLflow store {_shown(mlflow.get_tracking_uri())}; set MLFLOW_TRACKING_URI to "
             f"the store that train@{task} wrote to, or train again: `dvc repro --force --single-item train@{task}`"
-        ) from error
-    with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-        yield MlflowRun(run_id)
+        )
+    with mlflow.start_run(run_id=run_id, log_system_metrics=False), _outbox(run_id) as outbox:
+        yield MlflowRun(run_id, outbox)
+
+
+def send_outbox(path: Path) -> int:
+    """Send the entries that an earlier run left in `path`, and count them. Raises TrackingError; what is left stays."""
+    entries = read_entries(path)
+    if not entries:
+        raise TrackingError(f"{path}: no entries to send; unsent ones lie in {OUTBOX}/RUN_ID.jsonl")
+    _connect()
+    left = Outbox(path, _sender(path.stem), PATIENCE_S).close()
+    if left:
+        raise TrackingError(f"{path}: {left} of {len(entries)} entries were not taken; they stay there")
+    return len(entries)
+
+
+@contextmanager
+def _outbox(run_id: str) -> Iterator[Outbox]:
+    outbox = Outbox(_project_root() / OUTBOX / f"{run_id}.jsonl", _sender(run_id), PATIENCE_S)
+    try:
+        yield outbox
+    finally:
+        if left := outbox.close():
+            print(
+                f"warning: the MLflow server is away; {left} entries wait in {outbox.path}: later stages send them, "
+                f"or `relu-pipeline send-metrics {outbox.path}`",
+                file=sys.stderr,
+            )
+
+
+def _sender(run_id: str) -> Callable[[Entry], None]:
+    """Sends an entry of `run_id`. MLflow stores a metric of the same name, step, time and value once."""
+    import mlflow
+    from mlflow.entities import Metric
+
+    client = mlflow.MlflowClient()
+
+    def send(entry: Entry) -> None:
+        try:
+            if "status" in entry:
+                client.set_terminated(run_id, entry["status"], entry["timestamp_ms"])
+            else:
+                items = entry["metrics"].items()
+                metrics = [Metric(name, value, entry["timestamp_ms"], entry["step"]) for name, value in items]
+                client.log_batch(run_id, metrics)
+        except mlflow.exceptions.MlflowException as error:
+            raise TrackingError(str(error)) from error
+
+    return send
+
+
+def _end_run(mlflow: Any, status: str, outbox: Outbox) -> None:
+    try:
+        mlflow.end_run(status)
+    except mlflow.exceptions.MlflowException:
+        outbox.put({"status": status, "timestamp_ms": _now_ms()})
+
+
+def _knows(mlflow: Any, run_id: str) -> bool:
+    try:
+        mlflow.get_run(run_id)
+    except mlflow.exceptions.MlflowException:
+        return False
+    return True
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _signature(model: Path) -> Any:
@@ -150,17 +193,12 @@ def _signature(model: Path) -> Any:
     return ModelSignature(schema(session.get_inputs()), schema(session.get_outputs()))
 
 
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots, as `dvc exp run -S` takes them."""
-    flat: dict[str, Any] = {}
-    for key, value in params.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
-
-
 def _connect() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    # The outbox asks again by itself; MLflow's own default blocks for many minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_project_root() / 'mlflow.db'}"
     if uri.startswith(("http://", "https://")):
         _check_server(uri)

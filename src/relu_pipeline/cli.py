@@ -1,0 +1,44 @@
+"""The `relu-pipeline` command. Heavy imports are inside the commands."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from relu_pipeline.errors import PipelineError
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    try:
+        print(arguments.command(arguments))
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="relu-pipeline", description="What stands beside `dvc repro`.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    recipe = commands.add_parser("recipe", help="write a recipe of configs/recipes/ into params.yaml")
+    recipe.add_argument("name", help="file name without .yaml; `git checkout params.yaml` takes it back")
+    recipe.set_defaults(command=_recipe)
+    send = commands.add_parser("send-metrics", help="send what a run could not log because MLflow's server was away")
+    send.add_argument("file", type=Path, help="mlflow-outbox/RUN_ID.jsonl")
+    send.set_defaults(command=_send_metrics)
+    return parser
+
+
+def _recipe(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.recipes import PARAMS, apply_recipe, recipe_path
+
+    apply_recipe(recipe_path(arguments.name))
+    return f"{PARAMS} now follows the recipe {arguments.name}; next: `dvc repro`"
+
+
+def _send_metrics(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.tracking.mlflow_run import send_outbox
+
+    return f"{send_outbox(arguments.file)} entries sent; {arguments.file} is gone"
+
+
+if __name__ == "__main__":
+    main()

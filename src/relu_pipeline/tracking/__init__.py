@@ -1,0 +1,1 @@
+"""Experiment tracking: `run` is what the library sees, `mlflow_run` alone knows MLflow."""

@@ -1,0 +1,41 @@
+"""What `auto` means on this machine."""
+
+from dataclasses import dataclass
+
+import torch
+
+from relu_pipeline.config import Task, TrainConfig
+from relu_pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Hardware:
+    accelerator: str
+    precision: str
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
+
+
+def resolve_hardware(task: Task, config: TrainConfig) -> Hardware:
+    """Raises ConfigError for a GPU that is not there."""
+    gpu = torch.cuda.is_available()
+    if config.accelerator == "gpu" and not gpu:
+        raise ConfigError(f"params.yaml: {task}.train.accelerator is gpu, but torch finds no GPU; use auto or cpu")
+    accelerator = config.accelerator
+    if accelerator == "auto":
+        accelerator = "gpu" if gpu else "cpu"
+    if config.precision == "16-mixed" and accelerator == "cpu":
+        raise ConfigError(f"params.yaml: {task}.train.precision 16-mixed needs a GPU; use auto, 32-true or bf16-mixed")
+    precision = fastest_precision(accelerator) if config.precision == "auto" else config.precision
+    return Hardware(accelerator, precision)
+
+
+def fastest_precision(accelerator: str) -> str:
+    """bf16-mixed where the hardware multiplies bfloat16: without that it is slower than float32."""
+    if accelerator == "gpu":
+        return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
+    # Also x86: older torch has no `get_capabilities`, and other processors do not list this key.
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"
