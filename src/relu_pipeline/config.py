@@ -58,7 +58,6 @@ class TextModelConfig(Section):
     embedding_dim: Count
     hidden_dims: Annotated[list[Count], Field(min_length=1)]
     dropout: Fraction
-    num_members: Count
 
 
 class TrainConfig(Section):

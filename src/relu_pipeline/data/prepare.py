@@ -32,7 +32,7 @@ def prepare_images(raw: Path, config: PrepareConfig, out: Path) -> PreparedMeta:
 
 def fit_tokenizer(raw: Path, config: TextPrepareConfig, out: Path) -> int:
     """Train the tokenizer on the training split alone; gives the size of its vocabulary."""
-    sentences, labels = _read_texts(raw, ag_news.TRAIN_FILE)
+    sentences, labels = read_texts(raw, ag_news.TRAIN_FILE)
     train, _ = stratified_split(labels, config.val_fraction)
     tokenizer = train_tokenizer(_pick(sentences, train), config.vocab_size, config.max_tokens)
     with artifacts.atomic_file(out) as partial:
@@ -43,18 +43,19 @@ def fit_tokenizer(raw: Path, config: TextPrepareConfig, out: Path) -> int:
 def prepare_texts(raw: Path, tokenizer: Path, config: TextPrepareConfig, out: Path) -> PreparedMeta:
     """`raw`/*.csv -> the arrays of `TextSplit`, and a copy of `tokenizer`. Raises DataError, ArtifactError."""
     source = artifacts.read(raw / "source.json", Source)
-    sentences, labels = _read_texts(raw, ag_news.TRAIN_FILE)
+    sentences, labels = read_texts(raw, ag_news.TRAIN_FILE)
     train, val = stratified_split(labels, config.val_fraction)
     encoder = Tokenizer.from_file(str(tokenizer))
     with artifacts.atomic_dir(out) as partial:
         shutil.copyfile(tokenizer, partial / artifacts.TOKENIZER)
         texts.save_split(partial, "train", encoder, _pick(sentences, train), labels[train])
         texts.save_split(partial, "val", encoder, _pick(sentences, val), labels[val])
-        texts.save_split(partial, "test", encoder, *_read_texts(raw, ag_news.TEST_FILE))
+        texts.save_split(partial, "test", encoder, *read_texts(raw, ag_news.TEST_FILE))
         return _describe(partial, "text", source)
 
 
-def _read_texts(raw: Path, name: str) -> tuple[list[str], NDArray[np.int64]]:
+def read_texts(raw: Path, name: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Texts and labels of a raw file. Raises DataError, ArtifactError."""
     sentences, labels = ag_news.read(raw / name, len(artifacts.read(raw / "source.json", Source).labels))
     return sentences, np.array(labels, dtype=np.int64)
 

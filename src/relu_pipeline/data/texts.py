@@ -43,6 +43,10 @@ class TextSplit:
     def to(self, device: torch.device) -> "TextSplit":
         return TextSplit(self.tokens.to(device), self.offsets.to(device), self.labels.to(device))
 
+    def labelled_tokens(self) -> tuple[Tensor, Tensor]:
+        """Every token with the label of its text: int64 `[T]` both."""
+        return self.tokens.long(), self.labels.repeat_interleave(self.offsets.diff())
+
     def gather(self, rows: Tensor) -> Tensor:
         """Token ids int64 `[B, L]`, padded to the longest of the rows."""
         starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]

@@ -1,7 +1,6 @@
-"""Pooled embedding and ReLU layers (deep averaging network, Iyyer et al. 2015), several of them side by side."""
+"""Pooled embeddings and ReLU layers (deep averaging network, Iyyer et al. 2015)."""
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,38 +9,13 @@ from torch import Tensor, nn
 
 from relu_pipeline.artifacts import PAD_ID
 
-EMBEDDING_STD = 0.1
+EMBEDDING_STD = 0.03
+LOG_ODDS_SCALE = 0.5
+SMOOTHING = 1.0  # added to each word's count in each class
 
 
 class TextMLP(nn.Module):
-    """Token ids int64 `[B, L]`, padded with 0 -> logits `[B, num_classes]`; in training each member's, `[M, B, C]`.
-
-    The answer is the mean of the members' probabilities (deep ensemble, Lakshminarayanan et al. 2017).
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        vocab_size: int,
-        embedding_dim: int,
-        hidden_dims: Sequence[int],
-        dropout: float,
-        num_members: int,
-    ) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(
-            PooledMLP(num_classes, vocab_size, embedding_dim, hidden_dims, dropout) for _ in range(num_members)
-        )
-
-    def forward(self, token_ids_BL: Tensor) -> Tensor:
-        logits_MBC = torch.stack([member(token_ids_BL) for member in self.members])
-        if self.training:
-            return logits_MBC
-        return F.log_softmax(logits_MBC, dim=2).logsumexp(dim=0) - math.log(len(self.members))
-
-
-class PooledMLP(nn.Module):
-    """Token ids int64 `[B, L]` -> logits `[B, num_classes]`."""
+    """Token ids int64 `[B, L]`, padded with 0 -> logits `[B, num_classes]`."""
 
     def __init__(
         self, num_classes: int, vocab_size: int, embedding_dim: int, hidden_dims: Sequence[int], dropout: float
@@ -65,6 +39,25 @@ class PooledMLP(nn.Module):
         pool = mean_and_max_of_bags if self.training else mean_and_max
         pooled_B2D = pool(token_ids_BL, self.embedding.weight)
         return self.head(self.hidden(self.pooled_dropout(self.pooled_norm(pooled_B2D))))
+
+    @torch.no_grad()
+    def fit_input(self, tokens: Tensor, labels: Tensor) -> None:
+        """Start from naive Bayes (Wang & Manning 2012): a word's first features are its log-odds by class.
+
+        `tokens` and `labels` int64 `[T]`: each token of the training texts, and the class of its text.
+        """
+        weight_VD = self.embedding.weight
+        odds_VC = LOG_ODDS_SCALE * log_odds(tokens, labels, len(weight_VD), self.head.out_features)
+        weight_VD[:, : odds_VC.shape[1]] = odds_VC[:, : weight_VD.shape[1]]
+        weight_VD[PAD_ID] = 0
+
+
+def log_odds(tokens: Tensor, labels: Tensor, vocab_size: int, num_classes: int) -> Tensor:
+    """Log of a word's smoothed frequency in each class, less its mean over the classes: `[V, C]`."""
+    counts_VC = torch.bincount(tokens * num_classes + labels, minlength=vocab_size * num_classes)
+    smoothed_VC = counts_VC.view(vocab_size, num_classes) + SMOOTHING
+    log_frequency_VC = (smoothed_VC / smoothed_VC.sum(dim=0)).log()
+    return log_frequency_VC - log_frequency_VC.mean(dim=1, keepdim=True)
 
 
 def mean_and_max(token_ids_BL: Tensor, weight_VD: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.config import ImageConfig, Task, TextConfig, TrainConfig
 from relu_pipeline.data.augment import augmented
-from relu_pipeline.data.batches import OrderedBatches, ShuffledBatches, load_split
+from relu_pipeline.data.batches import AnySplit, OrderedBatches, ShuffledBatches, load_split
+from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.errors import TrainingError
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import save_checkpoint
-from relu_pipeline.models.image_cnn import ImageCNN
 from relu_pipeline.tracking.run import Run
 from relu_pipeline.training.callbacks import EpochReport, EpochSeed, FiniteLoss
 from relu_pipeline.training.hardware import Hardware, resolve_hardware
@@ -80,8 +80,7 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     )
     settings = network_settings(training.config, training.meta, training.prepared)
     network = build_network(training.task, settings)
-    if isinstance(network, ImageCNN):
-        network.fit_input(train.gather(torch.arange(min(WHITENING_IMAGES, len(train)))).cpu())
+    fit_input(network, train)
     run.log_datasets(training.meta)
     run.log_params(asdict(training.hardware) | {"num_parameters": sum(p.numel() for p in network.parameters())})
     rows = augmented(train, training.config.train, training.seed)
@@ -92,6 +91,14 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     weights = {name.removeprefix("network."): tensor for name, tensor in best.items()}
     save_checkpoint(checkpoint, training.task, settings, weights)
     return Fitted(max(epoch["val/accuracy"] for epoch in report.history), report.history)
+
+
+def fit_input(network: nn.Module, train: AnySplit) -> None:
+    """What a network learns in one look, before the first step."""
+    if isinstance(train, ImageSplit):
+        network.fit_input(train.gather(torch.arange(min(WHITENING_IMAGES, len(train)))).cpu())
+    else:
+        network.fit_input(*(values.cpu() for values in train.labelled_tokens()))
 
 
 def _run_trainer(

@@ -26,10 +26,8 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, labels = self.batch = batch
-        logits = self.network(inputs)
-        # An ensemble gives [M, B, C] in training, and each member learns alone.
-        targets = labels.expand(logits.shape[:-1]).flatten()
-        loss = F.cross_entropy(logits.flatten(0, -2).float(), targets, label_smoothing=self.config.label_smoothing)
+        logits = self.network(inputs).float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         self.loss = loss.detach()
         self._add("train/loss", self.loss)
         return loss

@@ -13,7 +13,6 @@ SETTINGS = {
     "embedding_dim": 4,
     "hidden_dims": [8],
     "dropout": 0.0,
-    "num_members": 1,
 }
 
 

@@ -3,13 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relu_pipeline.artifacts import PAD_ID
-from relu_pipeline.models.text_mlp import PooledMLP, TextMLP, mean_and_max, mean_and_max_of_bags
+from relu_pipeline.models.text_mlp import TextMLP, log_odds, mean_and_max, mean_and_max_of_bags
 
 torch.manual_seed(0)
 SIZES = {"num_classes": 3, "vocab_size": 20, "embedding_dim": 4, "hidden_dims": [8, 5], "dropout": 0.5}
-NETWORK = PooledMLP(**SIZES).eval()
+NETWORK = TextMLP(**SIZES).eval()
 WEIGHT = NETWORK.embedding.weight.detach()
-ENSEMBLE = TextMLP(**SIZES, num_members=3).eval()
 TOKENS = st.lists(st.integers(1, 19), min_size=1, max_size=12)
 
 
@@ -47,13 +46,13 @@ def test_a_text_without_tokens_pools_to_zeros() -> None:
         assert torch.equal(pool(torch.tensor([[PAD_ID, PAD_ID]]), WEIGHT), torch.zeros(1, 8))
 
 
-@given(tokens=TOKENS)
-def test_an_ensemble_answers_the_mean_of_its_members_probabilities(tokens: list[int]) -> None:
-    ids = torch.tensor([tokens])
-    expected = torch.stack([member(ids).softmax(dim=1) for member in ENSEMBLE.members]).mean(dim=0)
-    torch.testing.assert_close(ENSEMBLE(ids).softmax(dim=1), expected)
-
-
-def test_in_training_each_member_answers_alone() -> None:
-    network = TextMLP(**SIZES, num_members=2).train()
-    assert network(torch.tensor([[1, 2], [3, 0]])).shape == (2, 2, 3)
+def test_it_starts_from_the_log_odds_of_each_word() -> None:
+    # Word 5 is in each text of class 1 and in no other; word 6 is everywhere.
+    tokens, labels = torch.tensor([5, 6, 5, 6, 6, 6]), torch.tensor([1, 1, 1, 1, 0, 2])
+    network = TextMLP(**SIZES)
+    network.fit_input(tokens, labels)
+    odds, weight = log_odds(tokens, labels, 20, 3), network.embedding.weight
+    torch.testing.assert_close(weight[1:, :3], 0.5 * odds[1:])
+    torch.testing.assert_close(odds.sum(dim=1), torch.zeros(20), atol=1e-5, rtol=0)
+    assert weight[5, 1] > 0 > max(weight[5, 0], weight[5, 2])
+    assert not weight[PAD_ID].any()

@@ -1,0 +1,98 @@
+"""Our training as `dvc repro` does it. `python -m benchmarks.ours {image,text} {default,quick,gpu} SEED`"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+import numpy as np
+import torch
+
+from relu_pipeline import artifacts
+from relu_pipeline.config import Params, Task, load_params
+from relu_pipeline.data.batches import load_split
+from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.evaluation.predict import predict
+from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.recipes import PARAMS, apply_recipe, recipe_path
+from relu_pipeline.tracking.run import NullRun, Run
+from relu_pipeline.training.fit import fit, plan
+from relu_pipeline.training.resume import open_state
+
+
+class Stopwatch(NullRun):
+    """Passes on what is logged; the clock starts when the parameters are, just before the first epoch."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.started_s = 0.0
+        self.curve: list[dict[str, float]] = []
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        self.run.log_params(params)
+        self.started_s = time.perf_counter()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.run.log_metrics(metrics, step)
+        seconds = time.perf_counter() - self.started_s
+        self.curve.append({"seconds": seconds, "val_accuracy": metrics["val/accuracy"]})
+
+
+def main(task: Task, recipe: str, seed: int) -> None:
+    params = recipe_params(recipe)
+    config, prepared = getattr(params, task), artifacts.prepared_dir(task)
+    begun_s = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch, tracked(task) as run:
+        out = Path(scratch)
+        training = plan(task, config, seed, prepared)
+        stopwatch = Stopwatch(run)
+        fit(training, stopwatch, open_state(out / "training", training.key), out / "best.ckpt")
+        ended_s = time.perf_counter()
+        network = load_network(out / "best.ckpt")
+    test = load_split(task, prepared, "test")
+    figures = {
+        "seed": seed,
+        "load_and_compile_s": stopwatch.started_s - begun_s,
+        "train_s": ended_s - stopwatch.started_s,
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "curve": stopwatch.curve,
+        "test_accuracy": accuracy(predict(network, test), test.labels),
+    }
+    if isinstance(test, ImageSplit):
+        mirrored = ImageSplit(test.images_BHWC.flip(2), test.labels)
+        both = predict(network, test) + predict(network, mirrored)
+        figures["test_accuracy_with_flipping"] = accuracy(both, test.labels)
+    print(json.dumps(figures))
+
+
+def recipe_params(recipe: str) -> Params:
+    if recipe == "default":
+        return load_params()
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / PARAMS
+        copyfile(PARAMS, copy)
+        return apply_recipe(recipe_path(recipe), copy)
+
+
+def tracked(task: Task) -> AbstractContextManager[Run]:
+    """A real MLflow run where MLflow is installed."""
+    if find_spec("mlflow") is None:
+        return nullcontext(NullRun())
+    from relu_pipeline.tracking.mlflow_run import start_run
+
+    return start_run(task, "benchmark", "benchmark")
+
+
+def accuracy(probabilities: np.ndarray, labels: torch.Tensor) -> float:
+    return float((probabilities.argmax(axis=1) == labels.numpy()).mean())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3], int(sys.argv[3]))  # type: ignore[arg-type]
