@@ -38,6 +38,7 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
         lr=config.learning_rate,
         momentum=MOMENTUM,
         nesterov=True,
+        fused=True,
     )
 
 

@@ -1,0 +1,87 @@
+"""`kill -9` of `dvc repro` at random moments, on the demo data: does it end with the bytes of an uninterrupted one?
+
+`python -m benchmarks.resume [--kills 10] [--seed 0]`
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.report import write
+from relu_pipeline import artifacts
+from relu_pipeline.config import TASKS
+from relu_pipeline.demo import FOREIGN, copy_project
+from relu_pipeline.recipes import apply_recipe
+
+REPRO = [sys.executable, "-m", "dvc", "repro", "--quiet"]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+ALIKE = (artifacts.CHECKPOINT, artifacts.ONNX_MODEL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    moments = random.Random(arguments.seed)  # noqa: S311
+    with tempfile.TemporaryDirectory() as scratch:
+        whole, again, killed = (demo_copy(Path(scratch) / name) for name in ("whole", "again", "killed"))
+        took_s = repro_s(whole)
+        repro_s(again)
+        kills = []
+        while len(kills) < arguments.kills:
+            delay_s = moments.uniform(0.05, 1.2) * took_s / arguments.kills
+            kills.append(killed_during(killed, delay_s))
+        repro_s(killed)
+        results = {name: digests(project) for name, project in (("again", again), ("killed", killed))}
+        expected = digests(whole)
+    figures = {"repro_s": took_s, "kills": kills, "expected": expected, "results": results}
+    print(f"{write('resume', figures)}: {len(kills)} kills, in {', '.join(kill['stage'] for kill in kills)}")
+    if unlike := [name for name, found in results.items() if found != expected]:
+        sys.exit(f"error: other bytes than those of an uninterrupted `dvc repro`: {', '.join(unlike)}")
+
+
+def demo_copy(project: Path) -> Path:
+    copy_project(Path(), project)
+    apply_recipe(project / "configs/demo.yaml", project / "params.yaml")
+    return project
+
+
+def repro_s(project: Path) -> float:
+    started = time.monotonic()
+    subprocess.run(REPRO, cwd=project, env=ENVIRONMENT, check=True)
+    return time.monotonic() - started
+
+
+def killed_during(project: Path, delay_s: float) -> dict[str, float | str]:
+    """The stages of one after the other: an earlier kill's progress counts, so that all come to their turn."""
+    run = subprocess.Popen(REPRO, cwd=project, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        run.wait(delay_s)
+    except subprocess.TimeoutExpired:
+        stage = running_stage(run.pid)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        return {"after_s": delay_s, "stage": stage}
+    return {"after_s": delay_s, "stage": "finished"}
+
+
+def running_stage(group: int) -> str:
+    listed = subprocess.run(["ps", "-o", "args=", "-g", str(group)], capture_output=True, text=True, check=False).stdout
+    stages = [line.partition("pipelines.")[2] for line in listed.splitlines() if "-m pipelines." in line]
+    return stages[-1] if stages else "dvc"
+
+
+def digests(project: Path) -> dict[str, str]:
+    files = [project / artifacts.models_dir(task) / name for task in TASKS for name in ALIKE]
+    return {str(file.relative_to(project)): artifacts.sha256_of(file) for file in files}
+
+
+if __name__ == "__main__":
+    main()
