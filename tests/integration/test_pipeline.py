@@ -1,15 +1,22 @@
 """The demo as a user runs it, through real DVC, MLflow, ONNX Runtime and BentoML, and what holds afterwards."""
 
+import contextlib
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import mlflow
 import pytest
+import requests
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest, Parity, RunInfo
@@ -40,13 +47,65 @@ def dvc(project: Path, *words: str, **environment: str) -> subprocess.CompletedP
     )
 
 
+def start_training(project: Path, task: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.train", task],
+        cwd=project,
+        env=ENVIRONMENT | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has them ignore SIGINT, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+class Server:
+    """A real MLflow server on a store of its own, that can go away and come back."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder = folder
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        store = f"sqlite:///{self.folder / 'server.db'}"
+        words = ["server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        words += ["--backend-store-uri", store, "--artifacts-destination", str(self.folder / "server-artifacts")]
+        with (self.folder / "server.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True
+            )
+        for _ in range(120):
+            try:
+                if requests.get(f"{self.uri}/health", timeout=1).ok:
+                    return
+            except requests.RequestException:
+                time.sleep(0.5)
+        raise AssertionError((self.folder / "server.log").read_text())
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
 def stages_run(result: subprocess.CompletedProcess[str]) -> list[str]:
     return re.findall(r"Running stage '([^']+)'", result.stdout)
 
 
 def contents(project: Path) -> dict[str, str]:
     made = (path for folder in ("data", "models", "reports", "dist") for path in (project / folder).rglob("*"))
-    return {str(path): artifacts.sha256_of(path) for path in made if path.is_file()}
+    # An unfinished training's own state is not an artifact.
+    return {str(path): artifacts.sha256_of(path) for path in made if path.is_file() and "training" not in path.parts}
 
 
 def test_git_sees_nothing_but_the_lock_file_and_the_demos_own_changes(project: Path) -> None:
@@ -130,15 +189,7 @@ def test_a_training_that_is_cut_off_leaves_every_artifact(project: Path, sign: s
     before = contents(project)
     params = (project / "params.yaml").read_text()
     set_param(project / "params.yaml", "text.train.max_epochs", 1000)
-    training = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.train", "text"],
-        cwd=project,
-        env=ENVIRONMENT,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell that runs the tests in the background has them ignore SIGINT, and a child would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    training = start_training(project, "text")
     try:
         assert training.stderr is not None
         assert any(line.startswith("epoch 2/") for line in training.stderr)
@@ -165,3 +216,48 @@ def test_a_changed_text_parameter_reruns_text_stages_only(project: Path) -> None
     assert result.returncode == 0, result.stderr
     assert stages_run(result) == ["train@text", "evaluate@text", "export@text", "package"]
     assert {path: digest for path, digest in contents(project).items() if "/image/" in path} == images
+
+
+def test_a_training_that_is_killed_at_random_moments_ends_with_the_same_bytes(project: Path) -> None:
+    expected = artifacts.sha256_of(project / "models/image/best.ckpt")
+    for epoch in (1, 2, 4):
+        training = start_training(project, "image")
+        try:
+            assert training.stderr is not None
+            assert any(line.startswith(f"epoch {epoch}/") for line in training.stderr)
+            time.sleep(random.uniform(0, 0.2))
+        finally:
+            training.kill()
+            training.communicate()
+    resumed = start_training(project, "image")
+    lines = resumed.communicate(timeout=120)[1].splitlines()
+    assert resumed.returncode == 0
+    assert not any(line.startswith("epoch 1/") for line in lines)
+    assert artifacts.sha256_of(project / "models/image/best.ckpt") == expected
+    assert len((project / "reports/image/history.csv").read_text().splitlines()) == 1 + 6
+    assert not (project / "models/image/training").exists()
+
+
+@pytest.fixture
+def server(project: Path) -> Iterator[Server]:
+    with Server(project) as running:
+        yield running
+
+
+def test_a_tracking_server_that_goes_away_loses_nothing(project: Path, server: Server) -> None:
+    set_param(project / "params.yaml", "image.train.max_epochs", 12)
+    training = start_training(project, "image", MLFLOW_TRACKING_URI=server.uri)
+    assert training.stderr is not None
+    assert any(line.startswith("epoch 2/") for line in training.stderr)
+    server.stop()
+    errors = training.communicate(timeout=180)[1]
+    assert training.returncode == 0
+    outbox = next((project / "mlflow-outbox").glob("*.jsonl"))
+    assert f"relu-pipeline send-metrics {outbox}" in errors
+    server.start()
+    words = [sys.executable, "-m", "relu_pipeline.cli", "send-metrics", str(outbox)]
+    subprocess.run(words, cwd=project, env=ENVIRONMENT | {"MLFLOW_TRACKING_URI": server.uri}, check=True)
+    assert not outbox.exists()
+    client = mlflow.MlflowClient(server.uri)
+    assert client.get_run(outbox.stem).info.status == "FINISHED"
+    assert [metric.step for metric in client.get_metric_history(outbox.stem, "val/accuracy")] == list(range(12))
