@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro ui serve lock
+.PHONY: help setup demo test lint repro ui serve bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -40,6 +40,12 @@ ui: $(READY)  ## compare the runs in the MLflow UI on http://127.0.0.1:5000
 
 serve: $(READY)  ## serve what `dvc repro` made on http://127.0.0.1:3000
 	bentoml serve --host 127.0.0.1 --port 3000
+
+bench: $(READY)  ## measure against what people use instead, about 20 minutes; after `dvc repro`
+	python -m benchmarks.text
+	python -m benchmarks.image
+	python -m benchmarks.loop
+	python -m benchmarks.resume
 
 UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--python-version 3.11 pyproject.toml --extra serve

@@ -6,6 +6,7 @@ from relu_pipeline.provenance import git_commit
 from relu_pipeline.tracking.mlflow_run import start_run
 from relu_pipeline.tracking.run import flatten
 from relu_pipeline.training.fit import fit, plan, write_history
+from relu_pipeline.training.pictures import draw_schedule
 from relu_pipeline.training.resume import open_state
 
 
@@ -20,6 +21,8 @@ def train(task: Task) -> None:
         mlflow_run.log_params(flatten({"seed": params.seed} | config.model_dump()))
         fitted = fit(training, mlflow_run, state, models / artifacts.CHECKPOINT)
         write_history(reports / artifacts.HISTORY, fitted.history)
+        draw_schedule(config.train, fitted.steps_per_epoch, reports / artifacts.SCHEDULE)
+        mlflow_run.log_files([reports / artifacts.HISTORY, reports / artifacts.SCHEDULE], "training")
         artifacts.write(models / artifacts.RUN, RunInfo(run_id=mlflow_run.run_id, git_commit=commit))
     state.discard()
     print(f"{task}: best validation accuracy {fitted.val_accuracy:.4f}")

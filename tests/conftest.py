@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 
 from relu_pipeline.config import TASKS, PrepareConfig, TextPrepareConfig, load_datasets, load_params
-from relu_pipeline.data.prepare import fit_tokenizer, prepare_images, prepare_texts
-from relu_pipeline.data.sources import obtain
-from tests.training import train_at_once
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,6 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def demo_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`raw/cifar10` and `raw/ag_news` of the built-in data."""
+    # Imported here and below: tests/gpu runs where neither scikit-learn nor tokenizers are.
+    from relu_pipeline.data.sources import obtain
+
     out = tmp_path_factory.mktemp("raw")
     datasets = load_datasets(ROOT / "configs/datasets.yaml")
     obtain("cifar10", datasets.cifar10, "demo", None, out / "cifar10")
@@ -27,6 +27,8 @@ def demo_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prepared(demo_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`image/` and `text/` of the built-in data."""
+    from relu_pipeline.data.prepare import fit_tokenizer, prepare_images, prepare_texts
+
     out = tmp_path_factory.mktemp("prepared")
     prepare_images(demo_raw / "cifar10", PrepareConfig(val_fraction=0.2), out / "image")
     config = TextPrepareConfig(val_fraction=0.2, vocab_size=500, max_tokens=32)
@@ -51,6 +53,8 @@ def rng() -> np.random.Generator:
 @pytest.fixture(scope="session")
 def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`image/best.ckpt` and `text/best.ckpt`, trained for an epoch on the built-in data."""
+    from tests.training import train_at_once
+
     out = tmp_path_factory.mktemp("trained")
     params = load_params(ROOT / "params.yaml")
     for task in TASKS:

@@ -23,6 +23,7 @@ ONNX_MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
 HISTORY = "history.csv"
+SCHEDULE = "learning_rate.png"
 METRICS = "metrics.json"
 PARITY = "parity.json"
 BENTO = Path("dist/relu_pipeline.bento")

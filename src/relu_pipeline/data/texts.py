@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from relu_pipeline.artifacts import PAD_ID, Split
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer  # needed to prepare texts, not to train on them
 
-def save_split(folder: Path, split: Split, tokenizer: Tokenizer, texts: list[str], labels: NDArray[np.int64]) -> None:
+
+def save_split(folder: Path, split: Split, tokenizer: "Tokenizer", texts: list[str], labels: NDArray[np.int64]) -> None:
     """Encode `texts` and write the arrays that `TextSplit.load` reads; `labels` int64 `[N]`."""
     tokenizer.no_padding()
     ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]

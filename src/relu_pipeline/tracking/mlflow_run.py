@@ -25,7 +25,7 @@ DIGEST_CHARS = 36  # MLflow's limit
 
 
 class MlflowRun:
-    """The active MLflow run. Metrics go through `outbox`; the rest is sent at once."""
+    """The active MLflow run. Metrics and files go through `outbox`; the rest is sent at once."""
 
     def __init__(self, run_id: str, outbox: Outbox) -> None:
         self.run_id = run_id
@@ -50,10 +50,8 @@ class MlflowRun:
             mlflow.log_input(MetaDataset(source, name=name, digest=digest), context=context)
 
     def log_files(self, files: list[Path], folder: str) -> None:
-        import mlflow
-
         for file in files:
-            mlflow.log_artifact(str(file), folder)
+            self.outbox.put({"file": str(file.resolve()), "folder": folder})
 
     def register_onnx(self, model: Path, name: str, alias: str, example: NDArray[Any]) -> str:
         """Log the model to the run, register it as `name` under `alias`, give its version."""
@@ -147,11 +145,13 @@ def _sender(run_id: str) -> Callable[[Entry], None]:
         try:
             if "status" in entry:
                 client.set_terminated(run_id, entry["status"], entry["timestamp_ms"])
-            else:
+            elif "metrics" in entry:
                 items = entry["metrics"].items()
                 metrics = [Metric(name, value, entry["timestamp_ms"], entry["step"]) for name, value in items]
                 client.log_batch(run_id, metrics)
-        except mlflow.exceptions.MlflowException as error:
+            elif Path(entry["file"]).exists():  # or it was removed since, and there is nothing left to send
+                client.log_artifact(run_id, entry["file"], entry["folder"])
+        except (mlflow.exceptions.MlflowException, OSError) as error:
             raise TrackingError(str(error)) from error
 
     return send

@@ -11,7 +11,6 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from tokenizers import Tokenizer
 from torch import nn
 
 from relu_pipeline import artifacts
@@ -37,6 +36,7 @@ EVAL_BATCH_SIZE = 1000
 class Fitted:
     val_accuracy: float
     history: list[dict[str, float]]
+    steps_per_epoch: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     best = torch.load(state.best, weights_only=True, map_location="cpu")["state_dict"]
     weights = {name.removeprefix("network."): tensor for name, tensor in best.items()}
     save_checkpoint(checkpoint, training.task, settings, weights)
-    return Fitted(max(epoch["val/accuracy"] for epoch in report.history), report.history)
+    return Fitted(max(epoch["val/accuracy"] for epoch in report.history), report.history, len(batches))
 
 
 def fit_input(network: nn.Module, train: AnySplit) -> None:
@@ -164,6 +164,8 @@ def network_settings(config: ImageConfig | TextConfig, meta: PreparedMeta, prepa
     """The network's constructor arguments: the model section and what the data say."""
     settings = config.model.model_dump() | {"num_classes": len(meta.source.labels)}
     if meta.task == "text":
+        from tokenizers import Tokenizer
+
         settings["vocab_size"] = Tokenizer.from_file(str(prepared / artifacts.TOKENIZER)).get_vocab_size()
     return settings
 

@@ -1,5 +1,6 @@
 """Against a real MLflow store in SQLite."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.errors import TrackingError
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.models.checkpoint import load_network
-from relu_pipeline.tracking.mlflow_run import reopen_run, start_run
+from relu_pipeline.tracking.mlflow_run import reopen_run, send_outbox, start_run
 from relu_pipeline.tracking.run import flatten
 
 
@@ -76,3 +77,37 @@ def test_an_unknown_run_and_an_absent_server_are_clear_errors(project: Path, mon
 
 def test_nested_params_get_the_names_that_dvc_uses() -> None:
     assert flatten({"seed": 1, "train": {"lr": 2, "deep": {"x": 3}}}) == {"seed": 1, "train.lr": 2, "train.deep.x": 3}
+
+
+def test_an_interrupted_run_goes_on(project: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), start_run("text", "abc", "train@text") as run:
+        run.log_metrics({"val/accuracy": 0.5}, step=0)
+        raise KeyboardInterrupt
+    assert mlflow.get_run(run.run_id).info.status == "KILLED"
+    with start_run("text", "abc", "train@text", interrupted=run.run_id) as resumed:
+        resumed.log_metrics({"val/accuracy": 0.75}, step=1)
+    assert resumed.run_id == run.run_id
+    assert mlflow.get_run(run.run_id).info.status == "FINISHED"
+    history = mlflow.MlflowClient().get_metric_history(run.run_id, "val/accuracy")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 0.5), (1, 0.75)]
+    with start_run("text", "abc", "train@text", interrupted="0" * 32) as new:
+        assert new.run_id != run.run_id
+
+
+def test_what_waits_in_the_outbox_is_sent_once_by_a_later_stage(project: Path) -> None:
+    with start_run("text", "abc", "train@text") as run:
+        pass
+    waiting = project / "mlflow-outbox" / f"{run.run_id}.jsonl"
+    report = project / "report.txt"
+    report.write_text("kept")
+    metrics = {"metrics": {"val/accuracy": 0.5}, "step": 3, "timestamp_ms": 1_700_000_000_000}
+    entries = [metrics, metrics, {"file": str(report), "folder": "evaluation"}]
+    waiting.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    with reopen_run(run.run_id, "text"):
+        pass
+    client = mlflow.MlflowClient()
+    assert len(client.get_metric_history(run.run_id, "val/accuracy")) == 1
+    assert [file.path for file in client.list_artifacts(run.run_id, "evaluation")] == ["evaluation/report.txt"]
+    assert not waiting.exists()
+    with pytest.raises(TrackingError, match=r"no entries to send; unsent ones lie in mlflow-outbox"):
+        send_outbox(waiting)

@@ -1,0 +1,69 @@
+"""What holds on a GPU. Needs no more than PyTorch, Lightning and the library itself: `pytest -m gpu tests/gpu`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import SPLITS, PreparedMeta, Source, SourceFile
+from relu_pipeline.config import ImageConfig, load_params
+from relu_pipeline.data.batches import load_split
+from relu_pipeline.data.images import save_split
+from relu_pipeline.errors import TrainingError
+from relu_pipeline.evaluation.predict import predict
+from relu_pipeline.models.checkpoint import load_network
+from tests.training import train_at_once
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU"),
+]
+ROWS = {"train": 2000, "val": 300, "test": 300}
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared noise in three colours, whose labels are the colours."""
+    out = tmp_path_factory.mktemp("coloured")
+    rng = np.random.default_rng(0)
+    for split in SPLITS:
+        labels = rng.integers(3, size=ROWS[split])
+        noise = rng.integers(0, 128, size=(ROWS[split], 32, 32, 3), dtype=np.uint8)
+        save_split(out, split, noise + (labels[:, None, None, None] == np.arange(3)).astype(np.uint8) * 64, labels)
+    source = Source(
+        dataset="cifar10",
+        source="demo",
+        sha256="0" * 64,
+        files=[SourceFile(name="noise", url=None, sha256="0" * 64)],
+        labels=["red", "green", "blue"],
+        rows={"train": 2300, "test": 300},
+    )
+    digests = {split: artifacts.sha256_of(*sorted(out.glob(f"{split}_*.npy"))) for split in SPLITS}
+    artifacts.write(out / "meta.json", PreparedMeta(task="image", source=source, rows=ROWS, digests=digests))
+    return out
+
+
+def config(**changes: object) -> ImageConfig:
+    image = load_params().image
+    changes = {"accelerator": "gpu", "max_epochs": 3, "batch_size": 128} | changes
+    return image.model_copy(update={"train": image.train.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize("precision", ["auto", "32-true", "16-mixed"])
+def test_what_a_gpu_trains_answers_on_a_cpu(coloured: Path, tmp_path: Path, precision: str) -> None:
+    fitted = train_at_once("image", config(precision=precision), coloured, tmp_path)
+    test = load_split("image", coloured, "test")
+    answers = predict(load_network(tmp_path / "best.ckpt"), test)
+    assert fitted.val_accuracy > 0.95
+    assert (answers.argmax(axis=1) == test.labels.numpy()).mean() > 0.95
+
+
+def test_out_of_memory_names_the_parameter(coloured: Path, tmp_path: Path) -> None:
+    torch.cuda.set_per_process_memory_fraction(0.002)
+    try:
+        with pytest.raises(TrainingError, match=r"lower image\.train\.batch_size, which is 2000"):
+            train_at_once("image", config(batch_size=2000), coloured, tmp_path)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
