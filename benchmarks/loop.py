@@ -1,6 +1,6 @@
 """What Lightning, checkpoints and MLflow cost: `fit` against a bare loop over the same batches, in turns.
 
-`python -m benchmarks.loop [--rounds 5]`
+`python -m benchmarks.loop [--rounds 3]`
 """
 
 import argparse
@@ -26,8 +26,6 @@ from relu_pipeline.training.fit import EVAL_BATCH_SIZE, Training, fit, fit_input
 from relu_pipeline.training.optimisers import build_optimiser, build_schedule
 from relu_pipeline.training.resume import open_state
 
-EPOCHS = 2
-
 
 class CallTimes(Stopwatch):
     """Also how long the training waits for each call that logs metrics."""
@@ -44,16 +42,14 @@ class CallTimes(Stopwatch):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     figures = {task: compare(task, rounds) for task in TASKS}
     print(f"{write('loop', figures)}: {figures}")
 
 
 def compare(task: Task, rounds: int) -> dict[str, Any]:
-    config = getattr(recipe_params("quick"), task)
-    config = config.model_copy(update={"train": config.train.model_copy(update={"max_epochs": EPOCHS})})
-    training = plan(task, config, 0, artifacts.prepared_dir(task))
+    training = plan(task, getattr(recipe_params("quick"), task), 0, artifacts.prepared_dir(task))
     fits, loops, calls = [], [], []
     for _ in range(rounds):
         loops.append(bare_loop_s(training))
@@ -82,8 +78,8 @@ def bare_loop_s(training: Training) -> float:
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=training.hardware.precision == "bf16-mixed")
     started = time.perf_counter()
     optimiser = build_optimiser(network, config)
-    schedule = build_schedule(optimiser, config, EPOCHS * len(batches))
-    for epoch in range(EPOCHS):
+    schedule = build_schedule(optimiser, config, config.max_epochs * len(batches))
+    for epoch in range(config.max_epochs):
         batches.set_epoch(epoch)
         network.train()
         for inputs, labels in batches:

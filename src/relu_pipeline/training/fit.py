@@ -75,6 +75,8 @@ def fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) ->
 
 def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
     L.seed_everything(training.seed, verbose=False)
+    # In deterministic mode torch would fill each new tensor before it is written; nothing here reads one unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     train, val = (
         load_split(training.task, training.prepared, split).to(training.hardware.device) for split in ("train", "val")
     )
