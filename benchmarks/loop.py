@@ -4,6 +4,7 @@
 """
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.ours import Stopwatch, recipe_params, tracked
-from benchmarks.report import spread, write
+from benchmarks.report import run_side, spread, write
 from relu_pipeline import artifacts
 from relu_pipeline.config import TASKS, Task
 from relu_pipeline.data.augment import augmented
@@ -43,31 +44,40 @@ class CallTimes(Stopwatch):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    figures = {task: compare(task, rounds) for task in TASKS}
+    parser.add_argument("--side", nargs=2, metavar=("NAME", "TASK"), help="run just this and print its figures")
+    arguments = parser.parse_args()
+    if arguments.side:
+        name, task = arguments.side
+        training = plan(task, getattr(recipe_params("quick"), task), 0, artifacts.prepared_dir(task))
+        print(json.dumps(SIDES[name](training)))
+        return
+    figures = {task: compare(task, arguments.rounds) for task in TASKS}
     print(f"{write('loop', figures)}: {figures}")
 
 
 def compare(task: Task, rounds: int) -> dict[str, Any]:
-    training = plan(task, getattr(recipe_params("quick"), task), 0, artifacts.prepared_dir(task))
-    fits, loops, calls = [], [], []
-    for _ in range(rounds):
-        loops.append(bare_loop_s(training))
-        seconds, log_ms = fit_s(training)
-        fits.append(seconds)
-        calls += log_ms
-    ratios = [fit / loop for fit, loop in zip(fits, loops, strict=True)]
-    return {"fit_s": spread(fits), "bare_loop_s": spread(loops), "ratio": spread(ratios), "log_call_ms": median(calls)}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
+    for number in range(rounds):
+        # Each side goes first as often as the other.
+        for name in sorted(SIDES, reverse=number % 2 == 1):
+            runs[name].append(run_side(["-m", "benchmarks.loop", "--side", name, task]))
+    seconds = {name: [run["seconds"] for run in of_side] for name, of_side in runs.items()}
+    ratios = [fit / bare for fit, bare in zip(seconds["fit"], seconds["bare"], strict=True)]
+    log_call_ms = median(run["log_call_ms"] for run in runs["fit"])
+    return {name: spread(values) for name, values in seconds.items()} | {
+        "ratio": spread(ratios),
+        "log_call_ms": log_call_ms,
+    }
 
 
-def fit_s(training: Training) -> tuple[float, list[float]]:
+def fit_side(training: Training) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch, tracked(training.task) as run:
         calls = CallTimes(run)
         fit(training, calls, open_state(Path(scratch) / "training", training.key), Path(scratch) / "best.ckpt")
-        return time.perf_counter() - calls.started_s, calls.log_ms
+        return {"seconds": time.perf_counter() - calls.started_s, "log_call_ms": median(calls.log_ms)}
 
 
-def bare_loop_s(training: Training) -> float:
+def bare_side(training: Training) -> dict[str, float]:
     config, device = training.config.train, training.hardware.device
     train, val = (load_split(training.task, training.prepared, split).to(device) for split in ("train", "val"))
     torch.manual_seed(training.seed)
@@ -94,8 +104,10 @@ def bare_loop_s(training: Training) -> float:
         with torch.no_grad(), autocast:
             right = [network(inputs).argmax(1) == labels for inputs, labels in OrderedBatches(val, EVAL_BATCH_SIZE)]
         torch.cat(right).float().mean().item()
-    return time.perf_counter() - started
+    return {"seconds": time.perf_counter() - started}
 
+
+SIDES = {"bare": bare_side, "fit": fit_side}
 
 if __name__ == "__main__":
     main()
