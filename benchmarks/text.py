@@ -1,6 +1,6 @@
 """AG News: seconds and accuracy of our recipes against fastText with bigrams, on the same rows.
 
-`python -m benchmarks.text [--recipes quick default] [--seeds 3]`
+`python -m benchmarks.text [--recipes default] [--seeds 3]`
 """
 
 import argparse
@@ -25,7 +25,7 @@ RAW = artifacts.raw_dir("ag_news")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipes", nargs="+", default=["quick"])
+    parser.add_argument("--recipes", nargs="+", default=["default"])
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     python = peer_python()
