@@ -21,7 +21,7 @@ from relu_pipeline.recipes import apply_recipe
 
 REPRO = [sys.executable, "-m", "dvc", "repro", "--quiet"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-DELAYS_S = (4.0, 24.0)
+DELAYS_S = (4.0, 13.0)
 ALIKE = (artifacts.CHECKPOINT, artifacts.ONNX_MODEL)
 
 
