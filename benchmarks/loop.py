@@ -58,7 +58,7 @@ def main() -> None:
 def compare(task: Task, rounds: int) -> dict[str, Any]:
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
     for number in range(rounds):
-        # Each side goes first as often as the other.
+        # The sides take turns at going first.
         for name in sorted(SIDES, reverse=number % 2 == 1):
             runs[name].append(run_side(["-m", "benchmarks.loop", "--side", name, task]))
     seconds = {name: [run["seconds"] for run in of_side] for name, of_side in runs.items()}

@@ -15,19 +15,25 @@ matplotlib.use("Agg")
 def draw_curves(sides: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
     """A line a run: validation accuracy by epoch, or the test accuracy where a side has no validation split.
 
-    A star is the test accuracy of the network that is kept.
+    `sides` holds runs by side, as `run_side` gives them: seconds, and accuracies from 0 to 1. A star is the test
+    accuracy of the network that is kept.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for number, (side, runs) in enumerate(sides.items()):
         for run in runs:
             label = side if run is runs[0] else None
-            seconds = [point["seconds"] for point in run["curve"]]
-            accuracy = [100 * point.get("val_accuracy", point.get("test_accuracy")) for point in run["curve"]]
+            curve = run.get("curve", [])
+            seconds = [point["seconds"] for point in curve]
+            accuracy = [100 * point.get("val_accuracy", point.get("test_accuracy")) for point in curve]
             axes.plot(seconds, accuracy, "o-", color=f"C{number}", markersize=3, linewidth=1, label=label)
             if "test_accuracy" in run:
                 axes.plot(run["train_s"], 100 * run["test_accuracy"], "*", color=f"C{number}", markersize=11)
-    axes.set(xlabel="seconds of training", ylabel="accuracy, %", title="by epoch; a star: test split")
+    axes.set(
+        xlabel="seconds of training",
+        ylabel="accuracy, %",
+        title="ours by epoch on validation rows; others, and stars: test split",
+    )
     axes.grid(alpha=0.3)
     axes.legend()
     with artifacts.atomic_file(path) as partial:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pictures import draw_curves
 from benchmarks.report import run_side, spread, write
 from relu_pipeline import artifacts
 from relu_pipeline.config import load_params
@@ -40,6 +41,7 @@ def main() -> None:
     for recipe in arguments.recipes:
         summary[recipe] |= against(summary[recipe], summary["fasttext"])
     path = write("text_" + "_".join(arguments.recipes), {"tokenise_s": tokenise_s(), "summary": summary, "runs": sides})
+    draw_curves(sides, path.with_suffix(".png"))
     print(f"{path}: {summary}")
 
 

@@ -34,9 +34,13 @@ EVAL_BATCH_SIZE = 1000
 
 @dataclass(frozen=True)
 class Fitted:
-    val_accuracy: float
     history: list[dict[str, float]]
     steps_per_epoch: int
+
+    @property
+    def val_accuracy(self) -> float:
+        """Of the epoch that is kept."""
+        return max(epoch["val/accuracy"] for epoch in self.history)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     best = torch.load(state.best, weights_only=True, map_location="cpu")["state_dict"]
     weights = {name.removeprefix("network."): tensor for name, tensor in best.items()}
     save_checkpoint(checkpoint, training.task, settings, weights)
-    return Fitted(max(epoch["val/accuracy"] for epoch in report.history), report.history, len(batches))
+    return Fitted(report.history, len(batches))
 
 
 def fit_input(network: nn.Module, train: AnySplit) -> None:
