@@ -81,7 +81,7 @@ def bare_side(training: Training) -> dict[str, float]:
     config, device = training.config.train, training.hardware.device
     train, val = (load_split(training.task, training.prepared, split).to(device) for split in ("train", "val"))
     torch.manual_seed(training.seed)
-    network = build_network(training.task, network_settings(training.config, training.meta, training.prepared))
+    network = build_network(training.config.model.name, network_settings(training, train))
     fit_input(network, train)
     network.to(device)
     batches = ShuffledBatches(augmented(train, config, training.seed), config.batch_size, training.seed)

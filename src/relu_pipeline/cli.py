@@ -21,6 +21,9 @@ def _parser() -> argparse.ArgumentParser:
     recipe = commands.add_parser("recipe", help="write a recipe of configs/recipes/ into params.yaml")
     recipe.add_argument("name", help="file name without .yaml; `git checkout params.yaml` takes it back")
     recipe.set_defaults(command=_recipe)
+    describe = commands.add_parser("describe", help="layers, parameters and output shapes of a network")
+    describe.add_argument("network", help="mlp_28, cnn_28, cnn_cifar10, cnn_64, resnet18, text, or a trained best.ckpt")
+    describe.set_defaults(command=_describe)
     send = commands.add_parser("send-metrics", help="send what a run could not log because MLflow's server was away")
     send.add_argument("file", type=Path, help="mlflow-outbox/RUN_ID.jsonl")
     send.set_defaults(command=_send_metrics)
@@ -32,6 +35,12 @@ def _recipe(arguments: argparse.Namespace) -> str:
 
     apply_recipe(recipe_path(arguments.name))
     return f"{PARAMS} now follows the recipe {arguments.name}; next: `dvc repro`"
+
+
+def _describe(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.describe import describe
+
+    return describe(arguments.network)
 
 
 def _send_metrics(arguments: argparse.Namespace) -> str:

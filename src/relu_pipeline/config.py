@@ -1,7 +1,7 @@
 """`params.yaml` and `configs/datasets.yaml` as strict, frozen models, parsed once where a stage begins."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -11,6 +11,7 @@ from relu_pipeline.errors import ConfigError
 
 Task = Literal["image", "text"]
 Dataset = Literal["cifar10", "ag_news"]
+ActivationName = Literal["relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
 
 TASKS: tuple[Task, ...] = ("image", "text")
 DATASET_OF: dict[Task, Dataset] = {"image": "cifar10", "text": "ag_news"}
@@ -41,7 +42,7 @@ class TextPrepareConfig(PrepareConfig):
     max_tokens: Annotated[int, Field(ge=8, le=4096)]
 
 
-class ImageModelConfig(Section):
+class ResidualCNNConfig(Section):
     widths: Annotated[list[Count], Field(min_length=1, max_length=4)]
     stem_kernel: Annotated[int, Field(ge=2, le=8)]
     stem_stride: Annotated[int, Field(ge=1, le=4)]
@@ -54,10 +55,43 @@ class ImageModelConfig(Section):
         return self
 
 
+class PlainCNNConfig(Section):
+    widths: Annotated[list[Count], Field(min_length=1, max_length=3)]
+    hidden_dims: list[Count]
+    activation: ActivationName
+
+
+class MLPConfig(Section):
+    hidden_dims: Annotated[list[Count], Field(min_length=1)]
+    activation: ActivationName
+
+
+class ImageModelConfig(Section):
+    """The network that `name` chooses is built from the section of that name; `resnet18` needs none."""
+
+    name: Literal["residual_cnn", "plain_cnn", "mlp", "resnet18"]
+    residual_cnn: ResidualCNNConfig
+    plain_cnn: PlainCNNConfig
+    mlp: MLPConfig
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The part of the constructor's arguments that is tuned."""
+        return {} if self.name == "resnet18" else getattr(self, self.name).model_dump()
+
+
 class TextModelConfig(Section):
     embedding_dim: Count
     hidden_dims: Annotated[list[Count], Field(min_length=1)]
     dropout: Fraction
+
+    @property
+    def name(self) -> str:
+        return "text_mlp"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.model_dump()
 
 
 class TrainConfig(Section):

@@ -37,7 +37,11 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("image.train.max_epochs", 0, r"image\.train\.max_epochs: .*greater than or equal to 1"),
         ("image.prepare.val_fraction", 1.5, r"image\.prepare\.val_fraction: .*less than or equal to 0\.5"),
         ("text.train.accelerator", "tpu", r"text\.train\.accelerator: .*'auto', 'cpu' or 'gpu'.*'tpu'"),
-        ("image.model.stem_components", 49, r"image\.model: .*stem_components is at most 48 where stem_kernel is 4"),
+        (
+            "image.model.residual_cnn.stem_components",
+            49,
+            r"image\.model\.residual_cnn: .*stem_components is at most 48 where stem_kernel is 4",
+        ),
         ("text.train.learning_rate", float("nan"), r"text\.train\.learning_rate"),
         ("data.source", "publisher", r"data\.source: .*'published' or 'demo'"),
         ("text.model.hidden_dims", [], r"text\.model\.hidden_dims: .*at least 1"),

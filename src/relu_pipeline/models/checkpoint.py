@@ -1,4 +1,4 @@
-"""A trained network in one file: its task, its constructor's arguments and its weights."""
+"""A trained network in one file: its name, its constructor's arguments and its weights."""
 
 import pickle
 from pathlib import Path
@@ -8,21 +8,20 @@ import torch
 from torch import Tensor, nn
 
 from relu_pipeline import artifacts
-from relu_pipeline.config import Task
 from relu_pipeline.errors import ArtifactError
 from relu_pipeline.models.catalogue import build_network
 
 
-def save_checkpoint(path: Path, task: Task, settings: dict[str, Any], weights: dict[str, Tensor]) -> None:
+def save_checkpoint(path: Path, network: str, settings: dict[str, Any], weights: dict[str, Tensor]) -> None:
     with artifacts.atomic_file(path) as partial:
-        torch.save({"task": task, "settings": settings, "weights": weights}, partial)
+        torch.save({"network": network, "settings": settings, "weights": weights}, partial)
 
 
 def load_network(path: Path) -> nn.Module:
     """On the CPU, in evaluation mode. Raises ArtifactError for a missing or altered file."""
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
-        network = build_network(content["task"], content["settings"])
+        network = build_network(content["network"], content["settings"])
         network.load_state_dict(content["weights"])
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: no such file; `dvc repro train` makes it") from error

@@ -84,8 +84,8 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     train, val = (
         load_split(training.task, training.prepared, split).to(training.hardware.device) for split in ("train", "val")
     )
-    settings = network_settings(training.config, training.meta, training.prepared)
-    network = build_network(training.task, settings)
+    name, settings = training.config.model.name, network_settings(training, train)
+    network = build_network(name, settings)
     fit_input(network, train)
     run.log_datasets(training.meta)
     run.log_params(asdict(training.hardware) | {"num_parameters": sum(p.numel() for p in network.parameters())})
@@ -95,7 +95,7 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     _run_trainer(network, training, batches, OrderedBatches(val, EVAL_BATCH_SIZE), report, state)
     best = torch.load(state.best, weights_only=True, map_location="cpu")["state_dict"]
     weights = {name.removeprefix("network."): tensor for name, tensor in best.items()}
-    save_checkpoint(checkpoint, training.task, settings, weights)
+    save_checkpoint(checkpoint, name, settings, weights)
     return Fitted(report.history, len(batches))
 
 
@@ -166,14 +166,15 @@ def _explain(error: Exception, training: Training, state: TrainingState) -> Exce
     return error
 
 
-def network_settings(config: ImageConfig | TextConfig, meta: PreparedMeta, prepared: Path) -> dict[str, Any]:
-    """The network's constructor arguments: the model section and what the data say."""
-    settings = config.model.model_dump() | {"num_classes": len(meta.source.labels)}
-    if meta.task == "text":
-        from tokenizers import Tokenizer
+def network_settings(training: Training, train: AnySplit) -> dict[str, Any]:
+    """The network's constructor arguments: what the model section and the data say."""
+    settings = training.config.model.settings | {"num_classes": len(training.meta.source.labels)}
+    if isinstance(train, ImageSplit):
+        return settings | {"image_shape": list(train.images_BHWC.shape[1:])}
+    from tokenizers import Tokenizer
 
-        settings["vocab_size"] = Tokenizer.from_file(str(prepared / artifacts.TOKENIZER)).get_vocab_size()
-    return settings
+    tokenizer = Tokenizer.from_file(str(training.prepared / artifacts.TOKENIZER))
+    return settings | {"vocab_size": tokenizer.get_vocab_size()}
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

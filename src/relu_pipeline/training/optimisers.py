@@ -47,7 +47,8 @@ def _group_of(module: nn.Module, name: str) -> str:
         return "embeddings"
     if name == "weight" and not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         return "weights"
-    return "norm_biases" if isinstance(module, nn.BatchNorm2d) else "biases"
+    unscaled = isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad
+    return "norm_biases" if unscaled else "biases"
 
 
 def build_schedule(optimiser: Optimizer, config: TrainConfig, num_steps: int) -> LambdaLR:

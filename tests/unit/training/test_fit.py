@@ -32,8 +32,20 @@ def small(task: str) -> ImageConfig | TextConfig:
     train = config.train.model_copy(update={"max_epochs": 3, "batch_size": 64})
     model = config.model
     if task == "image":
-        model = model.model_copy(update={"widths": [8, 16]})
+        narrow = model.residual_cnn.model_copy(update={"widths": [8, 16]})
+        model = model.model_copy(update={"residual_cnn": narrow})
     return config.model_copy(update={"train": train, "model": model})
+
+
+@pytest.mark.parametrize("name", ["plain_cnn", "mlp", "resnet18"])
+def test_every_image_network_trains_by_its_name(prepared: Path, tmp_path: Path, name: str) -> None:
+    config = small("image")
+    changes = {"learning_rate": 0.02, "max_epochs": 1}
+    model = config.model.model_copy(update={"name": name})
+    config = config.model_copy(update={"train": config.train.model_copy(update=changes), "model": model})
+    fitted = train_at_once("image", config, prepared / "image", tmp_path)
+    assert fitted.val_accuracy > 0.2
+    assert type(load_network(tmp_path / "best.ckpt")).__name__.lower() == name.replace("_", "")
 
 
 @pytest.mark.parametrize("task", ["image", "text"])

@@ -26,3 +26,9 @@ def test_frozen_weights_are_left_out_and_each_kind_gets_its_rate_and_decay() -> 
     groups = build_optimiser(network, load_params().text.train.model_copy(update=changes)).param_groups
     found = [(len(group["params"]), group["lr"], group["momentum"], group["weight_decay"]) for group in groups]
     assert found == [(2, 0.5, 0.9, 0.64), (4, 0.5, 0.9, 0.0), (1, 32.0, 0.9, 0.01), (1, 8.0, 0.0, 0.0)]
+
+
+def test_the_biases_of_scaled_norms_get_no_faster_rate() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    groups = build_optimiser(network, load_params().image.train).param_groups
+    assert {group["lr"] for group in groups} == {load_params().image.train.learning_rate}

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from relu_pipeline.models.image_cnn import ImageCNN, whitening_filters
+from relu_pipeline.models.residual_cnn import ResidualCNN, whitening_filters
 
 
 @pytest.fixture
@@ -13,8 +13,10 @@ def images(rng: np.random.Generator) -> torch.Tensor:
     return torch.from_numpy(coarse.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8))
 
 
-def network() -> ImageCNN:
-    return ImageCNN(num_classes=7, widths=[8, 16], stem_kernel=4, stem_stride=2, stem_components=12).eval()
+def network() -> ResidualCNN:
+    return ResidualCNN(
+        num_classes=7, image_shape=(32, 32, 3), widths=[8, 16], stem_kernel=4, stem_stride=2, stem_components=12
+    ).eval()
 
 
 def test_it_takes_pixels_and_gives_logits(images: torch.Tensor) -> None:
@@ -23,7 +25,7 @@ def test_it_takes_pixels_and_gives_logits(images: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(("kernel", "stride"), [(2, 1), (3, 1), (4, 2), (5, 2)])
 def test_any_stem_fits_any_image(images: torch.Tensor, kernel: int, stride: int) -> None:
-    model = ImageCNN(7, [8, 16], kernel, stride, stem_components=6)
+    model = ResidualCNN(7, (32, 32, 3), [8, 16], kernel, stride, stem_components=6)
     model.fit_input(images)
     assert model.eval()(images[:3, :28, :30]).shape == (3, 7)
 

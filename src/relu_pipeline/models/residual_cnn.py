@@ -9,20 +9,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from relu_pipeline.models.normalise import Normalise
+
 WHITENING_EPS = 5e-4
 
 
-class ImageCNN(nn.Module):
-    """uint8 `[B, H, W, 3]` -> logits `[B, num_classes]`; each of the blocks, `widths` channels wide, halves H and W."""
+class ResidualCNN(nn.Module):
+    """uint8 `[B, H, W, C]` -> logits `[B, num_classes]`; each of the blocks, `widths` channels wide, halves H and W."""
 
     def __init__(
-        self, num_classes: int, widths: Sequence[int], stem_kernel: int, stem_stride: int, stem_components: int
+        self,
+        num_classes: int,
+        image_shape: Sequence[int],
+        widths: Sequence[int],
+        stem_kernel: int,
+        stem_stride: int,
+        stem_components: int,
     ) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(3))
-        self.register_buffer("std", torch.ones(3))
+        self.image_shape = tuple(image_shape)
+        self.normalise = Normalise(image_shape[-1])
         channels = [2 * stem_components, *widths]
-        self.stem = nn.Conv2d(3, channels[0], stem_kernel, stem_stride, padding=(stem_kernel - 1) // 2, bias=False)
+        self.stem = nn.Conv2d(
+            image_shape[-1], channels[0], stem_kernel, stem_stride, padding=(stem_kernel - 1) // 2, bias=False
+        )
         self.stem.weight.requires_grad_(False)
         self.stem_relu = nn.ReLU()
         self.blocks = nn.Sequential(*(Block(c_in, c_out) for c_in, c_out in itertools.pairwise(channels)))
@@ -34,16 +44,10 @@ class ImageCNN(nn.Module):
         x_BCHW = self.blocks(self.stem_relu(self.stem(x_BCHW)))
         return self.head(x_BCHW.mean(dim=(2, 3)))
 
-    def normalise(self, image_BHWC: Tensor) -> Tensor:
-        """Part of the network, so that training, ONNX and the service cannot differ. Gives `[B, 3, H, W]`."""
-        return ((image_BHWC.float() - self.mean) / self.std).permute(0, 3, 1, 2)
-
     @torch.no_grad()
     def fit_input(self, image_BHWC: Tensor) -> None:
         """Set the normalisation and the whitening filters from training images (uint8)."""
-        pixels = image_BHWC.float()
-        self.mean.copy_(pixels.mean(dim=(0, 1, 2)))
-        self.std.copy_(pixels.std(dim=(0, 1, 2)))
+        self.normalise.fit(image_BHWC)
         filters = whitening_filters(self.normalise(image_BHWC), self.stem.kernel_size[0])[: self.stem.out_channels // 2]
         self.stem.weight.copy_(torch.cat((filters, -filters)))
 

@@ -1,0 +1,33 @@
+"""The activation functions that a network may be built with. Their maths is in `reference/functions.py`."""
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+
+from relu_pipeline.config import ActivationName
+
+
+@dataclass(frozen=True)
+class Activation:
+    """`lower` and `upper` bound the outputs; a function with both bounds saturates."""
+
+    module: type[nn.Module]
+    lower: float = -math.inf
+    upper: float = math.inf
+
+    @property
+    def saturates(self) -> bool:
+        return math.isfinite(self.lower) and math.isfinite(self.upper)
+
+
+CATALOGUE: dict[ActivationName, Activation] = {
+    "relu": Activation(nn.ReLU, lower=0.0),
+    "leaky_relu": Activation(nn.LeakyReLU),
+    "prelu": Activation(nn.PReLU),
+    "elu": Activation(nn.ELU, lower=-1.0),
+    "gelu": Activation(nn.GELU, lower=-0.17),
+    "silu": Activation(nn.SiLU, lower=-0.279),
+    "sigmoid": Activation(nn.Sigmoid, 0.0, 1.0),
+    "tanh": Activation(nn.Tanh, -1.0, 1.0),
+}

@@ -1,0 +1,49 @@
+"""Where the activations of a network can be seen: forward hooks, removed afterwards."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from relu_pipeline.activations import CATALOGUE
+
+WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+ACTIVATIONS = tuple(activation.module for activation in CATALOGUE.values())
+
+See = Callable[[str, nn.Module, Tensor], None]
+
+
+@contextmanager
+def watching(network: nn.Module, see: See) -> Iterator[None]:
+    """Within the block, each forward pass calls `see(layer, activation, output)` for each activation module.
+
+    `layer` names the convolution or linear layer that ran last before it: the one whose units the outputs are.
+    A second activation behind the same layer is named `layer:2`.
+    """
+    behind: Counter[str] = Counter()
+    last = [""]
+
+    def start(_module: nn.Module, _inputs: object) -> None:
+        behind.clear()
+        last[0] = ""
+
+    def weighted(name: str) -> None:
+        last[0] = name
+
+    def activation(module: nn.Module, name: str, output: Tensor) -> None:
+        layer = last[0] or name
+        behind[layer] += 1
+        see(layer if behind[layer] == 1 else f"{layer}:{behind[layer]}", module, output)
+
+    hooks = [network.register_forward_pre_hook(start)]
+    for name, module in network.named_modules():
+        if isinstance(module, WEIGHTED):
+            hooks.append(module.register_forward_hook(lambda *_, name=name: weighted(name)))
+        elif isinstance(module, ACTIVATIONS):
+            hooks.append(module.register_forward_hook(lambda m, _, output, name=name: activation(m, name, output)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

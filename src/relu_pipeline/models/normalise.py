@@ -1,0 +1,22 @@
+"""The first step of every image network: inside it, so that training, ONNX and the service cannot differ."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalise(nn.Module):
+    """uint8 `[B, H, W, C]` -> float `[B, C, H, W]`, of mean 0 and variance 1 over the training images."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_channels))
+        self.register_buffer("std", torch.ones(num_channels))
+
+    def forward(self, image_BHWC: Tensor) -> Tensor:
+        return ((image_BHWC.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def fit(self, image_BHWC: Tensor) -> None:
+        pixels = image_BHWC.float()
+        self.mean.copy_(pixels.mean(dim=(0, 1, 2)))
+        self.std.copy_(pixels.std(dim=(0, 1, 2)))

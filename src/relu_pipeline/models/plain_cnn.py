@@ -1,0 +1,61 @@
+"""The CNN of introductory courses: 3x3 convolutions without padding, each with 2x2 pooling, and dense layers."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from relu_pipeline.activations import CATALOGUE
+from relu_pipeline.config import ActivationName
+from relu_pipeline.models.mlp import dense_layers
+from relu_pipeline.models.normalise import Normalise
+
+KERNEL = 3
+
+
+class PlainCNN(nn.Module):
+    """uint8 `[B, H, W, C]` of `image_shape` (H, W, C) -> logits `[B, num_classes]`. No `hidden_dims`: only the head.
+
+    Raises ValueError for images too small for so many `widths`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        image_shape: Sequence[int],
+        widths: Sequence[int],
+        hidden_dims: Sequence[int],
+        activation: ActivationName,
+    ) -> None:
+        super().__init__()
+        height, width, channels = image_shape
+        self.image_shape = tuple(image_shape)
+        self.normalise = Normalise(channels)
+        self.features = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(c_in, c_out, KERNEL), CATALOGUE[activation].module(), nn.MaxPool2d(2))
+                for c_in, c_out in itertools.pairwise([channels, *widths])
+            )
+        )
+        sides = [side_after(side, len(widths)) for side in (height, width)]
+        dims = [widths[-1] * math.prod(sides), *hidden_dims]
+        self.hidden = dense_layers(dims, activation)
+        self.head = nn.Linear(dims[-1], num_classes)
+
+    def forward(self, image_BHWC: Tensor) -> Tensor:
+        x_BCHW = self.features(self.normalise(image_BHWC))
+        return self.head(self.hidden(x_BCHW.flatten(1)))
+
+    def fit_input(self, image_BHWC: Tensor) -> None:
+        self.normalise.fit(image_BHWC)
+
+
+def side_after(side: int, num_convolutions: int) -> int:
+    """Height or width behind the convolutions: 28 -> 26 -> 13 -> 11 -> 5."""
+    left = side
+    for _ in range(num_convolutions):
+        left = (left - KERNEL + 1) // 2
+    if left < 1:
+        raise ValueError(f"a side of {side} pixels is used up by {num_convolutions} convolutions; use fewer widths")
+    return left
