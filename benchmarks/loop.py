@@ -48,7 +48,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.side:
         name, task = arguments.side
-        training = plan(task, getattr(recipe_params("quick"), task), 0, artifacts.prepared_dir(task))
+        params = recipe_params("quick")
+        training = plan(task, getattr(params, task), params.health, 0, artifacts.prepared_dir(task))
         print(json.dumps(SIDES[name](training)))
         return
     figures = {task: compare(task, arguments.rounds) for task in TASKS}

@@ -41,8 +41,9 @@ class Stopwatch(NullRun):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.run.log_metrics(metrics, step)
-        seconds = time.perf_counter() - self.started_s
-        self.curve.append({"seconds": seconds, "val_accuracy": metrics["val/accuracy"]})
+        if "val/accuracy" in metrics:
+            seconds = time.perf_counter() - self.started_s
+            self.curve.append({"seconds": seconds, "val_accuracy": metrics["val/accuracy"]})
 
 
 def main(task: Task, recipe: str, seed: int) -> None:
@@ -51,7 +52,7 @@ def main(task: Task, recipe: str, seed: int) -> None:
     begun_s = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch, tracked(task) as run:
         out = Path(scratch)
-        training = plan(task, config, seed, prepared)
+        training = plan(task, config, params.health, seed, prepared)
         stopwatch = Stopwatch(run)
         fit(training, stopwatch, open_state(out / "training", training.key), out / "best.ckpt")
         ended_s = time.perf_counter()

@@ -5,24 +5,22 @@ from relu_pipeline.config import TASKS, Task, load_params
 from relu_pipeline.provenance import git_commit
 from relu_pipeline.tracking.mlflow_run import start_run
 from relu_pipeline.tracking.run import flatten
-from relu_pipeline.training.fit import fit, plan, write_history
-from relu_pipeline.training.pictures import draw_schedule
+from relu_pipeline.training.fit import fit, plan
+from relu_pipeline.training.report import write_report
 from relu_pipeline.training.resume import open_state
 
 
 def train(task: Task) -> None:
     params = load_params()
-    config, models, reports = getattr(params, task), artifacts.models_dir(task), artifacts.reports_dir(task)
+    config, models = getattr(params, task), artifacts.models_dir(task)
     commit = git_commit()
-    training = plan(task, config, params.seed, artifacts.prepared_dir(task))
+    training = plan(task, config, params.health, params.seed, artifacts.prepared_dir(task))
     state = open_state(artifacts.training_dir(task), training.key)
     with start_run(task, commit, stage=f"train@{task}", interrupted=state.run_id) as mlflow_run:
         state.begin(mlflow_run.run_id)
         mlflow_run.log_params(flatten({"seed": params.seed} | config.model_dump()))
         fitted = fit(training, mlflow_run, state, models / artifacts.CHECKPOINT)
-        write_history(reports / artifacts.HISTORY, fitted.history)
-        draw_schedule(config.train, fitted.steps_per_epoch, reports / artifacts.SCHEDULE)
-        mlflow_run.log_files([reports / artifacts.HISTORY, reports / artifacts.SCHEDULE], "training")
+        mlflow_run.log_files(write_report(fitted, config.train, artifacts.reports_dir(task)), "training")
         artifacts.write(models / artifacts.RUN, RunInfo(run_id=mlflow_run.run_id, git_commit=commit))
     state.discard()
     print(f"{task}: best validation accuracy {fitted.val_accuracy:.4f}")

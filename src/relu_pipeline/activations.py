@@ -10,11 +10,12 @@ from relu_pipeline.config import ActivationName
 
 @dataclass(frozen=True)
 class Activation:
-    """`lower` and `upper` bound the outputs; a function with both bounds saturates."""
+    """`lower` and `upper` bound the outputs, a function with both saturates; `at_0` is the output for the input 0."""
 
     module: type[nn.Module]
     lower: float = -math.inf
     upper: float = math.inf
+    at_0: float = 0.0
 
     @property
     def saturates(self) -> bool:
@@ -28,6 +29,6 @@ CATALOGUE: dict[ActivationName, Activation] = {
     "elu": Activation(nn.ELU, lower=-1.0),
     "gelu": Activation(nn.GELU, lower=-0.17),
     "silu": Activation(nn.SiLU, lower=-0.279),
-    "sigmoid": Activation(nn.Sigmoid, 0.0, 1.0),
+    "sigmoid": Activation(nn.Sigmoid, 0.0, 1.0, at_0=0.5),
     "tanh": Activation(nn.Tanh, -1.0, 1.0),
 }

@@ -1,12 +1,13 @@
 """Every file that passes between stages: its path, its format, its reader and writer. All writes are atomic."""
 
+import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,8 +25,11 @@ TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
 HISTORY = "history.csv"
 SCHEDULE = "learning_rate.png"
+HEALTH = "relu_health.csv"
+HEALTH_MAP = "relu_health.png"
 METRICS = "metrics.json"
 PARITY = "parity.json"
+PRUNING = "pruning.json"
 BENTO = Path("dist/relu_pipeline.bento")
 DOWNLOADS = Path("data/downloads")
 
@@ -122,10 +126,67 @@ class Parity(Format):
     onnx_accuracy: float
 
 
+class PrunedLayer(Format):
+    """`removed` of `units`; `proved`: of the removed ones, those that no input at all can change."""
+
+    name: str
+    units: int
+    removed: int
+    proved: int
+
+
+class RowDifferences(Format):
+    """Two graphs on the same rows: how many rows have any difference in any output, and the largest of all."""
+
+    rows: int
+    different: int
+    changed_top1: int
+    largest: float
+
+
+class GraphCost(Format):
+    """`multiply_adds` of one row; `latency_ms` of one row on one thread, median."""
+
+    parameters: int
+    multiply_adds: int
+    file_bytes: int
+    latency_ms: float | None
+
+
+class Pruning(Format):
+    """`reports/<task>/pruning.json`: units that none of the `measured_rows` activates, cut from the graph.
+
+    Where `removed` is 0, the graph is as it was, and nothing was compared or timed.
+    """
+
+    measured_rows: int
+    removed: int
+    proved: int
+    layers: list[PrunedLayer]
+    measured: RowDifferences | None
+    test: RowDifferences | None
+    input_shape: list[int] = Field(description="of the row that multiply-adds and latency are of")
+    before: GraphCost
+    after: GraphCost
+
+
 class TensorInfo(Format):
     name: str
     shape: list[int | str]
     dtype: str
+
+
+class LayerBaseline(Format):
+    """Shares of zeros, row by row, of a ReLU layer on the validation split; quantiles from 0 to 100 % in tenths.
+
+    Bin `i` holds what is above `edges[i - 1]` and at most `edges[i]`; `bin_shares`: how many of the rows, from 0 to 1.
+    """
+
+    mean: float
+    std: float
+    quantiles: list[float]
+    edges: list[float]
+    bin_shares: list[float]
 
 
 class Manifest(Format):
@@ -145,7 +206,7 @@ class Manifest(Format):
     data_source: str
     data_sha256: Sha256
     test_metrics: dict[str, float]
-    relu_baseline: dict[str, float] = Field(description="share of zeros by ReLU layer on the validation split")
+    relu_baseline: dict[str, LayerBaseline] = Field(description="in the order of the columns of `zero_shares`")
 
 
 def read(path: Path, form: type[FormatT]) -> FormatT:
@@ -161,6 +222,14 @@ def read(path: Path, form: type[FormatT]) -> FormatT:
 def write(path: Path, content: Format) -> None:
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(content.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """CSV; a row may lack a column."""
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
 
 
 @contextmanager

@@ -119,6 +119,16 @@ class TextTrainConfig(TrainConfig):
     word_dropout: Fraction
 
 
+class HealthConfig(Section):
+    """What may be before a training warns; shares from 0 to 1."""
+
+    max_dead_share: Annotated[float, Field(ge=0, le=1)]
+    max_zero_share: Annotated[float, Field(ge=0, le=1)]
+    max_saturated_share: Annotated[float, Field(ge=0, le=1)]
+    max_growth: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    min_gradient_ratio: Annotated[float, Field(ge=0, le=1)]
+
+
 class EvaluateConfig(Section):
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     gallery_size: Annotated[int, Field(ge=1, le=100)]
@@ -127,6 +137,7 @@ class EvaluateConfig(Section):
 class ExportConfig(Section):
     opset: Annotated[int, Field(ge=18, le=25)]
     max_probability_difference: Positive
+    prune: bool = True
 
 
 class ImageConfig(Section):
@@ -146,6 +157,7 @@ class Params(Section):
     data: DataConfig
     image: ImageConfig
     text: TextConfig
+    health: HealthConfig
     evaluate: EvaluateConfig
     export: ExportConfig
 

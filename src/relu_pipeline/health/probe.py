@@ -1,35 +1,120 @@
-"""Share of zeros by ReLU layer."""
+"""What the units of each layer do over a whole split: exact counts, one pass, no change to the network."""
 
-from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from relu_pipeline.activations import CATALOGUE, Activation
 from relu_pipeline.data.batches import AnySplit, OrderedBatches
+from relu_pipeline.health.hooks import watching
 
 BATCH_SIZE = 500
+CHUNK_VALUES = 1 << 19  # temporaries that fit into a processor's cache: three times as fast as whole batches
+SATURATION_MARGIN = 0.05  # of the range of outputs, from either bound
+BF16_CODES = 1 << 15  # of the numbers from 0
+
+OF_MODULE = {activation.module: activation for activation in CATALOGUE.values()}
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """A unit is a channel or a feature; it is active where its input is above 0, dead where that is nowhere.
+
+    `p99` is exact to 0.4 %, and 0 where it would be negative; `saturated_share` is 0 for an unbounded function.
+    """
+
+    units: int
+    zero_share: float
+    dead_units: int
+    always_active_units: int
+    mean: float
+    p99: float
+    max: float
+    saturated_share: float
+
+    @property
+    def dead_share(self) -> float:
+        return self.dead_units / self.units
 
 
 @torch.no_grad()
-def zero_shares(network: nn.Module, split: AnySplit) -> dict[str, float]:
-    """For each `nn.ReLU` by its name: how many of its outputs over the whole split are exactly 0, from 0 to 1."""
-    zeros: Counter[str] = Counter()
-    total: Counter[str] = Counter()
-
-    def count(name: str, output: Tensor) -> None:
-        zeros[name] += output.numel() - int(torch.count_nonzero(output))
-        total[name] += output.numel()
-
-    hooks = [
-        module.register_forward_hook(lambda _module, _inputs, output, name=name: count(name, output))
-        for name, module in network.named_modules()
-        if isinstance(module, nn.ReLU)
-    ]
-    try:
-        network.eval()
+def probe(network: nn.Module, split: AnySplit) -> dict[str, LayerHealth]:
+    """By layer, in the order of computation."""
+    network.eval()
+    seen = Probe()
+    with watching(network, seen.see):
         for inputs, _ in OrderedBatches(split, BATCH_SIZE):
             network(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: zeros[name] / total[name] for name in total}
+    return seen.health()
+
+
+class Probe:
+    """Adds up what `watching` shows, until `health` is asked for."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, _Counts] = {}
+
+    def see(self, layer: str, activation: nn.Module, output: Tensor) -> None:
+        counts = self.counts.setdefault(layer, _Counts(OF_MODULE[type(activation)]))
+        for rows in output.split(max(1, CHUNK_VALUES // output[0].numel())):
+            counts.add(_by_unit(rows))
+
+    def health(self) -> dict[str, LayerHealth]:
+        return {layer: counts.health() for layer, counts in self.counts.items()}
+
+
+def _by_unit(output: Tensor) -> Tensor:
+    """`[values, units]` from `[B, C, H, W]` or `[..., D]`."""
+    return (output.movedim(1, -1) if output.ndim == 4 else output).flatten(0, -2)
+
+
+_zero = partial(torch.zeros, (), dtype=torch.int64)
+
+
+@dataclass
+class _Counts:
+    activation: Activation
+    active: Tensor = field(default_factory=_zero)  # by unit
+    values: int = 0  # of each unit
+    zeros: Tensor = field(default_factory=_zero)
+    saturated: Tensor = field(default_factory=_zero)
+    sum: Tensor = field(default_factory=partial(torch.zeros, (), dtype=torch.float64))
+    max: Tensor = field(default_factory=partial(torch.tensor, -torch.inf))
+    histogram: Tensor = field(default_factory=_zero)
+
+    def add(self, x: Tensor) -> None:
+        x = x.float()
+        self.values += len(x)
+        # Summed as floats: several times as fast, and exact for so few.
+        self.active = (x > self.activation.at_0).float().sum(dim=0).long().cpu() + self.active
+        self.zeros += (x.numel() - torch.count_nonzero(x)).cpu()
+        self.sum += x.sum().cpu()
+        self.max = torch.maximum(self.max, x.max().cpu())
+        codes = x.clamp(min=0).bfloat16().view(torch.int16).flatten()
+        self.histogram = torch.bincount(codes, minlength=BF16_CODES).cpu() + self.histogram
+        if self.activation.saturates:
+            self.saturated += self._is_saturated(x).sum().cpu()
+
+    def _is_saturated(self, x: Tensor) -> Tensor:
+        margin = SATURATION_MARGIN * (self.activation.upper - self.activation.lower)
+        return (x < self.activation.lower + margin) | (x > self.activation.upper - margin)
+
+    def health(self) -> LayerHealth:
+        units = len(self.active)
+        total = units * self.values
+        return LayerHealth(
+            units=units,
+            zero_share=self.zeros.item() / total,
+            dead_units=int((self.active == 0).sum()),
+            always_active_units=int((self.active == self.values).sum()),
+            mean=self.sum.item() / total,
+            p99=self._percentile(0.99, total),
+            max=self.max.item(),
+            saturated_share=self.saturated.item() / total,
+        )
+
+    def _percentile(self, share: float, total: int) -> float:
+        code = torch.searchsorted(self.histogram.cumsum(dim=0), share * total)
+        return code.to(torch.int16).view(torch.bfloat16).item()

@@ -2,20 +2,28 @@
 
 import sys
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from relu_pipeline.config import HealthConfig
 from relu_pipeline.data.batches import ShuffledBatches
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.errors import TrainingError
+from relu_pipeline.health.findings import findings
+from relu_pipeline.health.gradients import GradientNorms
+from relu_pipeline.health.hooks import watching
+from relu_pipeline.health.probe import Probe
+from relu_pipeline.health.record import Row, as_metrics, epoch_rows
 from relu_pipeline.tracking.run import Run
 from relu_pipeline.training.non_finite import first_non_finite_layer
 
 # Reading the loss makes the host wait for the GPU; on a CPU there is nothing to wait for.
 STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 50}
+STEPS_BETWEEN_NORMS = 10
 
 
 class EpochSeed(Callback):
@@ -60,6 +68,52 @@ class EpochReport(Callback):
     def _line(trainer: L.Trainer, metrics: dict[str, float]) -> str:
         values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}"
+
+
+class HealthReport(Callback):
+    """What the units did on the validation split, and the gradients in training: to the run, to `rows`, as warnings."""
+
+    def __init__(self, run: Run, thresholds: HealthConfig) -> None:
+        self.run = run
+        self.thresholds = thresholds
+        self.rows: list[Row] = []
+        self.said: list[str] = []
+        self.watch = ExitStack()
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.gradients = GradientNorms(module.network)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.gradients.clear()
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if trainer.global_step % STEPS_BETWEEN_NORMS == 0:
+            self.gradients.add()
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.probe = Probe()
+        self.watch.enter_context(watching(module.network, self.probe.see))
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.watch.close()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        layers, norms = self.probe.health(), self.gradients.means()
+        rows = epoch_rows(trainer.current_epoch, layers, norms)
+        self.rows += rows
+        self.run.log_metrics(as_metrics(rows), step=trainer.current_epoch)
+        for key, sentence in findings(layers, norms, self.thresholds):
+            if key not in self.said:
+                print(f"warning: epoch {trainer.current_epoch + 1}: {sentence}", file=sys.stderr, flush=True)
+                self.said.append(key)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "said": self.said}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows, self.said = state_dict["rows"], state_dict["said"]
 
 
 class FiniteLoss(Callback):

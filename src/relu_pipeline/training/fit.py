@@ -1,6 +1,5 @@
 """Train one network: data and config in, best checkpoint and history out."""
 
-import csv
 import logging
 import sys
 import warnings
@@ -15,15 +14,16 @@ from torch import nn
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
-from relu_pipeline.config import ImageConfig, Task, TextConfig, TrainConfig
+from relu_pipeline.config import HealthConfig, ImageConfig, Task, TextConfig, TrainConfig
 from relu_pipeline.data.augment import augmented
 from relu_pipeline.data.batches import AnySplit, OrderedBatches, ShuffledBatches, load_split
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.errors import TrainingError
+from relu_pipeline.health.record import Row
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import save_checkpoint
 from relu_pipeline.tracking.run import Run
-from relu_pipeline.training.callbacks import EpochReport, EpochSeed, FiniteLoss
+from relu_pipeline.training.callbacks import EpochReport, EpochSeed, FiniteLoss, HealthReport
 from relu_pipeline.training.hardware import Hardware, resolve_hardware
 from relu_pipeline.training.module import Classifier
 from relu_pipeline.training.resume import TrainingState, training_key
@@ -35,6 +35,7 @@ EVAL_BATCH_SIZE = 1000
 @dataclass(frozen=True)
 class Fitted:
     history: list[dict[str, float]]
+    health: list[Row]
     steps_per_epoch: int
 
     @property
@@ -49,6 +50,7 @@ class Training:
 
     task: Task
     config: ImageConfig | TextConfig
+    health: HealthConfig
     seed: int
     prepared: Path
     meta: PreparedMeta
@@ -59,10 +61,10 @@ class Training:
         return training_key(self.config, self.seed, self.meta, self.hardware)
 
 
-def plan(task: Task, config: ImageConfig | TextConfig, seed: int, prepared: Path) -> Training:
+def plan(task: Task, config: ImageConfig | TextConfig, health: HealthConfig, seed: int, prepared: Path) -> Training:
     """Raises ConfigError for a GPU that is not there, ArtifactError for data that are not."""
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
-    return Training(task, config, seed, prepared, meta, resolve_hardware(task, config.train))
+    return Training(task, config, health, seed, prepared, meta, resolve_hardware(task, config.train))
 
 
 def fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
@@ -91,12 +93,12 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     run.log_params(asdict(training.hardware) | {"num_parameters": sum(p.numel() for p in network.parameters())})
     rows = augmented(train, training.config.train, training.seed)
     batches = ShuffledBatches(rows, training.config.train.batch_size, training.seed)
-    report = EpochReport(run)
-    _run_trainer(network, training, batches, OrderedBatches(val, EVAL_BATCH_SIZE), report, state)
+    report, health = EpochReport(run), HealthReport(run, training.health)
+    _run_trainer(network, training, batches, OrderedBatches(val, EVAL_BATCH_SIZE), [report, health], state)
     best = torch.load(state.best, weights_only=True, map_location="cpu")["state_dict"]
     weights = {name.removeprefix("network."): tensor for name, tensor in best.items()}
     save_checkpoint(checkpoint, name, settings, weights)
-    return Fitted(report.history, len(batches))
+    return Fitted(report.history, health.rows, len(batches))
 
 
 def fit_input(network: nn.Module, train: AnySplit) -> None:
@@ -112,7 +114,7 @@ def _run_trainer(
     training: Training,
     batches: ShuffledBatches,
     val: OrderedBatches,
-    report: EpochReport,
+    reports: list[Callback],
     state: TrainingState,
 ) -> None:
     config = training.config.train
@@ -124,7 +126,7 @@ def _run_trainer(
         # Some of PyTorch's GPU kernels, max pooling's backward among them, have no deterministic form.
         deterministic=True if training.hardware.accelerator == "cpu" else "warn",
         logger=False,
-        callbacks=[EpochSeed(batches, training.seed), FiniteLoss(), report, *_stopping(config), *_saving(state)],
+        callbacks=[EpochSeed(batches, training.seed), FiniteLoss(), *reports, *_stopping(config), *_saving(state)],
         default_root_dir=state.folder,
         num_sanity_val_steps=0,
         enable_progress_bar=sys.stderr.isatty(),
@@ -175,14 +177,6 @@ def network_settings(training: Training, train: AnySplit) -> dict[str, Any]:
 
     tokenizer = Tokenizer.from_file(str(training.prepared / artifacts.TOKENIZER))
     return settings | {"vocab_size": tokenizer.get_vocab_size()}
-
-
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """One CSV row an epoch, for `dvc plots`."""
-    with artifacts.atomic_file(path) as partial, partial.open("w", newline="") as file:
-        rows = csv.DictWriter(file, fieldnames=list(history[0]), lineterminator="\n")
-        rows.writeheader()
-        rows.writerows(history)
 
 
 def _quieten_lightning() -> None:

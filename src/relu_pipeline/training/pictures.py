@@ -2,16 +2,12 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from relu_pipeline import artifacts
 from relu_pipeline.config import TrainConfig
+from relu_pipeline.figures import save_figure
 from relu_pipeline.training.optimisers import triangle
-
-matplotlib.use("Agg")
-DPI = 120
 
 
 def draw_schedule(config: TrainConfig, steps_per_epoch: int, path: Path) -> None:
@@ -27,5 +23,4 @@ def draw_schedule(config: TrainConfig, steps_per_epoch: int, path: Path) -> None
     )
     axes.set_ylim(0)
     axes.grid(alpha=0.3)
-    with artifacts.atomic_file(path) as partial:
-        figure.savefig(partial, dpi=DPI, format="png", metadata={"Software": None})
+    save_figure(figure, path)

@@ -1,8 +1,9 @@
-import csv
+import itertools
 import re
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from relu_pipeline import artifacts
 from relu_pipeline.config import ImageConfig, TextConfig, load_params
@@ -11,7 +12,7 @@ from relu_pipeline.errors import ConfigError, TrainingError
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tracking.run import NullRun
-from relu_pipeline.training.fit import plan, write_history
+from relu_pipeline.training.fit import plan
 from relu_pipeline.training.hardware import resolve_hardware
 from relu_pipeline.training.resume import open_state
 from tests.training import train_at_once
@@ -21,10 +22,10 @@ class Recorder(NullRun):
     """A run that keeps what is logged."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[int | None, dict[str, float]]] = []
+        self.steps: dict[int | None, dict[str, float]] = {}
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.steps.append((step, dict(metrics)))
+        self.steps.setdefault(step, {}).update(metrics)
 
 
 def small(task: str) -> ImageConfig | TextConfig:
@@ -58,8 +59,9 @@ def test_training_learns_and_keeps_the_best_epoch(prepared: Path, tmp_path: Path
     assert (answers == val.labels.numpy()).mean() == pytest.approx(fitted.val_accuracy, abs=0.02)
     assert fitted.val_accuracy > 0.5
     assert not load_network(tmp_path / "best.ckpt").training
-    assert [step for step, _ in recorder.steps] == [0, 1, 2]
-    assert set(recorder.steps[0][1]) == {"train/loss", "val/loss", "val/accuracy", "learning_rate", "seconds"}
+    assert list(recorder.steps) == [0, 1, 2]
+    logged = {name for name in recorder.steps[0] if not name.startswith("health/")}
+    assert logged == {"train/loss", "val/loss", "val/accuracy", "learning_rate", "seconds"}
 
 
 @pytest.mark.parametrize("task", ["image", "text"])
@@ -91,8 +93,9 @@ def test_an_interrupted_training_ends_with_the_same_bytes(
         train_at_once(task, small(task), prepared / task, tmp_path / "cut", Interrupt(epoch))
     recorder = Recorder()
     resumed = train_at_once(task, small(task), prepared / task, tmp_path / "cut", recorder)
-    assert [step for step, _ in recorder.steps] == list(range(epoch, 3))
+    assert list(recorder.steps) == list(range(epoch, 3))
     assert without_seconds(resumed.history) == without_seconds(whole.history)
+    assert resumed.health == whole.health
     first, second = (artifacts.sha256_of(tmp_path / name / "best.ckpt") for name in ("whole", "cut"))
     assert first == second
 
@@ -105,13 +108,13 @@ def test_a_finished_training_that_is_asked_again_trains_no_more(prepared: Path, 
     first = train_at_once("text", small("text"), prepared / "text", tmp_path)
     recorder = Recorder()
     assert train_at_once("text", small("text"), prepared / "text", tmp_path, recorder) == first
-    assert recorder.steps == []
+    assert recorder.steps == {}
 
 
 def test_another_configuration_does_not_go_on_from_it(prepared: Path, tmp_path: Path) -> None:
     train_at_once("text", small("text"), prepared / "text", tmp_path)
     assert (tmp_path / "training/last.ckpt").exists()
-    plan_of_another = plan("text", small("text"), 7, prepared / "text")
+    plan_of_another = plan("text", small("text"), load_params().health, 7, prepared / "text")
     assert open_state(tmp_path / "training", plan_of_another.key).run_id is None
     assert not (tmp_path / "training").exists()
 
@@ -156,10 +159,27 @@ def test_an_epoch_is_one_line_where_there_is_no_terminal(
     assert lines[0].startswith("epoch 1/3  train/loss")
 
 
-def test_the_history_is_a_csv(tmp_path: Path) -> None:
-    write_history(tmp_path / "history.csv", [{"epoch": 0, "val/accuracy": 0.5}, {"epoch": 1, "val/accuracy": 0.75}])
-    with (tmp_path / "history.csv").open() as file:
-        assert list(csv.DictReader(file))[1] == {"epoch": "1", "val/accuracy": "0.75"}
+@pytest.mark.parametrize("task", ["image", "text"])
+def test_every_epoch_tells_the_health_of_every_layer(prepared: Path, tmp_path: Path, task: str) -> None:
+    run = Recorder()
+    fitted = train_at_once(task, small(task), prepared / task, tmp_path, run)
+    network = load_network(tmp_path / "best.ckpt")
+    layers = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert {(row["epoch"], row["layer"]) for row in fitted.health} == set(itertools.product(range(3), layers))
+    assert all(row["gradient_norm"] > 0 for row in fitted.health if row["layer"] != "stem")
+    assert all(f"health/{layers[-2]}/dead_units" in metrics for metrics in run.steps.values())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_what_is_not_well_is_said_once(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small("image")
+    model = config.model.model_copy(update={"name": "plain_cnn"})
+    train = config.train.model_copy(update={"learning_rate": 0.5, "warmup_fraction": 0.01})
+    train_at_once("image", config.model_copy(update={"model": model, "train": train}), prepared / "image", tmp_path)
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: epoch")]
+    assert any("units of" in line and "are dead" in line and "lower learning rate" in line for line in warnings)
+    sentences = [line.split(" of ")[2] for line in warnings if "are dead" in line]
+    assert len(sentences) == len(set(sentences))
 
 
 def test_hardware_that_is_not_there_is_a_clear_error() -> None:
