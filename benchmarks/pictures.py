@@ -4,12 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.figure import Figure
 
-from relu_pipeline import artifacts
-
-matplotlib.use("Agg")
+from relu_pipeline.figures import save_figure
 
 
 def draw_curves(sides: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
@@ -36,5 +33,4 @@ def draw_curves(sides: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
     )
     axes.grid(alpha=0.3)
     axes.legend()
-    with artifacts.atomic_file(path) as partial:
-        figure.savefig(partial, dpi=120, format="png")
+    save_figure(figure, path)

@@ -1,9 +1,14 @@
+from functools import partial
+
 from pipelines import run
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import RunInfo
 from relu_pipeline.config import TASKS, Task, load_params
+from relu_pipeline.evaluation.drift import report_drift
 from relu_pipeline.evaluation.evaluate import evaluate as evaluate_checkpoint
 from relu_pipeline.tracking.mlflow_run import reopen_run
+from serving.drift import DriftMonitor
+from serving.settings import load_limits
 
 
 def evaluate(task: Task) -> None:
@@ -14,6 +19,13 @@ def evaluate(task: Task) -> None:
             models / artifacts.CHECKPOINT,
             artifacts.prepared_dir(task),
             config,
+            mlflow_run,
+            artifacts.reports_dir(task),
+        )
+        report_drift(
+            models / artifacts.CHECKPOINT,
+            artifacts.prepared_dir(task),
+            partial(DriftMonitor, **load_limits().drift.model_dump()),
             mlflow_run,
             artifacts.reports_dir(task),
         )

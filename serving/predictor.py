@@ -10,20 +10,23 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession, SessionOptions
 from tokenizers import Tokenizer
 
+from serving.drift import DriftMonitor
 from serving.errors import ModelError, RequestError
 from serving.inputs import check_text, decode_image
+from serving.metrics import DriftMetrics
 from serving.schemas import Answer, Item, ModelVersion, Prediction, Predictions, Problem, Score
-from serving.settings import Limits
+from serving.settings import DriftSettings, Limits
 
 Outcomes = list[Answer | RequestError]
 
 CHUNK_ROWS = 64  # of a batch in one run of the graph: bounds the memory
+OUTPUTS = ["probabilities", "zero_shares"]
 
 
 class Model:
-    """One ONNX graph with its manifest. Raises ModelError if a file is missing or altered."""
+    """One ONNX graph with its manifest. Raises ModelError if a file is missing, altered or of an earlier version."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, drift: DriftSettings) -> None:
         self.manifest = _read_manifest(folder)
         for name, expected in self.manifest["files"].items():
             _check_file(folder / name, expected)
@@ -31,6 +34,11 @@ class Model:
         options.intra_op_num_threads = 1  # parallelism is across requests and workers
         self.session = InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
         self.labels: list[str] = self.manifest["labels"]
+        if [output.name for output in self.session.get_outputs()] != OUTPUTS:
+            raise ModelError(f"{folder / 'model.onnx'}: its outputs are not {OUTPUTS}; remake it with `dvc repro`")
+        # Of this worker: with several, each sees its share of the requests.
+        self.monitor = DriftMonitor(self.manifest["relu_baseline"], drift.window, drift.threshold)
+        self.metrics = DriftMetrics(self.manifest["task"], self.monitor.layers)
         self.version = ModelVersion(
             name=self.manifest["name"],
             version=self.manifest["version"],
@@ -38,9 +46,11 @@ class Model:
         )
 
     def probabilities(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
-        """`[N, C]`."""
-        outputs: list[Any] = self.session.run(["probabilities"], {self.manifest["input"]["name"]: inputs})
-        return outputs[0]
+        """`[N, C]`; the zero shares of the rows go to the monitor."""
+        outputs: list[Any] = self.session.run(OUTPUTS, {self.manifest["input"]["name"]: inputs})
+        probabilities, zero_shares = outputs
+        self.metrics.observe(zero_shares, self.monitor.add(zero_shares))
+        return probabilities
 
     def answer(self, probabilities: NDArray[np.float32], top: int) -> Answer:
         best = np.argsort(-probabilities, kind="stable")[:top]
@@ -53,8 +63,8 @@ class Predictor:
 
     def __init__(self, models: Path, limits: Limits) -> None:
         self.limits = limits
-        self.image = Model(models / "image")
-        self.text = Model(models / "text")
+        self.image = Model(models / "image", limits.drift)
+        self.text = Model(models / "text", limits.drift)
         self.side: int = self.image.manifest["input"]["shape"][1]
         self.tokenizer = Tokenizer.from_file(str(models / "text" / "tokenizer.json"))
 

@@ -24,7 +24,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Routes:
-    def __init__(self, app: ASGIApp, predictor: Predictor, info: dict[str, Any]) -> None:
+    def __init__(self, app: ASGIApp, predictor: Predictor, info: Callable[[], dict[str, Any]]) -> None:
         self.app = app
         self.predictor = predictor
         self.limits = predictor.limits
@@ -74,7 +74,7 @@ class Routes:
         return _json(await to_thread.run_sync(self.predictor.classify_texts, texts))
 
     async def show_info(self, request: Request) -> Response:
-        return JSONResponse(self.info)
+        return JSONResponse(self.info())
 
 
 async def _answer(request: Request, method: str, handler: Handler) -> Response:

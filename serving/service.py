@@ -1,6 +1,8 @@
 """`bentoml serve` and `bentoml build` begin here."""
 
 import sys
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,10 +28,11 @@ def load_predictor() -> Predictor:
 
 
 def describe(predictor: Predictor) -> dict[str, Any]:
-    """What `/info` answers."""
+    """What `/info` answers. `drift` is of the rows that this worker saw: each has a window of its own."""
     models = {"image": predictor.image, "text": predictor.text}
     return {
         "models": {task: model.manifest for task, model in models.items()},
+        "drift": {task: asdict(model.monitor.read()) for task, model in models.items()},
         "execution_providers": {task: model.session.get_providers() for task, model in models.items()},
         "versions": {
             "python": sys.version.split()[0],
@@ -74,4 +77,4 @@ def _in_process(classify: Any, item: Any) -> Any:
         raise bentoml.exceptions.InvalidArgument(str(error)) from error
 
 
-ReluPipeline.add_asgi_middleware(Routes, predictor=PREDICTOR, info=describe(PREDICTOR))
+ReluPipeline.add_asgi_middleware(Routes, predictor=PREDICTOR, info=partial(describe, PREDICTOR))

@@ -4,15 +4,24 @@ import os
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class Limits(BaseModel):
-    """`configs/serving.yaml`."""
-
+class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DriftSettings(Section):
+    """`window` in rows; `threshold` of the population stability index."""
+
+    window: PositiveInt
+    threshold: PositiveFloat
+
+
+class Limits(Section):
+    """`configs/serving.yaml`."""
 
     max_image_bytes: PositiveInt
     max_text_bytes: PositiveInt
@@ -20,6 +29,7 @@ class Limits(BaseModel):
     max_batch_items: PositiveInt
     max_image_pixels: PositiveInt
     top: PositiveInt
+    drift: DriftSettings
 
 
 def load_limits() -> Limits:

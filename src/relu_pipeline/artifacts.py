@@ -32,6 +32,7 @@ PARITY = "parity.json"
 PRUNING = "pruning.json"
 BENTO = Path("dist/relu_pipeline.bento")
 DOWNLOADS = Path("data/downloads")
+STUDY = Path("reports/study")
 
 PAD_ID = 0  # fills the shorter rows of token ids: in prepared batches and in the text graph's input
 
@@ -156,7 +157,7 @@ class GraphCost(Format):
 class Pruning(Format):
     """`reports/<task>/pruning.json`: units that none of the `measured_rows` activates, cut from the graph.
 
-    Where `removed` is 0, the graph is as it was, and nothing was compared or timed.
+    Where `removed` is 0, the graph is as it was, and nothing was timed; `refused` says why it had to stay so.
     """
 
     measured_rows: int
@@ -165,6 +166,7 @@ class Pruning(Format):
     layers: list[PrunedLayer]
     measured: RowDifferences | None
     test: RowDifferences | None
+    refused: str | None
     input_shape: list[int] = Field(description="of the row that multiply-adds and latency are of")
     before: GraphCost
     after: GraphCost

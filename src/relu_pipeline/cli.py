@@ -24,6 +24,11 @@ def _parser() -> argparse.ArgumentParser:
     describe = commands.add_parser("describe", help="layers, parameters and output shapes of a network")
     describe.add_argument("network", help="mlp_28, cnn_28, cnn_cifar10, cnn_64, resnet18, text, or a trained best.ckpt")
     describe.set_defaults(command=_describe)
+    prune = commands.add_parser("prune", help="cut the units that no training or validation input activates")
+    prune.add_argument("model", type=Path, metavar="MODEL.onnx")
+    prune.add_argument("--prepared", type=Path, help="default: data/prepared/ of the task that the graph's input tells")
+    prune.add_argument("--output", type=Path, help="default: MODEL.pruned.onnx beside it")
+    prune.set_defaults(command=_prune)
     send = commands.add_parser("send-metrics", help="send what a run could not log because MLflow's server was away")
     send.add_argument("file", type=Path, help="mlflow-outbox/RUN_ID.jsonl")
     send.set_defaults(command=_send_metrics)
@@ -41,6 +46,14 @@ def _describe(arguments: argparse.Namespace) -> str:
     from relu_pipeline.describe import describe
 
     return describe(arguments.network)
+
+
+def _prune(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.export.graph import INPUT_NAMES
+    from relu_pipeline.pruning.prune_file import prune_file
+
+    tasks = {name: task for task, name in INPUT_NAMES.items()}
+    return prune_file(arguments.model, tasks, arguments.prepared, arguments.output)
 
 
 def _send_metrics(arguments: argparse.Namespace) -> str:

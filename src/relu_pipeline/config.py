@@ -129,6 +129,21 @@ class HealthConfig(Section):
     min_gradient_ratio: Annotated[float, Field(ge=0, le=1)]
 
 
+class StudyConfig(Section):
+    """The first of `depths` is the shallow network, the last the deep one; of `learning_rates` the normal, the high."""
+
+    rows: Annotated[int, Field(ge=100)]
+    val_rows: Annotated[int, Field(ge=100)]
+    epochs: Count
+    batch_size: Count
+    width: Count
+    depths: Annotated[list[Count], Field(min_length=2)]
+    learning_rates: Annotated[list[Positive], Field(min_length=2)]
+    seeds: Count
+    pruned_width: Count
+    pruned_learning_rate: Positive
+
+
 class EvaluateConfig(Section):
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     gallery_size: Annotated[int, Field(ge=1, le=100)]
@@ -158,6 +173,7 @@ class Params(Section):
     image: ImageConfig
     text: TextConfig
     health: HealthConfig
+    study: StudyConfig
     evaluate: EvaluateConfig
     export: ExportConfig
 

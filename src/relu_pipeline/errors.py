@@ -8,6 +8,7 @@ PipelineError
 ├── TrainingError   a training cannot go on
 ├── TrackingError   the MLflow store cannot be used
 ├── ParityError     the ONNX graph does not answer as the trained network does
+├── PruningError    the pruned graph does not answer as the whole one does
 └── PackageError    BentoML could not build the service
 """
 
@@ -41,6 +42,10 @@ class TrackingError(PipelineError):
 
 
 class ParityError(PipelineError):
+    pass
+
+
+class PruningError(PipelineError):
     pass
 
 

@@ -3,17 +3,21 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tokenizers import Tokenizer
 
+from relu_pipeline import artifacts
 from relu_pipeline.data import ag_news
 from relu_pipeline.data.batches import load_split
 from relu_pipeline.evaluation.predict import predict
+from relu_pipeline.health.zero_shares import answer
 from relu_pipeline.models.checkpoint import load_network
+from serving.drift import DriftMonitor
 from serving.errors import ModelError, RequestError
 from serving.predictor import Model, Predictor
-from serving.settings import load_limits
+from serving.settings import DriftSettings, load_limits
 from tests.serving.test_inputs import encode
 
 
@@ -88,4 +92,32 @@ def test_the_tokenizer_is_the_one_of_training(models: Path, prepared: Path) -> N
     assert served.to_str() == trained.to_str()
     manifest = json.loads((models / "text/manifest.json").read_text())
     assert set(manifest["files"]) == {"model.onnx", "tokenizer.json"}
-    assert Model(models / "text").labels == manifest["labels"]
+    assert Model(models / "text", load_limits().drift).labels == manifest["labels"]
+
+
+def test_the_monitor_sees_the_shares_of_the_answered_rows(models: Path, prepared: Path, demo_raw: Path) -> None:
+    texts, _ = ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)
+    predictor = Predictor(models, load_limits().model_copy(update={"drift": DriftSettings(window=100, threshold=0.2)}))
+    predictor.classify_texts([*texts[:60], "", *texts[60:90]])
+    assert predictor.text.monitor.read().value is None
+    predictor.classify_texts(texts[90:100])
+    found = predictor.text.monitor.read()
+    expected = answer(load_network(models / "text/best.ckpt"), load_split("text", prepared / "text", "test"))
+    alone = DriftMonitor(predictor.text.manifest["relu_baseline"], 100, 0.2).add(expected.zero_shares[:100])
+    assert found.rows_seen == 100
+    assert list(found.by_layer) == expected.layers
+    assert found.by_layer == pytest.approx(alone.by_layer)
+    assert predictor.image.monitor.read().rows_seen == 0
+
+
+def test_a_graph_that_does_not_count_zeros_is_refused(models: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "text"
+    shutil.copytree(models / "text", copy)
+    graph = onnx.load(copy / "model.onnx")
+    del graph.graph.output[1]
+    onnx.save(graph, copy / "model.onnx")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["model.onnx"] = artifacts.sha256_of(copy / "model.onnx")
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match=r"model\.onnx: its outputs are not .*zero_shares.*dvc repro"):
+        Model(copy, load_limits().drift)

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import pytest
 import requests
 from PIL import Image
+from tokenizers import Tokenizer
 
+from relu_pipeline.data import ag_news
 from relu_pipeline.demo import sample_digit, serving
 from tests.serving.test_inputs import encode
 
@@ -158,6 +162,45 @@ def test_info_health_and_metrics(url: str) -> None:
     for path in ("/livez", "/readyz"):
         assert requests.get(f"{url}{path}", timeout=10).status_code == 200
     assert "bentoml_service_request_duration_seconds" in requests.get(f"{url}/metrics", timeout=10).text
+
+
+def drift_of(url: str) -> tuple[dict[str, Any], dict[str, float]]:
+    """The text model's entry of `/info`, and what `/metrics` shows of it."""
+    lines = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
+    shown = dict(line.rsplit(" ", 1) for line in lines if line.startswith("relu_") and 'task="text"' in line)
+    info = requests.get(f"{url}/info", timeout=10).json()["drift"]["text"]
+    return info, {name.replace('{task="text"}', ""): float(value) for name, value in shown.items()}
+
+
+def test_requests_that_drift_raise_the_alarm_until_it_ends(project: Path, demo_raw: Path, tmp_path: Path) -> None:
+    texts, _ = ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)
+    tokenizer = Tokenizer.from_file(str(project / "models/text/tokenizer.json"))
+    drifted = [tokenizer.id_to_token(word) for word in range(2, tokenizer.get_vocab_size())]
+    copy = tmp_path / "project"
+    shutil.copytree(project, copy)
+    limits = (copy / "configs/serving.yaml").read_text()
+    (copy / "configs/serving.yaml").write_text(limits.replace("window: 500", "window: 200"))
+    with serving(copy, os.environ | {"BENTOML_DO_NOT_TRACK": "true"}) as url:
+
+        def send(batch: list[str]) -> tuple[dict[str, Any], dict[str, float]]:
+            requests.post(f"{url}/classify_texts", json={"texts": batch}, timeout=10).raise_for_status()
+            return drift_of(url)
+
+        info, shown = send(texts[:199])
+        assert (info["value"], info["raised_since"], info["rows_seen"], info["window"]) == (None, None, 199, 200)
+        assert "relu_drift" not in shown
+        info, shown = send(texts[199:400])
+        assert info["raised_since"] is None
+        assert 0 < info["value"] == shown["relu_drift"] < info["threshold"]
+        assert shown["relu_drift_raised"] == 0
+        layer = next(iter(info["by_layer"]))
+        assert shown[f'relu_zero_share_count{{layer="{layer}",task="text"}}'] == 400
+        info, shown = send((drifted * 200)[:200])
+        assert datetime.fromisoformat(info["raised_since"]).tzinfo
+        assert info["threshold"] < info["value"] == max(info["by_layer"].values()) == shown["relu_drift"]
+        assert shown["relu_drift_raised"] == 1
+        info, shown = send(texts[:200])
+        assert (info["raised_since"], shown["relu_drift_raised"]) == (None, 0)
 
 
 @pytest.mark.parametrize("harm", ["missing", "altered"])

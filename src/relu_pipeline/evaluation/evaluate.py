@@ -1,6 +1,5 @@
 """The test split's figures and pictures of one checkpoint, into one folder."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -95,7 +94,4 @@ def _decode(split: TextSplit, rows: NDArray[np.int64], prepared: Path) -> list[s
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with artifacts.atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    artifacts.write_table(path, header, (dict(zip(header, row, strict=True)) for row in rows))

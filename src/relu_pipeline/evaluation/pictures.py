@@ -1,19 +1,17 @@
 """PNG pictures of an evaluation."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from relu_pipeline import artifacts
 from relu_pipeline.evaluation.metrics import Reliability
+from relu_pipeline.figures import save_figure
 
-matplotlib.use("Agg")
-DPI = 120
 COLUMNS = 6
 
 
@@ -31,7 +29,7 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
     for (row, column), value in np.ndenumerate(percent):
         axes.text(column, row, f"{value:.1f}", ha="center", va="center", color="white" if value > 50 else "black")
     figure.colorbar(picture, shrink=0.8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_reliability(bins: Reliability, path: Path) -> None:
@@ -47,7 +45,7 @@ def draw_reliability(bins: Reliability, path: Path) -> None:
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Calibration error {bins.calibration_error:.3f}")
     below.bar(edges[:-1], bins.count, width, align="edge", edgecolor="white", color="grey")
     below.set(xlabel="confidence", ylabel="rows")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_image_gallery(images_BHWC: NDArray[np.uint8], captions: Sequence[str], path: Path) -> None:
@@ -59,7 +57,7 @@ def draw_image_gallery(images_BHWC: NDArray[np.uint8], captions: Sequence[str], 
     for axes, image, caption in zip(panels, images_BHWC, captions, strict=False):
         axes.imshow(image, interpolation="nearest")
         axes.set_title(caption, fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_text_gallery(texts: Sequence[str], captions: Sequence[str], path: Path) -> None:
@@ -68,9 +66,24 @@ def draw_text_gallery(texts: Sequence[str], captions: Sequence[str], path: Path)
     figure = Figure(figsize=(10, max(1.0, 0.18 * lines)))
     # parse_math: a dollar sign in a text is no formula.
     figure.text(0.02, 0.99, "\n\n".join(blocks), va="top", fontsize=8, family="monospace", parse_math=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    with artifacts.atomic_file(path) as partial:
-        figure.savefig(partial, dpi=DPI, format="png", bbox_inches="tight", metadata={"Software": None})
+def draw_drift(rows: Sequence[Mapping[str, Any]], stream_rows: int, path: Path) -> None:
+    """By shift: AUROC of a single row's score, and rows until the alarm; both for zero shares and maximum softmax."""
+    figure = Figure(figsize=(11, 1.6 + 0.55 * len(rows)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = np.arange(len(rows))
+    for offset, signal, label in ((-0.2, "zero_shares", "zero shares"), (0.2, "max_softmax", "maximum softmax")):
+        left.barh(places + offset, [row[f"auroc_{signal}"] for row in rows], 0.38, label=label)
+        delays = [row[f"rows_until_alarm_{signal}"] for row in rows]
+        bars = right.barh(places + offset, [delay or 0 for delay in delays], 0.38)
+        right.bar_label(bars, [str(delay or "never") for delay in delays], padding=3, fontsize=8)
+    left.axvline(0.5, color="grey", linestyle="--", linewidth=1)
+    left.set_yticks(places, [row["shift"] for row in rows])
+    left.invert_yaxis()
+    left.set(xlim=(0, 1), xlabel="AUROC, shifted against unshifted rows (0.5: chance)", title="One row")
+    right.set(xlabel="shifted rows until the alarm, median of the streams", title=f"A stream of {stream_rows:,} rows")
+    right.margins(x=0.1)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    save_figure(figure, path)

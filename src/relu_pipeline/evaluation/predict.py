@@ -1,6 +1,9 @@
 """A network's answers for every row of a split."""
 
+from pathlib import Path
+
 import numpy as np
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -8,6 +11,7 @@ from torch import nn
 from relu_pipeline.data.batches import AnySplit, OrderedBatches
 
 BATCH_SIZE = 500
+OUTPUT_NAME = "probabilities"  # of the graphs that `export` makes
 
 
 @torch.no_grad()
@@ -16,3 +20,15 @@ def predict(network: nn.Module, split: AnySplit) -> NDArray[np.float32]:
     network.eval()
     batches = (torch.softmax(network(inputs), dim=1) for inputs, _ in OrderedBatches(split, BATCH_SIZE))
     return torch.cat(list(batches)).numpy()
+
+
+def predict_onnx(model: Path | bytes, split: AnySplit, output: str = OUTPUT_NAME) -> NDArray[np.float32]:
+    """One of the graph's outputs, `[N, ...]`, by ONNX Runtime on the CPU."""
+    session = cpu_session(model)
+    name = session.get_inputs()[0].name
+    batches = OrderedBatches(split, BATCH_SIZE)
+    return np.concatenate([session.run([output], {name: inputs.numpy()})[0] for inputs, _ in batches])
+
+
+def cpu_session(model: Path | bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])

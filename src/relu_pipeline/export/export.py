@@ -1,19 +1,24 @@
-"""One checkpoint -> `model.onnx`, `parity.json` and `manifest.json`."""
+"""One checkpoint -> `model.onnx`, `pruning.json`, `parity.json` and `manifest.json`."""
 
+import sys
+from functools import partial as bind
 from pathlib import Path
 
 import onnx
 import torch
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import Manifest, Metrics, Parity, PreparedMeta, RunInfo, TensorInfo
+from relu_pipeline.artifacts import LayerBaseline, Manifest, Metrics, Parity, PreparedMeta, Pruning, RunInfo, TensorInfo
 from relu_pipeline.config import ExportConfig
 from relu_pipeline.data.batches import load_split
-from relu_pipeline.evaluation.predict import predict
-from relu_pipeline.export.graph import export_graph
-from relu_pipeline.export.parity import compare, require, run_onnx
-from relu_pipeline.health.probe import zero_shares
+from relu_pipeline.errors import PruningError
+from relu_pipeline.evaluation.predict import predict, predict_onnx
+from relu_pipeline.export.graph import ZERO_SHARES, export_graph
+from relu_pipeline.export.parity import compare, require
+from relu_pipeline.health.zero_shares import baseline, with_zero_shares
 from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.pruning.cost import serialised
+from relu_pipeline.pruning.prune import Splits, prune, unpruned
 from relu_pipeline.tracking.run import Run
 
 ALIAS = "candidate"
@@ -21,24 +26,43 @@ EXAMPLE_ROWS = 2
 
 
 def export(models: Path, reports: Path, prepared: Path, config: ExportConfig, run: Run) -> Manifest:
-    """Nothing in `models` changes unless the graph passes and is registered. Raises ParityError, ArtifactError."""
+    """Nothing in `models` changes unless the graph passes and is registered.
+
+    Raises ParityError, ArtifactError.
+    """
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
     metrics = artifacts.read(reports / artifacts.METRICS, Metrics)
     network = load_network(models / artifacts.CHECKPOINT)
-    test, val = (load_split(meta.task, prepared, split) for split in ("test", "val"))
+    splits = bind(load_split, meta.task, prepared)
+    test, val = splits("test"), splits("val")
     example = val.gather(torch.arange(EXAMPLE_ROWS))
     with artifacts.atomic_file(models / artifacts.ONNX_MODEL) as partial:
         export_graph(meta.task, network, example, config.opset, partial)
-        onnx_answers = run_onnx(partial, test)
-        parity = compare(predict(network, test), onnx_answers, test.labels.numpy())
+        pruning = _prune(partial, splits) if config.prune else unpruned(onnx.load(partial), val)
+        artifacts.write(reports / artifacts.PRUNING, pruning)
+        parity = compare(predict(network, test), predict_onnx(partial, test), test.labels.numpy())
         artifacts.write(reports / artifacts.PARITY, parity)
         require(parity, metrics.accuracy, config.max_probability_difference)
         version = _register(meta, partial, example, run)
-        relu_baseline = zero_shares(network, val)
+        _, relu_layers, _ = with_zero_shares(network, example)
+        relu_baseline = baseline(relu_layers, predict_onnx(partial, val, ZERO_SHARES))
     manifest = _describe(meta, metrics, models, prepared, version, relu_baseline)
     artifacts.write(models / artifacts.MANIFEST, manifest)
-    _log(run, parity, models)
+    _log(run, parity, pruning, models)
     return manifest
+
+
+def _prune(path: Path, splits: Splits) -> Pruning:
+    """Where an answer would change, by float32 rounding say, the graph stays whole."""
+    model = onnx.load(path)
+    try:
+        pruned, report = prune(model, splits)
+    except PruningError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return unpruned(model, splits("val"), refused=str(error))
+    if report.removed:
+        path.write_bytes(serialised(pruned))
+    return report
 
 
 def _model_name(meta: PreparedMeta) -> str:
@@ -52,7 +76,12 @@ def _register(meta: PreparedMeta, model: Path, example: torch.Tensor, run: Run) 
 
 
 def _describe(
-    meta: PreparedMeta, metrics: Metrics, models: Path, prepared: Path, version: str, relu_baseline: dict[str, float]
+    meta: PreparedMeta,
+    metrics: Metrics,
+    models: Path,
+    prepared: Path,
+    version: str,
+    relu_baseline: dict[str, LayerBaseline],
 ) -> Manifest:
     model = onnx.load(models / artifacts.ONNX_MODEL)
     run = artifacts.read(models / artifacts.RUN, RunInfo)
@@ -85,7 +114,8 @@ def _tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
     return TensorInfo(name=value.name, shape=shape, dtype=str(dtype))
 
 
-def _log(run: Run, parity: Parity, models: Path) -> None:
+def _log(run: Run, parity: Parity, pruning: Pruning, models: Path) -> None:
     values = parity.model_dump(include={"different_top1", "max_probability_difference", "onnx_accuracy"})
     run.log_metrics({f"parity/{name}": value for name, value in values.items()})
+    run.log_metrics({"pruning/removed_units": pruning.removed, "pruning/parameters": pruning.after.parameters})
     run.log_files([models / artifacts.MANIFEST], "export")

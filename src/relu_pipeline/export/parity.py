@@ -1,24 +1,10 @@
 """Does the ONNX graph answer as the network does, on every row?"""
 
-from pathlib import Path
-
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from relu_pipeline.artifacts import Parity
-from relu_pipeline.data.batches import AnySplit, OrderedBatches
 from relu_pipeline.errors import ParityError
-
-BATCH_SIZE = 500
-
-
-def run_onnx(model: Path, split: AnySplit) -> NDArray[np.float32]:
-    """Probabilities `[N, C]` by ONNX Runtime on the CPU."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    batches = OrderedBatches(split, BATCH_SIZE)
-    return np.concatenate([session.run(None, {name: inputs.numpy()})[0] for inputs, _ in batches])
 
 
 def compare(torch_answers: NDArray[np.float32], onnx_answers: NDArray[np.float32], labels: NDArray[np.int64]) -> Parity:

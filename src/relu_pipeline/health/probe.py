@@ -92,7 +92,7 @@ class _Counts:
         self.zeros += (x.numel() - torch.count_nonzero(x)).cpu()
         self.sum += x.sum().cpu()
         self.max = torch.maximum(self.max, x.max().cpu())
-        codes = x.clamp(min=0).bfloat16().view(torch.int16).flatten()
+        codes = x.clamp(min=0).bfloat16().view(torch.int16).flatten() & (BF16_CODES - 1)  # without the sign of -0
         self.histogram = torch.bincount(codes, minlength=BF16_CODES).cpu() + self.histogram
         if self.activation.saturates:
             self.saturated += self._is_saturated(x).sum().cpu()

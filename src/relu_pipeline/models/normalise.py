@@ -13,7 +13,8 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.ones(num_channels))
 
     def forward(self, image_BHWC: Tensor) -> Tensor:
-        return ((image_BHWC.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+        # Permuted first: ONNX Runtime is slow where the broadcast axis is the innermost.
+        return (image_BHWC.permute(0, 3, 1, 2).float() - self.mean[:, None, None]) / self.std[:, None, None]
 
     @torch.no_grad()
     def fit(self, image_BHWC: Tensor) -> None:

@@ -71,22 +71,41 @@ class MlflowRun:
         mlflow.MlflowClient().set_registered_model_alias(name, alias, version)
         return version
 
+    @contextmanager
+    def child(self, name: str) -> Iterator["MlflowRun"]:
+        """A run below this one. Raises TrackingError if the server is away."""
+        import mlflow
+
+        try:
+            run = mlflow.start_run(run_name=name, nested=True, log_system_metrics=False)
+        except mlflow.exceptions.MlflowException as error:
+            raise TrackingError(f"MLflow did not begin the run {name}: {error.message}; start its server") from error
+        with _logged(mlflow, run.info.run_id) as child:
+            yield child
+
 
 @contextmanager
-def start_run(task: Task, commit: str, stage: str, interrupted: str | None = None) -> Iterator[MlflowRun]:
-    """A run in the task's experiment, with system metrics: `interrupted` goes on if the store still has it.
+def start_run(experiment: str, commit: str, stage: str, interrupted: str | None = None) -> Iterator[MlflowRun]:
+    """A run in `relu-pipeline-EXPERIMENT`, with system metrics: `interrupted` goes on if the store still has it.
 
     Raises TrackingError if the server is away now; one that goes away later does not stop the stage.
     """
     mlflow = _connect()
-    _set_experiment(mlflow, f"relu-pipeline-{task}")
+    _set_experiment(mlflow, f"relu-pipeline-{experiment}")
     known = interrupted is not None and _knows(mlflow, interrupted)
     tags = {"mlflow.source.git.commit": commit, "stage": stage}
     run = mlflow.start_run(run_id=interrupted if known else None, tags=tags, log_system_metrics=True)
-    with _outbox(run.info.run_id) as outbox:
+    with _logged(mlflow, run.info.run_id) as logged:
+        yield logged
+
+
+@contextmanager
+def _logged(mlflow: Any, run_id: str) -> Iterator[MlflowRun]:
+    """The active run until the block ends, and with it the run, well or not."""
+    with _outbox(run_id) as outbox:
         status = "FAILED"
         try:
-            yield MlflowRun(run.info.run_id, outbox)
+            yield MlflowRun(run_id, outbox)
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"

@@ -1,6 +1,7 @@
 """What the library may tell about a run, and the run that keeps nothing."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,9 @@ class Run(Protocol):
     def register_onnx(self, model: Path, name: str, alias: str, example: NDArray[Any]) -> str:
         """Give the version under which the model is registered as `name`."""
 
+    def child(self, name: str) -> AbstractContextManager["Run"]:
+        """A run below this one."""
+
 
 class NullRun:
     """Keeps nothing: for machines without MLflow."""
@@ -44,6 +48,9 @@ class NullRun:
 
     def register_onnx(self, model: Path, name: str, alias: str, example: NDArray[Any]) -> str:
         return "0"
+
+    def child(self, name: str) -> AbstractContextManager["Run"]:
+        return nullcontext(self)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,13 +7,14 @@ import torch
 from onnxruntime import InferenceSession
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import Manifest, Parity, RunInfo
+from relu_pipeline.artifacts import Manifest, Parity, Pruning, RunInfo
 from relu_pipeline.config import ExportConfig, load_params
 from relu_pipeline.data.batches import load_split
 from relu_pipeline.errors import ParityError, TrackingError
 from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.export.export import export
 from relu_pipeline.export.parity import compare, require
+from relu_pipeline.pruning import verify
 from relu_pipeline.tracking.run import NullRun
 
 CONFIG = ExportConfig(opset=20, max_probability_difference=1e-4)
@@ -46,7 +47,12 @@ def test_the_graph_takes_raw_inputs_of_any_batch_size(workspace: Path, prepared:
     assert manifest.data_source == "demo"
     assert manifest.version == "demo-0"
     assert manifest.opset == 20
-    assert all(0 < share < 1 for share in manifest.relu_baseline.values())
+    assert [output.name for output in manifest.outputs] == ["probabilities", "zero_shares"]
+    assert manifest.outputs[1].shape == ["N", len(manifest.relu_baseline)]
+    shares = session.run(["zero_shares"], {manifest.input.name: split.gather(torch.arange(len(split))).numpy()})[0]
+    means = [layer.mean for layer in manifest.relu_baseline.values()]
+    np.testing.assert_allclose(shares.mean(axis=0), means, atol=1e-3)
+    assert all(0 < mean < 1 for mean in means)
     assert manifest.files["model.onnx"] == artifacts.sha256_of(workspace / "models/model.onnx")
 
 
@@ -95,3 +101,37 @@ def test_each_condition_of_parity_is_named() -> None:
     require(compare(ours, ours, np.array([0, 1])), 1.0, 1e-4)
     with pytest.raises(ParityError, match="differs by nan"):
         require(compare(ours, ours * np.nan, np.array([0, 1])), 1.0, 1e-4)
+
+
+@pytest.mark.parametrize("task", ["text"])
+def test_dead_units_are_not_served(workspace: Path, prepared: Path, task: str) -> None:
+    plant_dead_units(workspace, prepared / task, [0, 5])
+    kept = run(workspace, prepared / task, CONFIG.model_copy(update={"prune": False}))
+    assert artifacts.read(workspace / "reports/pruning.json", Pruning).measured_rows == 0
+    manifest = run(workspace, prepared / task)
+    report = artifacts.read(workspace / "reports/pruning.json", Pruning)
+    assert (report.layers[0].name, report.layers[0].removed >= 2) == ("network.hidden.0.0", True)
+    assert report.after.file_bytes == (workspace / "models/model.onnx").stat().st_size < report.before.file_bytes
+    assert artifacts.read(workspace / "reports/parity.json", Parity).different_top1 == 0
+    assert manifest.outputs == kept.outputs
+    assert manifest.relu_baseline == kept.relu_baseline
+
+
+@pytest.mark.parametrize("task", ["text"])
+def test_a_refused_pruning_exports_the_whole_graph(
+    workspace: Path, prepared: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_dead_units(workspace, prepared / task, [0, 5])
+    kept = run(workspace, prepared / task, CONFIG.model_copy(update={"prune": False}))
+    monkeypatch.setattr(verify, "MAX_DIFFERENCE", -1.0)  # stands for rounding that goes too far
+    assert run(workspace, prepared / task).files == kept.files
+    report = artifacts.read(workspace / "reports/pruning.json", Pruning)
+    assert (report.removed, "on a measured row" in report.refused) == (0, True)
+
+
+def plant_dead_units(workspace: Path, prepared: Path, units: list[int]) -> None:
+    path = workspace / "models/best.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["weights"]["hidden.0.0.bias"][units] = -1e3
+    torch.save(content, path)
+    evaluate(path, prepared, load_params().evaluate, NullRun(), workspace / "reports")

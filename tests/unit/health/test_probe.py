@@ -72,6 +72,15 @@ def test_every_measure_is_numpys_however_the_rows_are_batched(
     assert health.saturated_share == 0
 
 
+def test_minus_zero_and_nan_have_their_place() -> None:
+    seen = Probe()
+    seen.see("layer", nn.GELU(), torch.tensor([[-0.0, 1.0], [0.0, 2.0]]))
+    health = seen.health()["layer"]
+    assert (health.zero_share, health.dead_units, health.p99) == (0.5, 1, 2.0)
+    seen.see("layer", nn.GELU(), torch.full((1, 2), -torch.nan))
+    assert np.isnan(seen.health()["layer"].mean)
+
+
 def test_small_chunks_give_the_same_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     network = PlainCNN(2, (12, 12, 1), [8, 4], [], "relu")
     whole = probe(network, split(30))

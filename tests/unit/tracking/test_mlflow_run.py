@@ -56,6 +56,24 @@ def test_a_model_is_registered_as_candidate_and_answers_through_mlflow(
     np.testing.assert_allclose(answers["probabilities"].sum(axis=1), 1, rtol=1e-5)
 
 
+def test_children_lie_below_their_run_and_can_be_compared(project: Path) -> None:
+    with start_run("study", "abc", "study") as parent:
+        for rate in (0.1, 0.2):
+            with parent.child(f"rate {rate}") as child:
+                child.log_params({"learning_rate": rate})
+                child.log_metrics({"val/accuracy": rate / 2}, step=3)
+        parent.log_metrics({"claims": 2.0})
+    found = mlflow.search_runs(
+        experiment_names=["relu-pipeline-study"], filter_string=f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
+    )
+    assert set(zip(found["params.learning_rate"], found["metrics.val/accuracy"], strict=True)) == {
+        ("0.1", 0.05),
+        ("0.2", 0.1),
+    }
+    assert set(found["status"]) == {"FINISHED"}
+    assert mlflow.get_run(parent.run_id).data.metrics == {"claims": 2.0}
+
+
 def test_a_failed_run_is_marked_so(project: Path) -> None:
     with pytest.raises(ZeroDivisionError), start_run("text", "abc", "train@text") as run:
         raise ZeroDivisionError

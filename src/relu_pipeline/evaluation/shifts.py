@@ -1,0 +1,142 @@
+"""Splits whose rows are no longer like those of the training: what a drift alarm should see, or cannot see.
+
+The same rows give the same shifted ones: what is drawn depends on the name of the shift alone.
+"""
+
+from collections.abc import Callable
+from pydoc_data.topics import topics
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from tokenizers import Tokenizer
+from torchvision.transforms.functional import gaussian_blur
+
+from relu_pipeline.data.batches import AnySplit
+from relu_pipeline.data.demo import digits
+from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.data.randomness import generator
+from relu_pipeline.data.texts import TextSplit
+
+SEED = 0
+NOISE_STD = 25.0  # of 255
+BLUR_SIGMA = 1.5  # pixels
+BLUR_KERNEL = 13  # to 4 sigmas
+KEPT_WORDS = 0.5
+SMALLEST_CROP = 128  # pixels of a photograph: it shows a scene, not a surface
+FIRST_WORD = 2  # token ids below are padding and the unknown word
+
+ImageShift = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+TextShift = Callable[[TextSplit, Tokenizer], TextSplit]
+
+
+def add_noise(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    noise = NOISE_STD * generator(SEED, "noise").standard_normal(images_NHWC.shape, dtype=np.float32)
+    return np.clip(np.rint(images_NHWC + noise), 0, 255).astype(np.uint8)
+
+
+def blur(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    images_NCHW = torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
+    return gaussian_blur(images_NCHW, [BLUR_KERNEL] * 2, [BLUR_SIGMA] * 2).permute(0, 2, 3, 1).numpy()
+
+
+def invert(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return 255 - images_NHWC
+
+
+def photographs(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """As many square crops of scikit-learn's two sample photographs, a temple and a flower, in the images' size."""
+    sources = [Image.fromarray(picture) for picture in load_sample_images().images]
+    rng = generator(SEED, "photographs")
+    size = images_NHWC.shape[1:3]
+    return np.stack([_crop(sources[rng.integers(len(sources))], size, rng) for _ in images_NHWC])
+
+
+def _crop(picture: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
+    side = int(rng.integers(SMALLEST_CROP, min(picture.size), endpoint=True))
+    left, upper = (int(rng.integers(length - side, endpoint=True)) for length in picture.size)
+    box = (left, upper, left + side, upper + side)
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BOX, box=box))
+
+
+def handwritten_digits(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Of scikit-learn, in CIFAR-10's form."""
+    return digits()[0][: len(images_NHWC)]
+
+
+IMAGE_SHIFTS: dict[str, ImageShift] = {
+    "noise": add_noise,
+    "blur": blur,
+    "inverted": invert,
+    "photographs": photographs,
+    "digits": handwritten_digits,
+}
+
+
+def shuffle_words(split: TextSplit, _: Tokenizer) -> TextSplit:
+    """Within each text; a network that pools over the words cannot tell."""
+    keys = generator(SEED, "shuffled words").random(len(split.tokens))
+    order = np.lexsort((keys, _row_of_token(split)))
+    return TextSplit(split.tokens[torch.from_numpy(order)], split.offsets, split.labels)
+
+
+def leave_words_out(split: TextSplit, _: Tokenizer) -> TextSplit:
+    """Each with probability one half, but for a text's first."""
+    kept = generator(SEED, "left out words").random(len(split.tokens)) < KEPT_WORDS
+    kept[split.offsets[:-1].numpy()] = True
+    lengths = np.bincount(_row_of_token(split)[kept], minlength=len(split))
+    return TextSplit(split.tokens[torch.from_numpy(kept)], _offsets(lengths), split.labels)
+
+
+def random_words(split: TextSplit, tokenizer: Tokenizer) -> TextSplit:
+    """Texts of the same lengths, every word of the vocabulary as likely as any other."""
+    drawn = generator(SEED, "random words").integers(FIRST_WORD, tokenizer.get_vocab_size(), size=len(split.tokens))
+    return TextSplit(torch.from_numpy(drawn.astype(np.int32)), split.offsets, split.labels)
+
+
+def python_manual(split: TextSplit, tokenizer: Tokenizer) -> TextSplit:
+    """Python's own language reference, in pieces of as many words as the median text has tokens."""
+    words = " ".join(topics.values()).split()
+    length = int(split.offsets.diff().median())
+    pieces = [" ".join(words[start : start + length]) for start in range(0, len(words) - length, length)]
+    encodings = tokenizer.encode_batch_fast(pieces[: len(split)])
+    ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+    offsets = _offsets(np.array([len(row) for row in ids]))
+    return TextSplit(torch.from_numpy(np.concatenate(ids)), offsets, split.labels[: len(ids)])
+
+
+TEXT_SHIFTS: dict[str, TextShift] = {
+    "shuffled words": shuffle_words,
+    "half of the words": leave_words_out,
+    "python manual": python_manual,
+    "random words": random_words,
+}
+
+
+def shifted(split: AnySplit, tokenizer: Tokenizer | None, demo: bool) -> dict[str, AnySplit]:
+    """By name of the shift. The digits are left out where they are the `demo` data themselves."""
+    if isinstance(split, TextSplit):
+        assert tokenizer is not None
+        return {name: shift(split, tokenizer) for name, shift in TEXT_SHIFTS.items()}
+    images = split.images_BHWC.numpy()
+    changed = {name: shift(images) for name, shift in IMAGE_SHIFTS.items() if not (demo and name == "digits")}
+    return {name: ImageSplit(torch.from_numpy(rows), split.labels[: len(rows)]) for name, rows in changed.items()}
+
+
+def sample(split: AnySplit, size: int) -> AnySplit:
+    """Rows drawn without replacement, in their order; all of them where there are no more."""
+    rows = torch.from_numpy(np.sort(generator(SEED, "rows").permutation(len(split))[:size]))
+    if isinstance(split, ImageSplit):
+        return ImageSplit(split.images_BHWC[rows], split.labels[rows])
+    tokens = torch.cat([split.tokens[split.offsets[row] : split.offsets[row + 1]] for row in rows])
+    return TextSplit(tokens, _offsets(split.offsets.diff()[rows].numpy()), split.labels[rows])
+
+
+def _row_of_token(split: TextSplit) -> NDArray[np.int64]:
+    return np.repeat(np.arange(len(split)), split.offsets.diff().numpy())
+
+
+def _offsets(lengths: NDArray[np.int64]) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate(([0], lengths.cumsum())))

@@ -1,0 +1,101 @@
+"""The share of zeros that each ReLU layer gives for a row: what the service watches for drift."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from relu_pipeline.artifacts import LayerBaseline
+from relu_pipeline.data.batches import AnySplit, OrderedBatches
+from relu_pipeline.health.hooks import watching
+
+BATCH_SIZE = 500
+QUANTILES = np.arange(11) / 10
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`probabilities` `[N, C]` and `zero_shares` `[N, R]`, both float32; `layers` names the R ReLU layers."""
+
+    layers: list[str]
+    probabilities: NDArray[np.float32]
+    zero_shares: NDArray[np.float32]
+
+
+@torch.no_grad()
+def answer(network: nn.Module, split: AnySplit) -> Answers:
+    """All rows, on the CPU in full precision."""
+    network.eval()
+    batches = [with_zero_shares(network, inputs) for inputs, _ in OrderedBatches(split, BATCH_SIZE)]
+    return Answers(
+        layers=batches[0][1],
+        probabilities=torch.cat([torch.softmax(logits, dim=1) for logits, _, _ in batches]).numpy(),
+        zero_shares=torch.cat([shares for _, _, shares in batches]).numpy(),
+    )
+
+
+def with_zero_shares(network: nn.Module, inputs: Tensor) -> tuple[Tensor, list[str], Tensor]:
+    """Logits, the names of the R `nn.ReLU` layers in the order of computation, and their zero shares `[B, R]`.
+
+    One minus a sum over a constant: a channel that is never active can be cut, and the share stays what it was.
+    """
+    layers: list[str] = []
+    active: list[Tensor] = []
+    sizes: list[int] = []
+
+    def see(layer: str, activation: nn.Module, output: Tensor) -> None:
+        if isinstance(activation, nn.ReLU):
+            active_B1, size = count_active(output)
+            layers.append(layer)
+            active.append(active_B1)
+            sizes.append(size)
+
+    with watching(network, see):
+        logits = network(inputs)
+    if not layers:
+        return logits, layers, logits[:, :0]
+    return logits, layers, 1 - torch.cat(active, dim=1) / torch.tensor(sizes, dtype=logits.dtype)
+
+
+def count_active(output: Tensor) -> tuple[Tensor, int]:
+    """`[B, 1]`: how many of a ReLU's outputs are not 0, and of how many; for `[B, C, H, W]` both over H * W."""
+    active = torch.sign(output)
+    if active.dim() == 4:
+        # Pooling stays in the blocked layout of ONNX Runtime's convolutions; a sum over H and W would have to leave it.
+        pooled_BC11 = F.avg_pool2d(active, active.shape[2:])
+        return pooled_BC11.sum(dim=(1, 2)), pooled_BC11.shape[1]
+    active_BU = active.flatten(1)
+    return active_BU.sum(dim=1, keepdim=True), active_BU.shape[1]
+
+
+def baseline(layers: list[str], shares_NR: NDArray[np.float32]) -> dict[str, LayerBaseline]:
+    """What the shares of the rows of a split are like, by layer."""
+    return {layer: layer_baseline(shares_N) for layer, shares_N in zip(layers, shares_NR.T, strict=True)}
+
+
+def layer_baseline(shares_N: NDArray[np.float32]) -> LayerBaseline:
+    shares = shares_N.astype(np.float64)
+    quantiles = np.quantile(shares, QUANTILES, method="inverted_cdf")
+    edges = bin_edges(shares, quantiles[1:-1])
+    rows = np.bincount(np.searchsorted(edges, shares), minlength=len(edges) + 1)
+    return LayerBaseline(
+        mean=float(shares.mean()),
+        std=float(shares.std()),
+        quantiles=quantiles.tolist(),
+        edges=edges.tolist(),
+        bin_shares=(rows / len(shares)).tolist(),
+    )
+
+
+def bin_edges(values: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Halfway from each quantile to the next larger value: no value lies on an edge, and no bin is empty.
+
+    Equal quantiles give one edge, and the largest value none.
+    """
+    distinct = np.unique(values)
+    above = np.unique(np.searchsorted(distinct, quantiles, side="right"))
+    above = above[above < len(distinct)]
+    return (distinct[above - 1] + distinct[above]) / 2

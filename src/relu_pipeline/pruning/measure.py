@@ -1,0 +1,77 @@
+"""What the inputs of the layers are, channel by channel, over all rows of a split."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from relu_pipeline.data.batches import AnySplit, OrderedBatches
+from relu_pipeline.evaluation.predict import BATCH_SIZE, cpu_session
+from relu_pipeline.pruning.channels import Group
+from relu_pipeline.pruning.graph import Graph
+
+AXES_ARE_INPUTS = 18  # the opset since which ReduceMin and ReduceMax take them so
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Smallest and largest value of each feature of a tensor: `[F]`."""
+
+    low: NDArray[Any]
+    high: NDArray[Any]
+
+    def __or__(self, other: "Extremes") -> "Extremes":
+        return Extremes(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        return (self.low == self.high) & np.isfinite(self.low)
+
+
+Seen = dict[str, Extremes]
+
+
+def measure(graph: Graph, groups: list[Group], split: AnySplit) -> Seen:
+    """Of each tensor that a reader of the groups takes, by ONNX Runtime on the CPU; only `[F]` vectors come back."""
+    axes = {reader.tensor: group.tensors[reader.tensor].axis for group in groups for reader in group.readers}
+    if not axes:
+        return {}
+    session = cpu_session(_with_extremes(graph, axes).SerializeToString())
+    seen: Seen = {}
+    for inputs, _ in OrderedBatches(split, BATCH_SIZE):
+        values = iter(session.run(None, {session.get_inputs()[0].name: inputs.numpy()}))
+        batch = {name: Extremes(next(values), next(values)) for name in axes}
+        seen = {name: seen[name] | batch[name] for name in axes} if seen else batch
+    return seen
+
+
+def _with_extremes(graph: Graph, axes: dict[str, int]) -> onnx.ModelProto:
+    """The graph with two outputs for each tensor, in order, in place of its own."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    del model.graph.output[:]
+    for name, axis in axes.items():
+        others = [other for other in range(len(graph.shape(name))) if other != axis]
+        for op in ("ReduceMin", "ReduceMax"):
+            output = f"{op} of {name}"
+            model.graph.output.append(helper.make_tensor_value_info(output, graph.element_type(name), None))
+            if graph.opset < AXES_ARE_INPUTS:
+                model.graph.node.append(helper.make_node(op, [name], [output], axes=others, keepdims=0))
+                continue
+            model.graph.initializer.append(numpy_helper.from_array(np.array(others), f"axes of {output}"))
+            model.graph.node.append(helper.make_node(op, [name, f"axes of {output}"], [output], keepdims=0))
+    return model
+
+
+def removable(group: Group, seen: Seen) -> NDArray[np.bool_]:
+    """Which channels `[C]` are constant for every reader, and 0 where a reader cannot fold; one channel stays."""
+    cut = np.ones(group.size, dtype=bool)
+    for reader in group.readers:
+        extremes = seen[reader.tensor]
+        features = extremes.constant & ((extremes.low == 0) | reader.folds)
+        cut &= features.reshape(group.size, -1).all(axis=1)
+    cut[0] &= not cut.all()
+    return cut

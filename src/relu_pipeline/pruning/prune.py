@@ -1,0 +1,109 @@
+"""Removes the hidden units that no training or validation row activates, where that changes no answer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from relu_pipeline.artifacts import PrunedLayer, Pruning, Split
+from relu_pipeline.data.batches import AnySplit
+from relu_pipeline.pruning.bounds import Bounds, bounds_of
+from relu_pipeline.pruning.channels import Group, channel_groups
+from relu_pipeline.pruning.cost import cost, latencies_ms, serialised
+from relu_pipeline.pruning.cut import Cut, cut
+from relu_pipeline.pruning.graph import Graph, layer_name
+from relu_pipeline.pruning.measure import Seen, measure, removable
+from relu_pipeline.pruning.verify import compare, require
+
+Splits = Callable[[Split], AnySplit]  # read when they are needed: most graphs need the validation split alone
+
+
+def prune(model: onnx.ModelProto, splits: Splits) -> tuple[onnx.ModelProto, Pruning]:
+    """The smaller graph, or `model` itself where nothing is dead. Raises PruningError where an answer would change."""
+    graph, val = Graph(model), splits("val")
+    groups = channel_groups(graph)
+    seen, rows = measure(graph, groups, val), len(val)
+    dead = [group for group in groups if removable(group, seen).any()]
+    if dead:  # units that the validation split activates need no second look
+        train = splits("train")
+        seen |= {name: seen[name] | extremes for name, extremes in measure(graph, dead, train).items()}
+        rows += len(train)
+    cuts = {group: item for group in dead if (item := _cut(group, seen)).gone.any()}
+    if not cuts:
+        return model, unpruned(model, val, rows, _layers(graph, groups, cuts))
+    pruned = cut(graph, list(cuts.values()))
+    before, after = serialised(model), serialised(pruned)
+    measured, test = compare(before, after, [val, train]), compare(before, after, [splits("test")])
+    require(measured, test)
+    layers, row = _layers(graph, groups, cuts), _first_row(val)
+    times = latencies_ms([before, after], row)
+    return pruned, Pruning(
+        measured_rows=rows,
+        removed=sum(layer.removed for layer in layers),
+        proved=sum(layer.proved for layer in layers),
+        layers=layers,
+        measured=measured,
+        test=test,
+        refused=None,
+        input_shape=list(row.shape),
+        before=cost(model, row, times[0]),
+        after=cost(pruned, row, times[1]),
+    )
+
+
+def unpruned(
+    model: onnx.ModelProto,
+    val: AnySplit,
+    measured_rows: int = 0,
+    layers: list[PrunedLayer] | None = None,
+    refused: str | None = None,
+) -> Pruning:
+    """The report on a graph that stays as it is."""
+    row = _first_row(val)
+    same = cost(model, row)
+    return Pruning(
+        measured_rows=measured_rows,
+        removed=0,
+        proved=0,
+        layers=layers or [],
+        measured=None,
+        test=None,
+        refused=refused,
+        input_shape=list(row.shape),
+        before=same,
+        after=same,
+    )
+
+
+def _cut(group: Group, seen: Seen) -> Cut:
+    return Cut(group, removable(group, seen), {reader.tensor: seen[reader.tensor].low for reader in group.readers})
+
+
+def _first_row(split: AnySplit) -> NDArray[Any]:
+    return split.gather(torch.tensor([0])).numpy()
+
+
+def _layers(graph: Graph, groups: list[Group], cuts: dict[Group, Cut]) -> list[PrunedLayer]:
+    """In the graph's order. Layers that share channels lose the same ones."""
+    bounds = bounds_of(graph) if cuts else {}
+    layers: dict[int, PrunedLayer] = {}
+    for group in groups:
+        gone = cuts[group].gone if group in cuts else np.zeros(group.size, dtype=bool)
+        proved = gone & _input_independent(group, bounds) if group in cuts else gone
+        for node in group.layers:
+            name, counts = layer_name(graph.nodes[node]), (group.size, int(gone.sum()), int(proved.sum()))
+            layers[node] = PrunedLayer(name=name, units=counts[0], removed=counts[1], proved=counts[2])
+    return [layers[node] for node in sorted(layers)]
+
+
+def _input_independent(group: Group, bounds: dict[str, Bounds]) -> NDArray[np.bool_]:
+    """Channels `[C]` that every reader finds the same whatever the graph's input is."""
+    proved = np.ones(group.size, dtype=bool)
+    for reader in group.readers:
+        place, fixed = group.tensors[reader.tensor], bounds[reader.tensor].fixed
+        fixed_F = fixed.all(axis=tuple(axis for axis in range(fixed.ndim) if axis != place.axis))
+        proved &= np.broadcast_to(fixed_F, group.size * place.block).reshape(group.size, -1).all(axis=1)
+    return proved

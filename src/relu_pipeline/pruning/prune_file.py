@@ -1,0 +1,56 @@
+"""`relu-pipeline prune`: a graph file in, a smaller one out."""
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import PreparedMeta
+from relu_pipeline.config import Task
+from relu_pipeline.data.batches import load_split
+from relu_pipeline.errors import ArtifactError
+from relu_pipeline.evaluation.predict import OUTPUT_NAME
+from relu_pipeline.pruning.cost import serialised
+from relu_pipeline.pruning.prune import prune
+from relu_pipeline.pruning.table import as_table
+
+
+def prune_file(path: Path, tasks: dict[str, Task], prepared: Path | None, output: Path | None) -> str:
+    """Prune a graph file; `tasks` by the name of the graph's input. Gives the report as text.
+
+    Raises ArtifactError for a file that is missing, no valid ONNX or of another task, PruningError as `prune`.
+    """
+    model = _read(path)
+    task = _task(path, model, tasks)
+    folder = prepared or artifacts.prepared_dir(task)
+    if (found := artifacts.read(folder / "meta.json", PreparedMeta).task) != task:
+        raise ArtifactError(f"{folder}: data of the task {found}, {path} is of {task}; name another with --prepared")
+    pruned, report = prune(model, lambda split: load_split(task, folder, split))
+    if not report.removed:
+        return f"{path}: no unit is dead in {report.measured_rows:,} inputs; nothing to cut"
+    target = output or path.with_suffix(".pruned.onnx")
+    with artifacts.atomic_file(target) as partial:
+        partial.write_bytes(serialised(pruned))
+    return f"{as_table(report)}\n{target} written"
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model, full_check=True)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file; `dvc repro export` makes models/<task>/model.onnx") from error
+    except (OSError, DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ArtifactError(f"{path}: not a valid ONNX model; remake it with `dvc repro --force export`") from error
+    return model
+
+
+def _task(path: Path, model: onnx.ModelProto, tasks: dict[str, Task]) -> Task:
+    inputs, outputs = ([value.name for value in values] for values in (model.graph.input, model.graph.output))
+    if len(inputs) != 1 or inputs[0] not in tasks or OUTPUT_NAME not in outputs:
+        raise ArtifactError(
+            f"{path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}; a graph of this project takes one of "
+            f"{', '.join(tasks)} and gives {OUTPUT_NAME}: `dvc repro export` makes one"
+        )
+    return tasks[inputs[0]]

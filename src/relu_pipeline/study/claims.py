@@ -1,0 +1,178 @@
+"""What courses say about ReLU, each held against the figures. "Clearly" means: every seed against every seed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import mean
+
+from relu_pipeline.study.results import Results
+
+VANISHED = 1e-3
+SPARSE = 0.3
+
+
+@dataclass(frozen=True)
+class Claim:
+    statement: str
+    confirmed: bool
+    evidence: str
+
+
+Judge = Callable[[Results], Claim]
+
+
+def judge(results: Results) -> list[Claim]:
+    return [claim(results) for claim in CLAIMS]
+
+
+def _learns_better_than_sigmoid(r: Results) -> Claim:
+    relu, sigmoid = (r.accuracy(name, r.shallow, r.normal) for name in ("relu", "sigmoid"))
+    deep_relu, deep_sigmoid = (r.accuracy(name, r.deep, r.normal) for name in ("relu", "sigmoid"))
+    return Claim(
+        "ReLU learns better than sigmoid in the same time.",
+        relu.above(sigmoid) and deep_relu.above(deep_sigmoid),
+        f"Validation accuracy with {r.shallow} hidden layers: ReLU {relu:.1f} %, sigmoid {sigmoid:.1f} %; "
+        f"with {r.deep}: {deep_relu:.1f} % and {deep_sigmoid:.1f} %.",
+    )
+
+
+def _learns_better_than_tanh(r: Results) -> Claim:
+    relu, tanh = (r.accuracy(name, r.shallow, r.normal) for name in ("relu", "tanh"))
+    deep_relu, deep_tanh = (r.accuracy(name, r.deep, r.normal) for name in ("relu", "tanh"))
+    return Claim(
+        "ReLU learns better than tanh in the same time.",
+        relu.above(tanh) and deep_relu.above(deep_tanh),
+        f"Validation accuracy with {r.shallow} hidden layers: ReLU {relu:.1f} %, tanh {tanh:.1f} %; "
+        f"with {r.deep}: {deep_relu:.1f} % and {deep_tanh:.1f} %.",
+    )
+
+
+def _sigmoid_vanishes(r: Results) -> Claim:
+    ratio = r.gradient_ratio("sigmoid")
+    return Claim(
+        "Gradients vanish in a deep sigmoid network.",
+        max(ratio.values) < VANISHED,
+        f"With {r.deep} hidden layers the first layer's gradient norm is {ratio:.1e} times the last one's.",
+    )
+
+
+def _tanh_vanishes(r: Results) -> Claim:
+    ratio = r.gradient_ratio("tanh")
+    return Claim(
+        "Gradients vanish in a deep tanh network.",
+        max(ratio.values) < VANISHED,
+        f"With {r.deep} hidden layers and Glorot initialisation the ratio of first to last is {ratio:.2g}.",
+    )
+
+
+def _relu_does_not_vanish(r: Results) -> Claim:
+    ratio = r.gradient_ratio("relu")
+    return Claim(
+        "ReLU keeps gradients alive in a deep network.",
+        ratio.above(0.1),
+        f"With {r.deep} hidden layers and He initialisation the ratio of first to last is {ratio:.2g}.",
+    )
+
+
+def _is_sparse(r: Results) -> Claim:
+    spread = r.spread(lambda result: 100 * mean(result.last("zero_share")), r.of("relu", r.shallow, r.normal))
+    other = r.spread(lambda result: 100 * mean(result.last("zero_share")), r.of("tanh", r.shallow, r.normal))
+    return Claim(
+        "ReLU makes activations sparse.",
+        spread.above(100 * SPARSE) and spread.above(other),
+        f"{spread:.0f} % of a ReLU network's activations are exactly 0, of a tanh network's {other:.0f} %.",
+    )
+
+
+def _is_unbounded(r: Results) -> Claim:
+    relu, tanh, sigmoid = (
+        r.spread(lambda result: max(result.last("max")), r.of(name, r.shallow, r.normal))
+        for name in ("relu", "tanh", "sigmoid")
+    )
+    return Claim(
+        "ReLU's outputs are unbounded, sigmoid's and tanh's are not.",
+        relu.above(1) and max(*tanh.values, *sigmoid.values) <= 1,
+        f"Largest activation: ReLU {relu:.1f}, tanh {tanh:.3f}, sigmoid {sigmoid:.3f}.",
+    )
+
+
+def _high_rate_kills(r: Results) -> Claim:
+    normal, high = (r.dead("relu", r.shallow, rate) for rate in (r.normal, r.high))
+    accuracy = r.accuracy("relu", r.shallow, r.high)
+    return Claim(
+        "A far too high learning rate kills ReLUs.",
+        high.above(normal) and high.above(10),
+        f"Dead units with {r.shallow} hidden layers: {normal:.1f} % at {r.normal:g}, {high:.1f} % at {r.high:g}, "
+        f"where accuracy is {accuracy:.1f} %.",
+    )
+
+
+def _leaky_survives(r: Results) -> Claim:
+    relu, leaky, parametric = (r.accuracy(name, r.shallow, r.high) for name in ("relu", "leaky_relu", "prelu"))
+    dead = r.dead("leaky_relu", r.shallow, r.high)
+    return Claim(
+        "Leaky ReLU survives a rate that kills ReLU.",
+        leaky.above(relu),
+        f"Accuracy at {r.high:g}: ReLU {relu:.1f} %, leaky {leaky:.1f} %, parametric {parametric:.1f} %. {dead:.0f} % "
+        "of the leaky units never have an input above 0 either, but their gradient is not 0.",
+    )
+
+
+def _he_matters(r: Results) -> Claim:
+    he, small = (r.accuracy("relu", r.deep, r.normal, initialisation) for initialisation in ("he", "small"))
+    shallow = r.accuracy("relu", r.shallow, r.normal, "small")
+    ratio = r.gradient_ratio("relu", "small")
+    return Claim(
+        "Deep ReLU networks need He initialisation; small random weights starve them.",
+        he.above(small),
+        f"With {r.deep} hidden layers: He {he:.1f} %, normal weights of deviation 0.01 {small:.1f} % (first layer's "
+        f"gradient {ratio:.1e} of the last one's). With {r.shallow} the small weights reach {shallow:.1f} %.",
+    )
+
+
+def _elu_is_centred(r: Results) -> Claim:
+    relu, elu = (
+        r.spread(lambda result: abs(mean(result.last("mean"))), r.of(name, r.shallow, r.normal))
+        for name in ("relu", "elu")
+    )
+    return Claim(
+        "ELU's activations are closer to mean 0 than ReLU's.",
+        relu.above(elu),
+        f"Absolute mean activation: ReLU {relu:.2f}, ELU {elu:.2f}.",
+    )
+
+
+def _gelu_is_better(r: Results) -> Claim:
+    relu, gelu = (r.accuracy(name, r.deep, r.normal) for name in ("relu", "gelu"))
+    return Claim(
+        "GELU beats ReLU in deep networks.",
+        gelu.above(relu),
+        f"Validation accuracy with {r.deep} hidden layers: ReLU {relu:.1f} %, GELU {gelu:.1f} %.",
+    )
+
+
+def _is_cheap(r: Results) -> Claim:
+    ratios = {name: r.cost[name] / r.cost["relu"] for name in ("sigmoid", "tanh", "gelu")}
+    return Claim(
+        "ReLU is cheaper to compute than sigmoid and tanh.",
+        min(ratios["sigmoid"], ratios["tanh"]) > 1.1,
+        "Forward and backward over a million values, one thread, in times of ReLU's: "
+        + ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+        + ". Beside a network's multiplications either is little.",
+    )
+
+
+CLAIMS: tuple[Judge, ...] = (
+    _learns_better_than_sigmoid,
+    _learns_better_than_tanh,
+    _sigmoid_vanishes,
+    _tanh_vanishes,
+    _relu_does_not_vanish,
+    _is_sparse,
+    _is_unbounded,
+    _high_rate_kills,
+    _leaky_survives,
+    _he_matters,
+    _elu_is_centred,
+    _gelu_is_better,
+    _is_cheap,
+)

@@ -1,0 +1,142 @@
+"""The study's figures. Lines are means over the seeds, shades go from the smallest to the largest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from relu_pipeline.config import ActivationName
+from relu_pipeline.figures import save_figure
+from relu_pipeline.health.record import Row
+from relu_pipeline.reference.functions import FUNCTIONS
+from relu_pipeline.study.cells import INITIALISATION
+from relu_pipeline.study.results import Results
+
+COLOURS = {name: f"C{index}" for index, name in enumerate(FUNCTIONS)}
+CUTTING = ("relu", "leaky_relu", "prelu", "elu", "gelu")  # those whose unit can be off for every row
+
+
+def draw_activations(path: Path) -> None:
+    """ReLU with its derivative, then all functions and all derivatives side by side."""
+    x = np.linspace(-4, 4, 801)
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    alone, functions, derivatives = figure.subplots(1, 3)
+    function, derivative = FUNCTIONS["relu"]
+    alone.plot(x, function(x), label="ReLU: max(0, x)", linewidth=2)
+    alone.plot(x, derivative(x), label="derivative, 0 at 0", linestyle="--", linewidth=2)
+    alone.set(title="ReLU", xlabel="x", ylim=(-0.5, 4))
+    for name, (function, derivative) in FUNCTIONS.items():
+        functions.plot(x, function(x), label=name, color=COLOURS[name])
+        derivatives.plot(x, derivative(x), label=name, color=COLOURS[name])
+    functions.set(title="activation functions", xlabel="x", ylim=(-1.3, 4))
+    derivatives.set(title="their derivatives", xlabel="x", ylim=(-0.2, 1.3))
+    for axes in (alone, functions, derivatives):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="upper left")
+    save_figure(figure, path)
+
+
+def draw_overview(results: Results, path: Path) -> None:
+    """The study in one look: accuracy, gradients, dead units."""
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    accuracy, gradients, dead = figure.subplots(1, 3)
+    _accuracy(accuracy, results, results.deep, results.normal)
+    _gradients(gradients, results)
+    _dead(dead, results)
+    _name_lines(figure, accuracy)
+    save_figure(figure, path)
+
+
+def draw_accuracy(results: Results, path: Path) -> None:
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True, sharey=True)
+    for row, depth in zip(panels, (results.shallow, results.deep), strict=True):
+        for axes, rate in zip(row, (results.normal, results.high), strict=True):
+            _accuracy(axes, results, depth, rate)
+    _name_lines(figure, panels[0, 0])
+    save_figure(figure, path)
+
+
+def draw_gradients(results: Results, path: Path) -> None:
+    figure = Figure(figsize=(7, 5.5), layout="constrained")
+    axes = figure.subplots()
+    _gradients(axes, results)
+    _name_lines(figure, axes)
+    save_figure(figure, path)
+
+
+def draw_dead_units(results: Results, path: Path) -> None:
+    figure = Figure(figsize=(7, 5.5), layout="constrained")
+    axes = figure.subplots()
+    _dead(axes, results)
+    _name_lines(figure, axes)
+    save_figure(figure, path)
+
+
+def draw_synthetic(rows: Sequence[Row], path: Path) -> None:
+    """Loss, accuracy and gradient norm of the performance analysis."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    loss, accuracy, norm = figure.subplots(1, 3)
+    loss.plot(columns["epoch"], columns["train_loss"], label="20-64-32-1, Adam, steps of 32 rows")
+    loss.plot(columns["epoch"], columns["reference_loss"], label="20-64-2, hand-written descent on all rows")
+    loss.set(title="training loss", ylabel="cross-entropy, nats", yscale="log")
+    for part, label in (("train_accuracy", "training rows"), ("val_accuracy", "rows held out")):
+        accuracy.plot(columns["epoch"], [100 * value for value in columns[part]], label=label)
+    accuracy.set(title="accuracy", ylabel="%")
+    norm.plot(columns["epoch"], columns["gradient_norm"], label="mean over the epoch's steps")
+    norm.set(title="norm of the whole gradient", yscale="log")
+    for axes in (loss, accuracy, norm):
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+def _accuracy(axes: Axes, results: Results, depth: int, rate: float) -> None:
+    for name in INITIALISATION:
+        curves = [[100 * row["val_accuracy"] for row in result.epochs] for result in results.of(name, depth, rate)]
+        _lines(axes, 1 + np.arange(len(curves[0])), np.array(curves), name)
+    axes.set(title=f"{depth} hidden layers, learning rate {rate:g}", xlabel="epochs", ylabel="validation accuracy, %")
+    axes.grid(alpha=0.3)
+
+
+def _gradients(axes: Axes, results: Results) -> None:
+    for name in INITIALISATION:
+        norms = [result.gradient_norms for result in results.of(name, results.deep, results.normal)]
+        _lines(axes, 1 + np.arange(len(norms[0])), np.array(norms), name)
+    axes.set(
+        title=f"gradients in the first epoch, learning rate {results.normal:g}",
+        xlabel="layer (1: the first, last: the head)",
+        ylabel="gradient norm",
+        yscale="log",
+    )
+    axes.grid(alpha=0.3)
+
+
+def _dead(axes: Axes, results: Results) -> None:
+    for name in CUTTING:
+        shares = np.array([results.dead(name, results.shallow, rate).values for rate in results.learning_rates]).T
+        _lines(axes, np.array(results.learning_rates), shares, name)
+    axes.set(
+        title=f"units never on, {results.shallow} hidden layers",
+        xlabel="learning rate",
+        ylabel="units with no input above 0, %",
+        xscale="log",
+    )
+    axes.set_ylim(0)
+    axes.grid(alpha=0.3)
+
+
+def _lines(axes: Axes, x: NDArray[np.floating], values: NDArray[np.floating], name: ActivationName) -> None:
+    """`values` `[seeds, x]`."""
+    axes.plot(x, values.mean(axis=0), label=name, color=COLOURS[name], marker="o", markersize=3)
+    axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=COLOURS[name], alpha=0.15, linewidth=0)
+
+
+def _name_lines(figure: Figure, axes: Axes) -> None:
+    """One legend for all panels: a colour is the same function everywhere."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=7, fontsize=9, frameon=False)

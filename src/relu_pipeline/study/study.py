@@ -1,0 +1,143 @@
+"""All cells, the small network and the cut one: tables, figures and a page."""
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import onnx
+import torch
+import torch.nn.functional as F
+
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import Pruning, Split
+from relu_pipeline.config import StudyConfig
+from relu_pipeline.data.batches import load_split
+from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.errors import PruningError
+from relu_pipeline.export.graph import export_graph
+from relu_pipeline.health.record import Row
+from relu_pipeline.pruning.prune import prune, unpruned
+from relu_pipeline.study import pictures
+from relu_pipeline.study.cells import Cell, grid
+from relu_pipeline.study.claims import Claim, judge
+from relu_pipeline.study.cost import measure_cost
+from relu_pipeline.study.report import write_page
+from relu_pipeline.study.results import Results
+from relu_pipeline.study.synthetic import analyse
+from relu_pipeline.study.train import CellResult, train_cell
+from relu_pipeline.tracking.run import Run
+
+PAGE = "study.md"
+OPSET = 20
+
+Splits = dict[Split, ImageSplit]
+
+
+def study(prepared: Path, config: StudyConfig, seed: int, run: Run, out: Path) -> list[Claim]:
+    """Fill the folder `out`, in one step, with a child of `run` for each cell. The test split is not read."""
+    # One thread each: figures then depend neither on the number of cores nor on what else runs.
+    torch.set_num_threads(1)
+    splits = load_splits(prepared, config)
+    cost, synthetic = measure_cost(), analyse(seed)
+    cells = []
+    for result in train_cells(grid(config), config, splits):
+        cells.append(result)
+        log_cell(result, run)
+    results = Results(cells, config, cost)
+    claims = judge(results)
+    with artifacts.atomic_dir(out) as partial:
+        write_tables(cells, cost, synthetic, partial)
+        draw(results, synthetic, partial)
+        accuracy, pruning = prune_wide(config, splits)
+        artifacts.write(partial / artifacts.PRUNING, pruning)
+        (partial / PAGE).write_text(write_page(results, claims, pruning, accuracy, synthetic, config))
+    run.log_metrics({"claims": len(claims), "claims_confirmed": sum(claim.confirmed for claim in claims)})
+    run.log_files(sorted(out.iterdir()), "study")
+    return claims
+
+
+def load_splits(prepared: Path, config: StudyConfig) -> Splits:
+    """Rows to train on, to validate on, and as "test" the other validation rows: the real test split stays unread."""
+    train, val = (load_split("image", prepared, split) for split in ("train", "val"))
+    val_rows = min(config.val_rows, len(val) // 2)
+    return {
+        "train": halved(train, 0, config.rows),
+        "val": halved(val, 0, val_rows),
+        "test": halved(val, val_rows, len(val)),
+    }
+
+
+def halved(split: ImageSplit, first: int, last: int) -> ImageSplit:
+    """Rows from `first` to before `last`, at half their resolution."""
+    x_BCHW = split.images_BHWC[first:last].permute(0, 3, 1, 2).float()
+    small_BHWC = F.avg_pool2d(x_BCHW, 2).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return ImageSplit(small_BHWC, split.labels[first:last])
+
+
+def train_cells(cells: Sequence[Cell], config: StudyConfig, splits: Splits) -> Iterator[CellResult]:
+    """In the order of `cells`, as many at a time as there are cores."""
+    workers = ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        # A forked process would inherit torch's locks.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_begin,
+        initargs=(config, splits["train"], splits["val"]),
+    )
+    with workers:
+        yield from workers.map(_train, cells)
+
+
+_worker: dict[str, tuple[StudyConfig, ImageSplit, ImageSplit]] = {}
+
+
+def _begin(config: StudyConfig, train: ImageSplit, val: ImageSplit) -> None:
+    torch.set_num_threads(1)
+    _worker["data"] = (config, train, val)
+
+
+def _train(cell: Cell) -> CellResult:
+    return train_cell(cell, *_worker["data"])[1]
+
+
+def log_cell(result: CellResult, run: Run) -> None:
+    with run.child(result.cell.name) as child:
+        child.log_params(result.cell.settings)
+        for row in result.epochs:
+            values = {"train/loss": row["train_loss"], "val/accuracy": row["val_accuracy"]}
+            child.log_metrics(values, step=row["epoch"])
+        if result.layers:
+            child.log_metrics({"dead_share": result.dead_share})
+
+
+def write_tables(cells: Sequence[CellResult], cost: Sequence[Row], synthetic: Sequence[Row], out: Path) -> None:
+    epochs = [result.cell.settings | row for result in cells for row in result.epochs]
+    layers = [result.cell.settings | row for result in cells for row in result.layers]
+    for name, rows in (("cells", epochs), ("layers", layers), ("cost", cost), ("synthetic", synthetic)):
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        artifacts.write_table(out / f"{name}.csv", columns, rows)
+
+
+def draw(results: Results, synthetic: Sequence[Row], out: Path) -> None:
+    pictures.draw_activations(out / "activations.png")
+    pictures.draw_overview(results, out / "overview.png")
+    pictures.draw_accuracy(results, out / "accuracy.png")
+    pictures.draw_gradients(results, out / "gradients.png")
+    pictures.draw_dead_units(results, out / "dead_units.png")
+    pictures.draw_synthetic(synthetic, out / "synthetic.png")
+
+
+def prune_wide(config: StudyConfig, splits: Splits) -> tuple[float, Pruning]:
+    """Train a network so that many of its units die, and cut them. Gives its accuracy too."""
+    cell = Cell("relu", "he", config.depths[0], config.pruned_width, config.pruned_learning_rate, seed=0)
+    network, result = train_cell(cell, config, splits["train"], splits["val"])
+    with tempfile.TemporaryDirectory() as scratch:
+        graph = Path(scratch) / artifacts.ONNX_MODEL
+        export_graph("image", network.eval(), splits["val"].images_BHWC[:2], OPSET, graph)
+        model = onnx.load(graph)
+    try:
+        return result.accuracy, prune(model, splits.__getitem__)[1]
+    except PruningError as error:
+        return result.accuracy, unpruned(model, splits["val"], refused=str(error))

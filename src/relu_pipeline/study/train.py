@@ -1,0 +1,113 @@
+"""One cell of the study: a plain MLP, Adam, and all that is measured on the way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from relu_pipeline.config import StudyConfig
+from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.data.randomness import generator
+from relu_pipeline.health.gradients import GradientNorms
+from relu_pipeline.health.probe import probe
+from relu_pipeline.health.record import Row, epoch_rows
+from relu_pipeline.models.mlp import MLP
+from relu_pipeline.study.cells import Cell, Initialisation
+
+SMALL_STD = 0.01
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """`epochs`: loss and accuracy of each; `layers`: health of each layer in each epoch, none where the loss is NaN."""
+
+    cell: Cell
+    epochs: list[Row]
+    layers: list[Row]
+
+    @property
+    def accuracy(self) -> float:
+        """On the validation rows, after the last epoch."""
+        return self.epochs[-1]["val_accuracy"]
+
+    def last(self, measure: str) -> list[Any]:
+        """A measure of the activation layers after the last epoch, in their order."""
+        rows = [row for row in self.layers if measure in row]
+        return [row[measure] for row in rows if row["epoch"] == rows[-1]["epoch"]]
+
+    @property
+    def dead_share(self) -> float:
+        """Of all hidden units."""
+        return sum(self.last("dead_units")) / sum(self.last("units"))
+
+    @property
+    def gradient_norms(self) -> list[float]:
+        """By layer from the first to the head, mean over the first epoch."""
+        return [row["gradient_norm"] for row in self.layers if row["epoch"] == 0]
+
+
+def train_cell(cell: Cell, config: StudyConfig, train: ImageSplit, val: ImageSplit) -> tuple[MLP, CellResult]:
+    """Data order follows from seed and epoch alone: it is the same for all cells of a seed."""
+    network = build(cell, train)
+    optimiser = torch.optim.Adam(network.parameters(), lr=cell.learning_rate)
+    gradients = GradientNorms(network)
+    epochs, layers = [], []
+    for epoch in range(config.epochs):
+        gradients.clear()
+        order = torch.from_numpy(generator(cell.seed, "study", epoch).permutation(len(train)))
+        loss = train_epoch(network, optimiser, gradients, train, order.split(config.batch_size))
+        epochs.append({"epoch": epoch, "train_loss": loss, "val_accuracy": accuracy(network, val)})
+        if not torch.tensor(loss).isfinite():
+            break
+        layers += epoch_rows(epoch, probe(network, val), gradients.means())
+    return network, CellResult(cell, epochs, layers)
+
+
+def build(cell: Cell, train: ImageSplit) -> MLP:
+    torch.manual_seed(cell.seed)
+    num_classes = int(train.labels.max()) + 1
+    network = MLP(num_classes, train.images_BHWC.shape[1:], [cell.width] * cell.depth, cell.activation)
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            initialise(module, cell.initialisation)
+    network.fit_input(train.images_BHWC)
+    return network
+
+
+def initialise(layer: nn.Linear, initialisation: Initialisation) -> None:
+    nn.init.zeros_(layer.bias)
+    if initialisation == "he":
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    elif initialisation == "glorot":
+        nn.init.xavier_normal_(layer.weight)
+    else:
+        nn.init.normal_(layer.weight, std=SMALL_STD)
+
+
+def train_epoch(
+    network: MLP,
+    optimiser: torch.optim.Optimizer,
+    gradients: GradientNorms,
+    train: ImageSplit,
+    batches: Sequence[Tensor],
+) -> float:
+    """The mean loss."""
+    network.train()
+    losses = []
+    for rows in batches:
+        loss = F.cross_entropy(network(train.gather(rows)), train.labels[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        gradients.add()
+        optimiser.step()
+        losses.append(loss.item())
+    return sum(losses) / len(losses)
+
+
+@torch.no_grad()
+def accuracy(network: MLP, val: ImageSplit) -> float:
+    network.eval()
+    return (network(val.images_BHWC).argmax(dim=1) == val.labels).float().mean().item()

@@ -1,0 +1,125 @@
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relu_pipeline.health.zero_shares import baseline
+from serving.drift import DriftMonitor, stability_index
+
+WINDOW, THRESHOLD = 100, 0.5
+LAYERS = ["first", "second"]
+
+
+def usual(rng: np.random.Generator, rows: int) -> np.ndarray:
+    """Shares of layers of 64 units: with ties."""
+    return (rng.binomial(64, [0.5, 0.2], size=(rows, 2)) / 64).astype(np.float32)
+
+
+def shifted(rng: np.random.Generator, rows: int) -> np.ndarray:
+    """The second layer alone is another."""
+    return (rng.binomial(64, [0.5, 0.6], size=(rows, 2)) / 64).astype(np.float32)
+
+
+def baseline_of(shares: np.ndarray) -> dict[str, dict[str, object]]:
+    return {layer: found.model_dump() for layer, found in baseline(LAYERS, shares).items()}
+
+
+@pytest.fixture
+def monitor(rng: np.random.Generator) -> DriftMonitor:
+    return DriftMonitor(baseline_of(usual(rng, 3000)), WINDOW, THRESHOLD)
+
+
+def test_there_is_no_verdict_before_the_window_is_full(monitor: DriftMonitor, rng: np.random.Generator) -> None:
+    for rows in range(1, WINDOW):
+        state = monitor.add(shifted(rng, 1))
+        assert (state.value, state.by_layer, state.raised_since, state.rows_seen) == (None, None, None, rows)
+    state = monitor.add(shifted(rng, 1))
+    assert state.raised_since
+    assert state.value == state.by_layer["second"] > THRESHOLD > state.by_layer["first"]
+
+
+def test_the_alarm_rises_with_the_shift_and_falls_with_its_end(monitor: DriftMonitor, rng: np.random.Generator) -> None:
+    assert monitor.add(usual(rng, WINDOW)).raised_since is None
+    before = datetime.now(UTC)
+    since = monitor.add(shifted(rng, WINDOW)).raised_since
+    assert timedelta(seconds=-1) <= datetime.fromisoformat(since) - before <= timedelta(seconds=60)
+    assert datetime.fromisoformat(since).utcoffset() == timedelta(0)
+    monitor.raised_since = "earlier"
+    assert monitor.add(shifted(rng, 3)).raised_since == "earlier"
+    assert monitor.read().raised_since == "earlier"
+    assert monitor.add(usual(rng, WINDOW)).raised_since is None
+
+
+def test_usual_rows_raise_nothing(monitor: DriftMonitor, rng: np.random.Generator) -> None:
+    assert not any(monitor.add(usual(rng, 10)).raised_since for _ in range(200))
+
+
+@given(st.lists(st.integers(1, 130), min_size=1, max_size=12), st.integers(0, 1000))
+@settings(max_examples=50)
+def test_only_the_last_rows_count_however_they_arrive(batches: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    expected = baseline_of(usual(rng, 500))
+    rows = np.concatenate((usual(rng, sum(batches)), shifted(rng, WINDOW)))
+    monitor, whole = (DriftMonitor(expected, WINDOW, THRESHOLD) for _ in range(2))
+    for batch in np.split(rows, np.cumsum(batches)):
+        state = monitor.add(batch)
+    assert state.by_layer == pytest.approx(whole.add(rows[-WINDOW:]).by_layer)
+    assert state.rows_seen == len(rows)
+    np.testing.assert_array_equal(monitor.counts_RB.sum(axis=1), WINDOW)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=50)
+def test_the_order_within_the_window_does_not_matter(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    expected, rows = baseline_of(usual(rng, 500)), shifted(rng, WINDOW)
+    states = [DriftMonitor(expected, WINDOW, THRESHOLD).add(part) for part in (rows, rng.permutation(rows))]
+    assert states[0].by_layer == states[1].by_layer
+
+
+def test_the_baselines_own_rows_have_the_index_0(rng: np.random.Generator) -> None:
+    rows = usual(rng, WINDOW)
+    assert DriftMonitor(baseline_of(rows), WINDOW, THRESHOLD).add(rows).value == pytest.approx(0, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.integers(1, 100)), min_size=1, max_size=10))
+def test_the_index_is_finite_and_at_least_0_and_0_for_equal_shares(bins: list[tuple[int, int]]) -> None:
+    counts, expected = np.array(bins, dtype=float).T
+    expected /= expected.sum()
+    found = stability_index(counts[None], expected[None])
+    assert np.isfinite(found).all()
+    assert found[0] >= 0
+    assert stability_index(100 * expected[None], expected[None])[0] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_index_of_a_known_case() -> None:
+    """p = (99 + 0.5) / 100, q = 0.5."""
+    index = stability_index(np.array([[99.0, 0.0]]), np.array([[0.5, 0.5]]))
+    assert index[0] == pytest.approx(0.495 * np.log(0.995 / 0.5) - 0.495 * np.log(0.005 / 0.5))
+
+
+def test_layers_with_fewer_bins_are_judged_as_by_themselves(rng: np.random.Generator) -> None:
+    constant = np.full((500, 1), 0.5, dtype=np.float32)
+    shares = np.concatenate((constant, usual(rng, 500)[:, 1:]), axis=1)
+    rows = shifted(rng, WINDOW)
+    found = DriftMonitor(baseline_of(shares), WINDOW, THRESHOLD).add(rows).by_layer
+    alone = DriftMonitor({"second": baseline_of(shares)["second"]}, WINDOW, THRESHOLD).add(rows[:, 1:])
+    assert found == {"first": 0, "second": pytest.approx(alone.value)}
+
+
+def test_a_network_without_relu_never_raises() -> None:
+    state = DriftMonitor({}, WINDOW, THRESHOLD).add(np.zeros((WINDOW, 0), dtype=np.float32))
+    assert (state.value, state.raised_since, state.rows_seen) == (None, None, WINDOW)
+
+
+def test_rows_of_many_threads_are_all_counted(monitor: DriftMonitor, rng: np.random.Generator) -> None:
+    batches = [usual(rng, 7) for _ in range(400)]
+    with ThreadPoolExecutor(8) as pool:
+        states = list(pool.map(monitor.add, batches))
+    assert monitor.read().rows_seen == 2800 == max(state.rows_seen for state in states)
+    np.testing.assert_array_equal(monitor.counts_RB.sum(axis=1), WINDOW)
+    bins = np.sort(monitor.recent[:, 0])
+    np.testing.assert_array_equal(np.bincount(bins, minlength=monitor.counts_RB.shape[1]), monitor.counts_RB[0])

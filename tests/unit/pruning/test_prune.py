@@ -1,0 +1,416 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
+from torch import Tensor, nn
+
+from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.errors import PruningError
+from tests.unit.pruning.networks import (
+    CLASSES,
+    SPLITS,
+    alive,
+    answers,
+    constant,
+    differ_by,
+    exported,
+    exported_with_zero_shares,
+    hand_built,
+    images,
+    norm,
+    pruned,
+    removed,
+    shapes,
+)
+
+FEATURES = 3 * 8 * 8
+
+
+def conv(before: int, after: int, padding: int = 1) -> nn.Conv2d:
+    return alive(nn.Conv2d(before, after, 3, padding=padding))
+
+
+def test_dead_units_of_a_dense_network_go_and_the_rest_answers_alike() -> None:
+    first, second = constant(nn.Linear(FEATURES, 16), [0, 5, 15]), constant(nn.Linear(16, 8), [7])
+    model = exported(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), nn.Linear(8, CLASSES))
+    smaller, report = pruned(model)
+    assert [(layer.name, layer.units, layer.removed, layer.proved) for layer in report.layers] == [
+        ("network.2", 16, 3, 3),
+        ("network.4", 8, 1, 1),
+    ]
+    assert shapes(smaller)["network.2.weight"] == [13, FEATURES]
+    assert shapes(smaller)["network.4.weight"] == [7, 13]
+    assert shapes(smaller)["network.6.weight"] == [CLASSES, 7]
+    assert differ_by(model, smaller) <= 1e-6
+    assert (report.measured_rows, report.measured.rows, report.test.rows) == (80, 80, 30)
+    assert report.measured.largest <= 1e-6
+    assert report.after.parameters == report.before.parameters - 3 * (FEATURES + 1) - (16 + 1) - 8 * 3 - CLASSES + 3
+    assert report.before.multiply_adds == FEATURES * 16 + 16 * 8 + 8 * CLASSES
+    assert report.after.multiply_adds == FEATURES * 13 + 13 * 7 + 7 * CLASSES
+    assert report.after.file_bytes < report.before.file_bytes
+    assert report.after.latency_ms > 0 < report.before.latency_ms
+
+
+def test_nothing_dead_gives_the_same_graph_back_unmeasured() -> None:
+    model = exported(conv(3, 8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, CLASSES))
+    same, report = pruned(model, {"val": SPLITS["val"]})  # the other splits are not even read
+    assert same is model
+    assert (report.removed, report.measured, report.test, report.after.latency_ms) == (0, None, None, None)
+    assert report.before == report.after
+    assert report.measured_rows == 20
+
+
+class Mean(nn.Module):
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW.mean(dim=(2, 3))
+
+
+def heads(channels: int) -> dict[str, list[nn.Module]]:
+    return {
+        "flatten": [nn.Flatten(), nn.Linear(channels * 16, CLASSES)],
+        "mean": [Mean(), nn.Linear(channels, CLASSES)],
+        "convolution": [conv(channels, 5, padding=0), nn.ReLU(), nn.Flatten(), nn.Linear(20, CLASSES)],
+        "padded convolution": [conv(channels, 5), nn.ReLU(), nn.Flatten(), nn.Linear(80, CLASSES)],
+    }
+
+
+@pytest.mark.parametrize("head", heads(1))
+def test_dead_channels_go_through_pooling_to_every_kind_of_reader(head: str) -> None:
+    layer = constant(conv(3, 8), [1, 2])
+    model = exported(layer, nn.ReLU(), nn.MaxPool2d(2), *heads(8)[head])
+    smaller, report = pruned(model)
+    assert removed(report)[0] == report.layers[0].proved == 2
+    assert shapes(smaller)["network.1.weight"] == [6, 3, 3, 3]
+    assert differ_by(model, smaller) <= 1e-6
+
+
+@pytest.mark.parametrize("head", heads(1))
+def test_what_a_constant_unit_gave_moves_into_the_bias_unless_a_border_differs(head: str) -> None:
+    layer = constant(conv(3, 8), [1, 2], value=2.0)
+    model = exported(layer, nn.ReLU(), nn.MaxPool2d(2), *heads(8)[head])
+    smaller, report = pruned(model)
+    assert report.removed == (0 if head == "padded convolution" else 2)
+    assert (smaller is model) == (head == "padded convolution")
+    assert differ_by(model, smaller) <= 1e-6
+
+
+def test_a_bias_is_made_where_the_reader_has_none() -> None:
+    for reader in (alive(nn.Conv2d(8, 5, 8, bias=False)), alive(nn.Linear(8 * 64, 5, bias=False))):
+        before = [] if isinstance(reader, nn.Conv2d) else [nn.Flatten()]
+        after = [nn.Flatten()] if isinstance(reader, nn.Conv2d) else []
+        tail = [nn.ReLU(), *after, nn.Linear(5, CLASSES)]
+        model = exported(constant(conv(3, 8), [0, 7], value=2.0), nn.ReLU(), *before, reader, *tail)
+        smaller, report = pruned(model)
+        assert removed(report) == [2, 0]
+        assert any(name.endswith(".bias") and name not in shapes(model) for name in shapes(smaller))
+        assert differ_by(model, smaller) <= 1e-6
+
+
+def test_batch_norm_may_stand_before_or_after_the_relu() -> None:
+    before = exported(conv(3, 8), dead_norm(8, [3]), nn.ReLU(), conv(8, 6), nn.ReLU(), *heads_of_64(6))
+    after = exported(constant(conv(3, 8), [3]), nn.ReLU(), norm(8), conv(8, 6, padding=0), *heads_of_36(6))
+    for model in (before, after):
+        smaller, report = pruned(model)
+        assert removed(report)[0] == report.layers[0].proved == 1
+        assert differ_by(model, smaller) <= 1e-6
+    padded = exported(constant(conv(3, 8), [3]), nn.ReLU(), norm(8), conv(8, 6), nn.ReLU(), *heads_of_64(6))
+    assert pruned(padded)[0] is padded  # the dead unit gives the padded reader another number than its border
+
+
+def dead_norm(channels: int, units: list[int]) -> nn.BatchNorm2d:
+    layer = norm(channels)
+    layer.bias.data[units] = -1e3
+    return layer
+
+
+def heads_of_64(channels: int) -> list[nn.Module]:
+    return [nn.Flatten(), nn.Linear(channels * 64, CLASSES)]
+
+
+def heads_of_36(channels: int) -> list[nn.Module]:
+    return [nn.ReLU(), nn.Flatten(), nn.Linear(channels * 36, CLASSES)]
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int, stem_dead: list[int], branch_dead: list[int]) -> None:
+        super().__init__()
+        self.stem, self.branch = constant(conv(3, channels), stem_dead), constant(conv(channels, channels), branch_dead)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        return x + torch.relu(self.branch(x))
+
+
+@pytest.mark.parametrize(("stem", "branch", "gone"), [([1], [], 0), ([], [1], 0), ([1, 2], [2, 3], 1)])
+def test_a_residual_channel_goes_where_both_sides_are_dead(stem: list[int], branch: list[int], gone: int) -> None:
+    model = exported(Residual(6, stem, branch), conv(6, 5), nn.ReLU(), *heads_of_64(5))
+    smaller, report = pruned(model)
+    assert removed(report) == [gone, gone, 0]
+    assert differ_by(model, smaller) <= 1e-6
+    if gone:
+        assert shapes(smaller)["network.1.branch.weight"] == [5, 5, 3, 3]
+
+
+@pytest.mark.parametrize("activation", [nn.PReLU(8), nn.LeakyReLU(), nn.ELU(), nn.SiLU(), nn.GELU(), nn.Sigmoid()])
+def test_other_activations_lose_constant_units_alone(activation: nn.Module) -> None:
+    alive = conv(3, 8)
+    with torch.no_grad():
+        alive.bias[:4] = -6  # negative throughout: dead if this were a ReLU
+    dead = constant(conv(3, 8), [5], value=0.0)
+    for layer, gone in ((alive, 0), (dead, 1)):
+        model = exported(layer, activation, *heads_of_64(8))
+        smaller, report = pruned(model)
+        assert removed(report) == [gone]
+        assert differ_by(model, smaller) <= 1e-6
+
+
+def test_one_unit_of_a_layer_stays_though_all_are_dead() -> None:
+    model = exported(constant(conv(3, 4), [0, 1, 2, 3]), nn.ReLU(), *heads_of_64(4))
+    smaller, report = pruned(model)
+    assert removed(report) == [3]
+    assert differ_by(model, smaller) == 0
+
+
+def lit_by_a_bright_image() -> onnx.ModelProto:
+    """Unit 0 is active only where an image is nearly white, and then decides the class."""
+    layer, head = nn.Linear(FEATURES, 6), nn.Linear(6, CLASSES)
+    with torch.no_grad():
+        layer.weight[0], layer.bias[0] = 1.0, -0.9 * FEATURES
+        head.weight[:, 0] = torch.tensor([0.0, 0.0, 0.0, 50.0])
+        head.bias.copy_(torch.tensor([9.0, 0.0, 0.0, 0.0]))
+    return exported(nn.Flatten(), layer, nn.ReLU(), head)
+
+
+def with_a_white_image(split: ImageSplit) -> ImageSplit:
+    pixels = split.images_BHWC.clone()
+    pixels[4] = 255
+    return ImageSplit(pixels, split.labels)
+
+
+def test_a_unit_that_one_training_row_activates_stays() -> None:
+    model = lit_by_a_bright_image()
+    same, report = pruned(model, {**SPLITS, "train": with_a_white_image(SPLITS["train"])})
+    assert same is model
+    assert (report.removed, report.measured_rows) == (0, 80)
+    cut, report = pruned(model)
+    assert (report.removed, report.proved) == (1, 0)  # dead on these rows, yet not on all that there could be
+    assert cut is not model
+
+
+def test_a_changed_top1_on_the_test_split_refuses_the_pruning() -> None:
+    splits = {**SPLITS, "test": with_a_white_image(SPLITS["test"])}
+    with pytest.raises(PruningError, match=r"top-1 differs on 1 of 30 test rows; use the whole one"):
+        pruned(lit_by_a_bright_image(), splits)
+
+
+def test_the_same_graph_gives_the_same_bytes() -> None:
+    model = exported(constant(conv(3, 8), [1, 2]), nn.ReLU(), *heads_of_64(8))
+    one, other = (pruned(model)[0].SerializeToString(deterministic=True) for _ in range(2))
+    assert one == other
+
+
+def test_a_constant_that_two_layers_share_is_cut_for_each_as_it_needs(rng: np.random.Generator) -> None:
+    model = hand_built(
+        [
+            helper.make_node("Conv", ["x", "first", "shared"], ["a"], pads=[1] * 4),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("Conv", ["b", "second", "shared"], ["c"], pads=[1] * 4),
+            helper.make_node("Relu", ["c"], ["d"]),
+            helper.make_node("GlobalAveragePool", ["d"], ["e"]),
+            helper.make_node("Flatten", ["e"], ["f"]),
+            helper.make_node("MatMul", ["f", "head"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        {
+            "first": weights(rng, 6, 3, 3, 3),
+            "second": np.abs(weights(rng, 6, 6, 3, 3)) * 100,
+            "shared": np.array([-20, 0, 0, 0, 0, 0], dtype=np.float32),
+            "head": weights(rng, 6, CLASSES),
+        },
+        {"probabilities": ["N", CLASSES]},
+    )
+    smaller, report = pruned(model)
+    assert removed(report) == [1, 0]
+    assert (shapes(smaller)["shared"], shapes(smaller)["shared.1"]) == ([6], [5])
+    assert differ_by(model, smaller) <= 1e-6
+
+
+def weights(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return (rng.normal(size=shape) / np.sqrt(shape[-1] * 9)).astype(np.float32)
+
+
+def zero_count(count: Callable[[str], list[onnx.NodeProto]], rng: np.random.Generator, value: float) -> onnx.ModelProto:
+    bias = np.array([value, value, 0.1, -0.1, 0, 0], dtype=np.float32)
+    kernels = weights(rng, 6, 3, 3, 3)
+    kernels[:2] = 0
+    nodes = [
+        helper.make_node("Conv", ["x", "kernels", "bias"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        *count("b"),
+        helper.make_node("Div", ["count", "places"], ["nonzero"]),
+        helper.make_node("Sub", ["one", "nonzero"], ["zeros"]),
+        helper.make_node("Flatten", ["b"], ["f"]),
+        helper.make_node("Gemm", ["f", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = {
+        "kernels": kernels,
+        "bias": bias,
+        "head": weights(rng, 6 * 36, CLASSES),
+        "axes": np.array([1, 2, 3]),
+        "zero": np.float32(0),
+        "one": np.float32(1),
+        "places": np.float32(6 * 36),
+    }
+    return hand_built(nodes, constants, {"probabilities": ["N", CLASSES], "zeros": ["N"]})
+
+
+def signs(x: str) -> list[onnx.NodeProto]:
+    return [helper.make_node("Sign", [x], ["s"]), helper.make_node("ReduceSum", ["s", "axes"], ["count"], keepdims=0)]
+
+
+def greater(x: str) -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Greater", [x, "zero"], ["g"]),
+        helper.make_node("Cast", ["g"], ["s"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["s", "axes"], ["count"], keepdims=0),
+    ]
+
+
+@pytest.mark.parametrize("count", [signs, greater])
+def test_an_output_that_counts_zeros_keeps_its_value(
+    count: Callable[[str], list[onnx.NodeProto]], rng: np.random.Generator
+) -> None:
+    model = zero_count(count, rng, value=-1.0)
+    smaller, report = pruned(model)
+    assert report.removed == 2
+    assert 2 / 6 < answers(smaller, SPLITS["val"].images_BHWC.numpy())[1].mean() < 1
+    np.testing.assert_array_equal(*(answers(graph, SPLITS["val"].images_BHWC.numpy())[1] for graph in (model, smaller)))
+    lit = zero_count(count, rng, value=1.0)
+    assert pruned(lit)[0] is lit  # a constant 1 counts as non-zero
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LayerNormalization", "Shape"])
+def test_channels_that_an_unknown_operator_sees_are_left_alone(op: str, rng: np.random.Generator) -> None:
+    scale = {"LayerNormalization": ["ones"]}.get(op, [])
+    use = [helper.make_node(op, ["b", *scale], ["seen"])]
+    if op == "Shape":
+        use.append(helper.make_node("Cast", ["seen"], ["extra"], to=onnx.TensorProto.FLOAT))
+    else:
+        use.append(helper.make_node("Identity", ["seen"], ["extra"]))
+    model = hand_built(
+        [
+            helper.make_node("Flatten", ["x"], ["f"]),
+            helper.make_node("Gemm", ["f", "first", "bias"], ["a"]),
+            helper.make_node("Relu", ["a"], ["b"]),
+            *use,
+            helper.make_node("MatMul", ["b", "head"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        {
+            "first": weights(rng, FEATURES, 5),
+            "bias": np.array([-1e3, 0, 0, 0, 0], dtype=np.float32),
+            "head": weights(rng, 5, CLASSES),
+            "ones": np.ones(5, dtype=np.float32),
+        },
+        {"probabilities": ["N", CLASSES], "extra": [2] if op == "Shape" else ["N", 5]},
+    )
+    assert pruned(model)[0] is model
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    masks=st.lists(st.lists(st.sampled_from(["alive", "dead", "one"]), min_size=2, max_size=6), min_size=1, max_size=3),
+    seed=st.integers(0, 2**16),
+    added=st.booleans(),
+)
+def test_any_pattern_of_constant_units_is_cut_without_a_trace(masks: list[list[str]], seed: int, added: bool) -> None:
+    rng = np.random.default_rng(seed)
+    nodes, constants, before = [helper.make_node("Flatten", ["x"], ["h0"])], {}, FEATURES
+    for layer, mask in enumerate([*masks, ["alive"] * CLASSES]):
+        kinds = np.array(mask)
+        matrix = (rng.uniform(0.5, 1, size=(before, len(mask))) / before).astype(np.float32)
+        matrix[:, kinds != "alive"] = 0
+        bias = np.select([kinds == "dead", kinds == "one"], [-1.0, 1.0], 0.5).astype(np.float32)
+        constants |= {f"w{layer}": matrix, f"b{layer}": bias}
+        if added:
+            nodes.append(helper.make_node("MatMul", [f"h{layer}", f"w{layer}"], [f"m{layer}"]))
+            nodes.append(helper.make_node("Add", [f"m{layer}", f"b{layer}"], [f"a{layer}"]))
+        else:
+            nodes.append(helper.make_node("Gemm", [f"h{layer}", f"w{layer}", f"b{layer}"], [f"a{layer}"]))
+        nodes.append(helper.make_node("Relu", [f"a{layer}"], [f"h{layer + 1}"]))
+        before = len(mask)
+    nodes[-1] = helper.make_node("Softmax", [f"a{len(masks)}"], ["probabilities"], axis=1)
+    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES]})
+    smaller, report = pruned(model)
+    assert removed(report) == [expected(masks, layer) for layer in range(len(masks))]
+    assert differ_by(model, smaller) <= 1e-6
+
+
+def expected(masks: list[list[str]], layer: int) -> int:
+    """Behind a layer without a living unit, everything is constant."""
+    cut_off = any("alive" not in mask for mask in masks[: layer + 1])
+    units = masks[layer]
+    constants = len(units) if cut_off else sum(unit != "alive" for unit in units)
+    return min(constants, len(units) - 1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    dead=st.sets(st.integers(0, 5)), ones=st.sets(st.integers(0, 5)), padding=st.integers(0, 1), seed=st.integers(0, 99)
+)
+def test_any_pattern_of_constant_channels_is_cut_without_a_trace(
+    dead: set[int], ones: set[int], padding: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    kernels, bias = weights(rng, 6, 3, 3, 3), np.full(6, 0.5, dtype=np.float32)
+    kernels[[*dead, *ones]] = 0
+    bias[[*ones]], bias[[*dead]] = 1, -1
+    model = hand_built(
+        [
+            helper.make_node("Conv", ["x", "kernels", "bias"], ["a"], pads=[1] * 4),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("Conv", ["c", "second"], ["d"], pads=[padding] * 4),
+            helper.make_node("Relu", ["d"], ["e"]),
+            helper.make_node("ReduceMean", ["e", "axes"], ["f"], keepdims=0),
+            helper.make_node("Gemm", ["f", "head"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        {
+            "kernels": kernels,
+            "bias": bias,
+            "second": np.abs(weights(rng, 4, 6, 3, 3)),
+            "axes": np.array([2, 3]),
+            "head": weights(rng, 4, CLASSES),
+        },
+        {"probabilities": ["N", CLASSES]},
+    )
+    smaller, report = pruned(model)
+    gone = dead if padding else dead | ones
+    assert report.layers[0].removed == min(len(gone), 5)
+    assert report.layers[0].proved == report.layers[0].removed
+    assert differ_by(model, smaller) <= 1e-6
+
+
+def test_rows_of_any_number_fit_after_pruning() -> None:
+    smaller, _ = pruned(exported(constant(conv(3, 8), [1, 2]), nn.ReLU(), *heads_of_64(8)))
+    for rows in (1, 3):
+        assert answers(smaller, images(rows, 5).images_BHWC.numpy())[0].shape == (rows, CLASSES)
+
+
+def test_the_zero_shares_of_our_graphs_stay_what_they_were(tmp_path: Path) -> None:
+    layers = constant(conv(3, 8), [1, 2]), nn.ReLU(), conv(8, 6), dead_norm(6, [0]), nn.ReLU(), *heads_of_64(6)
+    model = exported_with_zero_shares(tmp_path, *layers)
+    smaller, report = pruned(model)
+    assert removed(report) == [2, 1]
+    assert [output.name for output in smaller.graph.output] == ["probabilities", "zero_shares"]
+    shares = answers(smaller, SPLITS["train"].images_BHWC.numpy())[1]
+    assert (shares.min(axis=0) >= [2 / 8, 1 / 6]).all()
+    assert differ_by(model, smaller) <= 1e-6

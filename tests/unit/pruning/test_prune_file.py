@@ -1,0 +1,141 @@
+"""`relu-pipeline prune` on the built-in data, in a process of its own."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnxruntime import InferenceSession
+from torch import Tensor, nn
+
+from relu_pipeline.artifacts import SPLITS
+from relu_pipeline.config import Task
+from relu_pipeline.data.batches import load_split
+from relu_pipeline.export.graph import export_graph
+from tests.unit.pruning.networks import constant
+
+
+class Image(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.widen = constant(nn.Conv2d(3, 8, 4, stride=4), [1, 2, 5])
+        self.relu, self.head = nn.ReLU(), nn.Linear(8 * 64, 10)
+
+    def forward(self, image_BHWC: Tensor) -> Tensor:
+        x_BCHW = self.relu(self.widen((image_BHWC.float() / 255).permute(0, 3, 1, 2)))
+        return self.head(x_BCHW.flatten(1))
+
+
+class Text(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(500, 6)
+        self.hidden = constant(nn.Linear(6, 8), [0, 7])
+        self.relu, self.head = nn.ReLU(), nn.Linear(8, 4)
+
+    def forward(self, token_ids_BL: Tensor) -> Tensor:
+        return self.head(self.relu(self.hidden(self.embedding(token_ids_BL).mean(dim=1))))
+
+
+NETWORKS: dict[Task, tuple[type[nn.Module], int]] = {"image": (Image, 3), "text": (Text, 2)}
+
+
+@pytest.fixture
+def model(task: Task, prepared: Path, tmp_path: Path) -> Path:
+    example = load_split(task, prepared / task, "val").gather(torch.arange(2))
+    export_graph(task, NETWORKS[task][0](), example, 20, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "relu_pipeline.cli", "prune", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+def test_the_command_writes_a_smaller_graph_and_says_what_went(task: Task, model: Path, prepared: Path) -> None:
+    done = command(model, "--prepared", prepared / task)
+    assert done.returncode == 0, done.stderr
+    smaller = model.with_name("model.pruned.onnx")
+    assert f"{NETWORKS[task][1]} proved" in done.stdout
+    assert all(cost in done.stdout for cost in ("parameters", "multiply-adds", "file, bytes", "latency, ms"))
+    assert str(smaller) in done.stdout
+    assert smaller.stat().st_size < model.stat().st_size
+    for split in SPLITS:
+        inputs = load_split(task, prepared / task, split).gather(torch.arange(50)).numpy()
+        ours, theirs = (answers(path, inputs) for path in (model, smaller))
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+def answers(path: Path, inputs: np.ndarray) -> np.ndarray:
+    session = InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(["probabilities"], {session.get_inputs()[0].name: inputs})[0]
+
+
+@pytest.mark.parametrize("task", ["text"])
+def test_a_pruned_graph_has_nothing_left_to_prune(task: Task, model: Path, prepared: Path, tmp_path: Path) -> None:
+    command(model, "--prepared", prepared / task, "--output", tmp_path / "once.onnx")
+    again = command(tmp_path / "once.onnx", "--prepared", prepared / task)
+    assert again.returncode == 0
+    assert "no unit is dead" in again.stdout
+    assert not (tmp_path / "once.pruned.onnx").exists()
+
+
+class BrightOnly(nn.Module):
+    """Unit 0 is active where an image is nearly white, and then decides the class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.relu, self.head = nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 10)
+        with torch.no_grad():
+            self.hidden.weight.fill_(1)
+            self.hidden.bias.copy_(torch.tensor([-0.97, 0, 0, 0]))
+            self.head.weight[:, 0] = torch.eye(10)[9] * 1e4
+            self.head.bias[0] = 9
+
+    def forward(self, image_BHWC: Tensor) -> Tensor:
+        return self.head(self.relu(self.hidden(image_BHWC.float().mean(dim=(1, 2, 3))[:, None] / 255)))
+
+
+def test_a_test_row_with_another_top1_refuses_and_keeps_the_old_file(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared / "image", tmp_path / "image")
+    pixels = np.load(tmp_path / "image/test_images.npy")
+    pixels[7] = 255
+    np.save(tmp_path / "image/test_images.npy", pixels)
+    export_graph("image", BrightOnly(), torch.zeros(2, 32, 32, 3, dtype=torch.uint8), 20, tmp_path / "model.onnx")
+    (tmp_path / "old.onnx").write_text("earlier")
+    failed = command(tmp_path / "model.onnx", "--prepared", tmp_path / "image", "--output", tmp_path / "old.onnx")
+    assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
+    assert "top-1 differs on 1 of" in failed.stderr
+    assert (tmp_path / "old.onnx").read_text() == "earlier"
+
+
+@pytest.mark.parametrize("task", ["text"])
+def test_wrong_files_are_one_clear_line(task: Task, model: Path, prepared: Path, tmp_path: Path) -> None:
+    garbage, foreign = tmp_path / "garbage.onnx", tmp_path / "foreign.onnx"
+    garbage.write_bytes(b"not a graph")
+    other = onnx.load(model)
+    other.graph.output[0].name = "scores"
+    for node in other.graph.node:
+        node.output[:] = ["scores" if name == "probabilities" else name for name in node.output]
+    onnx.save(other, foreign)
+    for words, message in (
+        ([tmp_path / "none.onnx"], "no such file"),
+        ([garbage], "not a valid ONNX model"),
+        ([foreign], "a graph of this project takes one of image, token_ids and gives probabilities"),
+        ([model, "--prepared", prepared / "image"], "data of the task image"),
+        ([model, "--prepared", tmp_path], "no such file"),
+    ):
+        failed = command(*words)
+        assert failed.returncode == 1
+        assert failed.stderr.startswith("error: ")
+        assert message in failed.stderr
+        assert failed.stderr.count("\n") == 1
