@@ -45,6 +45,7 @@ bench: $(READY)  ## measure against what people use instead, about 20 minutes; a
 	python -m benchmarks.text
 	python -m benchmarks.image
 	python -m benchmarks.loop
+	python -m benchmarks.zero_shares
 	python -m benchmarks.resume
 
 UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \

@@ -1,4 +1,5 @@
-"""What Lightning, checkpoints and MLflow cost: `fit` against a bare loop over the same batches, in turns.
+"""What Lightning, checkpoints, MLflow and the health report cost: `fit` against a bare loop over the same batches, and
+against itself without the health report, in turns.
 
 `python -m benchmarks.loop [--rounds 3]`
 """
@@ -23,6 +24,8 @@ from relu_pipeline.data.augment import augmented
 from relu_pipeline.data.batches import OrderedBatches, ShuffledBatches, load_split
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.tracking.run import Run
+from relu_pipeline.training import fit as fitting
+from relu_pipeline.training.callbacks import HealthReport
 from relu_pipeline.training.fit import EVAL_BATCH_SIZE, Training, fit, fit_input, network_settings, plan
 from relu_pipeline.training.optimisers import build_optimiser, build_schedule
 from relu_pipeline.training.resume import open_state
@@ -63,12 +66,33 @@ def compare(task: Task, rounds: int) -> dict[str, Any]:
         for name in sorted(SIDES, reverse=number % 2 == 1):
             runs[name].append(run_side(["-m", "benchmarks.loop", "--side", name, task]))
     seconds = {name: [run["seconds"] for run in of_side] for name, of_side in runs.items()}
-    ratios = [fit / bare for fit, bare in zip(seconds["fit"], seconds["bare"], strict=True)]
-    log_call_ms = median(run["log_call_ms"] for run in runs["fit"])
     return {name: spread(values) for name, values in seconds.items()} | {
-        "ratio": spread(ratios),
-        "log_call_ms": log_call_ms,
+        "ratio": ratio(seconds["fit"], seconds["bare"]),
+        "health_ratio": ratio(seconds["fit"], seconds["unwatched"]),
+        "log_call_ms": median(run["log_call_ms"] for run in runs["fit"]),
     }
+
+
+def ratio(above: list[float], below: list[float]) -> dict[str, Any]:
+    return spread([one / other for one, other in zip(above, below, strict=True)])
+
+
+class Unwatched(HealthReport):
+    """Neither looks at the network nor says anything of it."""
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        pass
+
+    def on_validation_epoch_start(self, *_: Any) -> None:
+        pass
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        pass
+
+
+def unwatched_side(training: Training) -> dict[str, float]:
+    fitting.HealthReport = Unwatched
+    return fit_side(training)
 
 
 def fit_side(training: Training) -> dict[str, float]:
@@ -108,7 +132,7 @@ def bare_side(training: Training) -> dict[str, float]:
     return {"seconds": time.perf_counter() - started}
 
 
-SIDES = {"bare": bare_side, "fit": fit_side}
+SIDES = {"bare": bare_side, "fit": fit_side, "unwatched": unwatched_side}
 
 if __name__ == "__main__":
     main()

@@ -128,10 +128,14 @@ class Parity(Format):
 
 
 class PrunedLayer(Format):
-    """`removed` of `units`; `proved`: of the removed ones, those that no input at all can change."""
+    """`dead` of `units`: no measured row activates them, nor what other layers give on the same channel.
+
+    `removed` of the dead ones; `proved`: of the removed ones, those that no input at all can change.
+    """
 
     name: str
     units: int
+    dead: int
     removed: int
     proved: int
 
@@ -155,12 +159,13 @@ class GraphCost(Format):
 
 
 class Pruning(Format):
-    """`reports/<task>/pruning.json`: units that none of the `measured_rows` activates, cut from the graph.
+    """`reports/<task>/pruning.json`: units that none of the `measured_rows` activates, and those cut from the graph.
 
     Where `removed` is 0, the graph is as it was, and nothing was timed; `refused` says why it had to stay so.
     """
 
     measured_rows: int
+    dead: int
     removed: int
     proved: int
     layers: list[PrunedLayer]

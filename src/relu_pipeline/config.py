@@ -152,7 +152,7 @@ class EvaluateConfig(Section):
 class ExportConfig(Section):
     opset: Annotated[int, Field(ge=18, le=25)]
     max_probability_difference: Positive
-    prune: bool = True
+    prune: bool
 
 
 class ImageConfig(Section):

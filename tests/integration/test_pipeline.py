@@ -133,7 +133,10 @@ def test_every_artifact_of_the_contract_is_there(project: Path) -> None:
         assert parity.onnx_accuracy == metrics["accuracy"] > 0.9
         for name, digest in manifest.files.items():
             assert artifacts.sha256_of(project / f"models/{task}/{name}") == digest
+        for name in ("relu_health.csv", "relu_health.png", "drift.csv", "drift.png", "pruning.json"):
+            assert (project / f"reports/{task}/{name}").is_file()
     assert (project / "dist/relu_pipeline.bento").is_file()
+    assert "| confirmed |" in (project / "reports/study/study.md").read_text()
 
 
 def test_metrics_and_plots_show_what_dvcs_users_expect(project: Path) -> None:
@@ -142,7 +145,7 @@ def test_metrics_and_plots_show_what_dvcs_users_expect(project: Path) -> None:
     plots = dvc(project, "plots", "show")
     assert plots.returncode == 0, plots.stderr
     page = (project / "dvc_plots/index.html").read_text()
-    for name in ("accuracy by epoch", "confusion, image", "mistakes.png"):
+    for name in ("accuracy by epoch", "dead units by layer, image", "confusion, image", "mistakes.png", "overview.png"):
         assert name in page
 
 
@@ -156,6 +159,16 @@ def test_one_run_a_model_holds_training_and_test_figures(project: Path) -> None:
         assert found.data.tags["mlflow.source.git.commit"] == run.git_commit
         version = mlflow.MlflowClient().get_model_version_by_alias(f"relu-pipeline-{task}", "candidate")
         assert version.run_id == run.run_id
+
+
+def test_the_study_is_one_run_with_a_child_for_each_training(project: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
+    runs = mlflow.search_runs(experiment_names=["relu-pipeline-study"])
+    children = runs[runs["tags.mlflow.parentRunId"].notna()]
+    assert len(children) == len(runs) - 1
+    assert set(children["params.activation"]) == {"relu", "leaky_relu", "prelu", "elu", "gelu", "sigmoid", "tanh"}
+    assert children["metrics.val/accuracy"].between(0, 1).all()
+    assert set(runs["status"]) == {"FINISHED"}
 
 
 def test_bad_input_is_one_line_and_leaves_every_artifact(project: Path) -> None:

@@ -19,7 +19,7 @@ from serving.settings import load_limits
 def models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`models/` as `dvc repro` leaves it, of the built-in data."""
     root = tmp_path_factory.mktemp("served")
-    config = ExportConfig(opset=20, max_probability_difference=1e-4)
+    config = ExportConfig(opset=20, max_probability_difference=1e-4, prune=True)
     for task in ("image", "text"):
         folder, reports = root / "models" / task, root / "reports" / task
         folder.mkdir(parents=True)

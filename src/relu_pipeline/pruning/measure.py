@@ -66,12 +66,11 @@ def _with_extremes(graph: Graph, axes: dict[str, int]) -> onnx.ModelProto:
     return model
 
 
-def removable(group: Group, seen: Seen) -> NDArray[np.bool_]:
-    """Which channels `[C]` are constant for every reader, and 0 where a reader cannot fold; one channel stays."""
-    cut = np.ones(group.size, dtype=bool)
+def dead_channels(group: Group, seen: Seen) -> NDArray[np.bool_]:
+    """Which channels `[C]` are constant for every reader, and 0 where a reader cannot fold."""
+    dead = np.ones(group.size, dtype=bool)
     for reader in group.readers:
         extremes = seen[reader.tensor]
         features = extremes.constant & ((extremes.low == 0) | reader.folds)
-        cut &= features.reshape(group.size, -1).all(axis=1)
-    cut[0] &= not cut.all()
-    return cut
+        dead &= features.reshape(group.size, -1).all(axis=1)
+    return dead

@@ -13,7 +13,7 @@ from relu_pipeline.errors import ArtifactError
 from relu_pipeline.evaluation.predict import OUTPUT_NAME
 from relu_pipeline.pruning.cost import serialised
 from relu_pipeline.pruning.prune import prune
-from relu_pipeline.pruning.table import as_table
+from relu_pipeline.pruning.table import as_table, why_whole
 
 
 def prune_file(path: Path, tasks: dict[str, Task], prepared: Path | None, output: Path | None) -> str:
@@ -28,7 +28,7 @@ def prune_file(path: Path, tasks: dict[str, Task], prepared: Path | None, output
         raise ArtifactError(f"{folder}: data of the task {found}, {path} is of {task}; name another with --prepared")
     pruned, report = prune(model, lambda split: load_split(task, folder, split))
     if not report.removed:
-        return f"{path}: no unit is dead in {report.measured_rows:,} inputs; nothing to cut"
+        return f"{path}: {why_whole(report)}"
     target = output or path.with_suffix(".pruned.onnx")
     with artifacts.atomic_file(target) as partial:
         partial.write_bytes(serialised(pruned))

@@ -1,10 +1,13 @@
 """The report as text."""
 
 from relu_pipeline.artifacts import PrunedLayer, Pruning
+from relu_pipeline.pruning.prune import CONV_BLOCK
+
+KEPT = f"a layer keeps one unit, a convolution a multiple of {CONV_BLOCK}: ONNX Runtime is slower with other widths"
 
 
 def as_table(report: Pruning) -> str:
-    """Costs before and after, what each layer lost and how that is known, how far the answers moved."""
+    """Costs before and after, what each layer lost or kept and how that is known, how far the answers moved."""
     before, after = report.before, report.after
     costs = [
         ("", "before", "after"),
@@ -15,8 +18,18 @@ def as_table(report: Pruning) -> str:
     ]
     layers = [("layer", "units", "removed")]
     layers += [(layer.name, f"{layer.units:,}", _removed(layer, report.measured_rows)) for layer in report.layers]
+    kept = report.dead - report.removed
     lines = [*_aligned(costs), "", *_aligned(layers), "", *_differences(report)]
+    lines += [f"{kept:,} of {report.dead:,} dead units are kept: {KEPT}"] * bool(kept)
     return "\n".join([*lines, f"multiply-adds and latency: one input {report.input_shape}, latency on one thread"])
+
+
+def why_whole(report: Pruning) -> str:
+    """Of a graph that lost nothing."""
+    if not report.dead:
+        return f"no unit is dead in {report.measured_rows:,} inputs; nothing to cut"
+    units = sum(layer.units for layer in report.layers)
+    return f"{report.dead:,} of {units:,} units are dead in {report.measured_rows:,} inputs, none was cut: {KEPT}"
 
 
 def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
@@ -27,7 +40,8 @@ def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
 def _removed(layer: PrunedLayer, rows: int) -> str:
     unseen = layer.removed - layer.proved
     parts = [f"{layer.proved} proved"] * bool(layer.proved) + [f"{unseen} not seen in {rows:,} inputs"] * bool(unseen)
-    return ", ".join(parts) or "0"
+    kept = layer.dead - layer.removed
+    return (", ".join(parts) or "0") + f"; {kept} dead kept" * bool(kept)
 
 
 def _differences(report: Pruning) -> list[str]:

@@ -17,7 +17,7 @@ from relu_pipeline.export.parity import compare, require
 from relu_pipeline.pruning import verify
 from relu_pipeline.tracking.run import NullRun
 
-CONFIG = ExportConfig(opset=20, max_probability_difference=1e-4)
+CONFIG = ExportConfig(opset=20, max_probability_difference=1e-4, prune=True)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 from relu_pipeline.artifacts import Pruning
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.export.graph import export_graph
-from relu_pipeline.pruning.prune import prune
+from relu_pipeline.pruning.prune import CONV_BLOCK, prune
 
 SIDE, CLASSES = 8, 4
+WIDTH = 2 * CONV_BLOCK
+ODD = list(range(1, WIDTH, 2))  # as many as can go from a convolution of that width
 
 
 class Pixels(nn.Module):
@@ -56,8 +59,8 @@ def exported_with_zero_shares(folder: Path, *layers: nn.Module) -> onnx.ModelPro
 
 @torch.no_grad()
 def alive(layer: nn.Conv2d | nn.Linear) -> nn.Module:
-    """All units are positive for nearly all inputs, and for all that are not negative."""
-    layer.weight.abs_()
+    """Each unit is a mean of its inputs and 1: positive for nearly all inputs, and small enough for exact sums."""
+    layer.weight.copy_(F.normalize(layer.weight.abs().flatten(1), p=1).view_as(layer.weight))
     if layer.bias is not None:
         layer.bias.fill_(1)
     return layer
@@ -86,6 +89,10 @@ def pruned(model: onnx.ModelProto, splits: Mapping[str, ImageSplit] = SPLITS) ->
 
 def removed(report: Pruning) -> list[int]:
     return [layer.removed for layer in report.layers]
+
+
+def dead(report: Pruning) -> list[int]:
+    return [layer.dead for layer in report.layers]
 
 
 def answers(model: onnx.ModelProto, inputs: NDArray) -> list[NDArray]:

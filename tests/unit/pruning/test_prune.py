@@ -7,17 +7,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from onnx import helper
 from torch import Tensor, nn
 
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.errors import PruningError
+from relu_pipeline.pruning.prune import CONV_BLOCK
 from tests.unit.pruning.networks import (
     CLASSES,
+    ODD,
     SPLITS,
+    WIDTH,
     alive,
     answers,
     constant,
+    dead,
     differ_by,
     exported,
     exported_with_zero_shares,
@@ -40,10 +45,11 @@ def test_dead_units_of_a_dense_network_go_and_the_rest_answers_alike() -> None:
     first, second = constant(nn.Linear(FEATURES, 16), [0, 5, 15]), constant(nn.Linear(16, 8), [7])
     model = exported(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), nn.Linear(8, CLASSES))
     smaller, report = pruned(model)
-    assert [(layer.name, layer.units, layer.removed, layer.proved) for layer in report.layers] == [
-        ("network.2", 16, 3, 3),
-        ("network.4", 8, 1, 1),
+    assert [(layer.name, layer.units, layer.dead, layer.removed, layer.proved) for layer in report.layers] == [
+        ("network.2", 16, 3, 3, 3),
+        ("network.4", 8, 1, 1, 1),
     ]
+    assert (report.dead, report.removed, report.proved) == (4, 4, 4)
     assert shapes(smaller)["network.2.weight"] == [13, FEATURES]
     assert shapes(smaller)["network.4.weight"] == [7, 13]
     assert shapes(smaller)["network.6.weight"] == [CLASSES, 7]
@@ -61,9 +67,29 @@ def test_nothing_dead_gives_the_same_graph_back_unmeasured() -> None:
     model = exported(conv(3, 8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, CLASSES))
     same, report = pruned(model, {"val": SPLITS["val"]})  # the other splits are not even read
     assert same is model
-    assert (report.removed, report.measured, report.test, report.after.latency_ms) == (0, None, None, None)
+    assert (report.dead, report.removed, report.measured, report.test) == (0, 0, None, None)
+    assert report.after.latency_ms is None
     assert report.before == report.after
     assert report.measured_rows == 20
+
+
+def test_too_few_dead_channels_leave_the_graph_as_it_is_and_are_told_all_the_same() -> None:
+    first, second = constant(conv(3, WIDTH), [3, 4, 5]), constant(conv(WIDTH, 8), [0])
+    model = exported(first, nn.ReLU(), second, nn.ReLU(), Mean(), nn.Linear(8, CLASSES))
+    same, report = pruned(model)
+    assert same is model
+    assert [(layer.units, layer.dead, layer.removed) for layer in report.layers] == [(WIDTH, 3, 0), (8, 1, 0)]
+    assert (report.dead, report.removed, report.proved, report.measured_rows) == (4, 0, 0, 80)
+    assert (report.measured, report.refused, report.before) == (None, None, report.after)
+
+
+def test_dense_layers_behind_a_convolution_are_cut_to_the_unit() -> None:
+    layers = constant(conv(3, WIDTH), [7]), nn.ReLU(), Mean(), constant(nn.Linear(WIDTH, 9), [0, 8]), nn.ReLU()
+    model = exported(*layers, nn.Linear(9, CLASSES))
+    smaller, report = pruned(model)
+    assert (dead(report), removed(report)) == ([1, 2], [0, 2])
+    assert shapes(smaller)["network.4.weight"] == [7, WIDTH]
+    assert differ_by(model, smaller) <= 1e-6
 
 
 class Mean(nn.Module):
@@ -81,45 +107,38 @@ def heads(channels: int) -> dict[str, list[nn.Module]]:
 
 
 @pytest.mark.parametrize("head", heads(1))
-def test_dead_channels_go_through_pooling_to_every_kind_of_reader(head: str) -> None:
-    layer = constant(conv(3, 8), [1, 2])
-    model = exported(layer, nn.ReLU(), nn.MaxPool2d(2), *heads(8)[head])
+def test_constant_channels_behind_a_pool_move_into_the_bias_of_any_reader_unless_a_border_differs(head: str) -> None:
+    layer = constant(conv(3, 3 * CONV_BLOCK), list(range(WIDTH)), value=2.0)
+    layer.bias.data[ODD] = -1e3
+    model = exported(layer, nn.ReLU(), nn.MaxPool2d(2), *heads(3 * CONV_BLOCK)[head])
     smaller, report = pruned(model)
-    assert removed(report)[0] == report.layers[0].proved == 2
-    assert shapes(smaller)["network.1.weight"] == [6, 3, 3, 3]
-    assert differ_by(model, smaller) <= 1e-6
-
-
-@pytest.mark.parametrize("head", heads(1))
-def test_what_a_constant_unit_gave_moves_into_the_bias_unless_a_border_differs(head: str) -> None:
-    layer = constant(conv(3, 8), [1, 2], value=2.0)
-    model = exported(layer, nn.ReLU(), nn.MaxPool2d(2), *heads(8)[head])
-    smaller, report = pruned(model)
-    assert report.removed == (0 if head == "padded convolution" else 2)
-    assert (smaller is model) == (head == "padded convolution")
+    left = 2 * CONV_BLOCK if head == "padded convolution" else CONV_BLOCK
+    assert [report.layers[0].dead, removed(report)[0], report.layers[0].proved] == [3 * CONV_BLOCK - left] * 3
+    assert shapes(smaller)["network.1.weight"] == [left, 3, 3, 3]
     assert differ_by(model, smaller) <= 1e-6
 
 
 def test_a_bias_is_made_where_the_reader_has_none() -> None:
-    for reader in (alive(nn.Conv2d(8, 5, 8, bias=False)), alive(nn.Linear(8 * 64, 5, bias=False))):
+    for reader in (alive(nn.Conv2d(WIDTH, 5, 8, bias=False)), alive(nn.Linear(WIDTH * 64, 5, bias=False))):
         before = [] if isinstance(reader, nn.Conv2d) else [nn.Flatten()]
         after = [nn.Flatten()] if isinstance(reader, nn.Conv2d) else []
         tail = [nn.ReLU(), *after, nn.Linear(5, CLASSES)]
-        model = exported(constant(conv(3, 8), [0, 7], value=2.0), nn.ReLU(), *before, reader, *tail)
+        model = exported(constant(conv(3, WIDTH), ODD, value=2.0), nn.ReLU(), *before, reader, *tail)
         smaller, report = pruned(model)
-        assert removed(report) == [2, 0]
+        assert removed(report) == [len(ODD), 0]
         assert any(name.endswith(".bias") and name not in shapes(model) for name in shapes(smaller))
         assert differ_by(model, smaller) <= 1e-6
 
 
 def test_batch_norm_may_stand_before_or_after_the_relu() -> None:
-    before = exported(conv(3, 8), dead_norm(8, [3]), nn.ReLU(), conv(8, 6), nn.ReLU(), *heads_of_64(6))
-    after = exported(constant(conv(3, 8), [3]), nn.ReLU(), norm(8), conv(8, 6, padding=0), *heads_of_36(6))
+    dead_conv = constant(conv(3, WIDTH), ODD)
+    before = exported(conv(3, WIDTH), dead_norm(WIDTH, ODD), nn.ReLU(), conv(WIDTH, 6), nn.ReLU(), *heads_of_64(6))
+    after = exported(dead_conv, nn.ReLU(), norm(WIDTH), conv(WIDTH, 6, padding=0), *heads_of_36(6))
     for model in (before, after):
         smaller, report = pruned(model)
-        assert removed(report)[0] == report.layers[0].proved == 1
+        assert removed(report)[0] == report.layers[0].proved == len(ODD)
         assert differ_by(model, smaller) <= 1e-6
-    padded = exported(constant(conv(3, 8), [3]), nn.ReLU(), norm(8), conv(8, 6), nn.ReLU(), *heads_of_64(6))
+    padded = exported(dead_conv, nn.ReLU(), norm(WIDTH), conv(WIDTH, 6), nn.ReLU(), *heads_of_64(6))
     assert pruned(padded)[0] is padded  # the dead unit gives the padded reader another number than its border
 
 
@@ -147,33 +166,33 @@ class Residual(nn.Module):
         return x + torch.relu(self.branch(x))
 
 
-@pytest.mark.parametrize(("stem", "branch", "gone"), [([1], [], 0), ([], [1], 0), ([1, 2], [2, 3], 1)])
+@pytest.mark.parametrize(
+    ("stem", "branch", "gone"), [(range(20), [], 0), ([], range(20), 0), (range(20), range(4, 24), 16)]
+)
 def test_a_residual_channel_goes_where_both_sides_are_dead(stem: list[int], branch: list[int], gone: int) -> None:
-    model = exported(Residual(6, stem, branch), conv(6, 5), nn.ReLU(), *heads_of_64(5))
+    model = exported(Residual(WIDTH, [*stem], [*branch]), conv(WIDTH, 5), nn.ReLU(), *heads_of_64(5))
     smaller, report = pruned(model)
-    assert removed(report) == [gone, gone, 0]
+    assert dead(report) == removed(report) == [gone, gone, 0]
     assert differ_by(model, smaller) <= 1e-6
     if gone:
-        assert shapes(smaller)["network.1.branch.weight"] == [5, 5, 3, 3]
+        assert shapes(smaller)["network.1.branch.weight"] == [WIDTH - gone, WIDTH - gone, 3, 3]
 
 
-@pytest.mark.parametrize("activation", [nn.PReLU(8), nn.LeakyReLU(), nn.ELU(), nn.SiLU(), nn.GELU(), nn.Sigmoid()])
+@pytest.mark.parametrize("activation", [nn.PReLU(WIDTH), nn.LeakyReLU(), nn.ELU(), nn.SiLU(), nn.GELU(), nn.Sigmoid()])
 def test_other_activations_lose_constant_units_alone(activation: nn.Module) -> None:
-    alive = conv(3, 8)
+    layer = constant(conv(3, WIDTH), ODD, value=0.0)
     with torch.no_grad():
-        alive.bias[:4] = -6  # negative throughout: dead if this were a ReLU
-    dead = constant(conv(3, 8), [5], value=0.0)
-    for layer, gone in ((alive, 0), (dead, 1)):
-        model = exported(layer, activation, *heads_of_64(8))
-        smaller, report = pruned(model)
-        assert removed(report) == [gone]
-        assert differ_by(model, smaller) <= 1e-6
-
-
-def test_one_unit_of_a_layer_stays_though_all_are_dead() -> None:
-    model = exported(constant(conv(3, 4), [0, 1, 2, 3]), nn.ReLU(), *heads_of_64(4))
+        layer.bias[::2] = -2  # negative throughout: dead if this were a ReLU
+    model = exported(layer, activation, *heads_of_64(WIDTH))
     smaller, report = pruned(model)
-    assert removed(report) == [3]
+    assert dead(report) == removed(report) == [len(ODD)]
+    assert differ_by(model, smaller) <= 1e-6
+
+
+def test_one_unit_of_a_dense_layer_stays_though_all_are_dead() -> None:
+    model = exported(nn.Flatten(), constant(nn.Linear(FEATURES, 4), [0, 1, 2, 3]), nn.ReLU(), nn.Linear(4, CLASSES))
+    smaller, report = pruned(model)
+    assert (dead(report), removed(report)) == ([4], [3])
     assert differ_by(model, smaller) == 0
 
 
@@ -210,7 +229,7 @@ def test_a_changed_top1_on_the_test_split_refuses_the_pruning() -> None:
 
 
 def test_the_same_graph_gives_the_same_bytes() -> None:
-    model = exported(constant(conv(3, 8), [1, 2]), nn.ReLU(), *heads_of_64(8))
+    model = exported(constant(conv(3, WIDTH), ODD), nn.ReLU(), *heads_of_64(WIDTH))
     one, other = (pruned(model)[0].SerializeToString(deterministic=True) for _ in range(2))
     assert one == other
 
@@ -228,16 +247,16 @@ def test_a_constant_that_two_layers_share_is_cut_for_each_as_it_needs(rng: np.ra
             helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
         ],
         {
-            "first": weights(rng, 6, 3, 3, 3),
-            "second": np.abs(weights(rng, 6, 6, 3, 3)) * 100,
-            "shared": np.array([-20, 0, 0, 0, 0, 0], dtype=np.float32),
-            "head": weights(rng, 6, CLASSES),
+            "first": weights(rng, WIDTH, 3, 3, 3),
+            "second": np.abs(weights(rng, WIDTH, WIDTH, 3, 3)) * 100,
+            "shared": np.repeat(np.array([-20, 0], dtype=np.float32), WIDTH // 2),
+            "head": weights(rng, WIDTH, CLASSES),
         },
         {"probabilities": ["N", CLASSES]},
     )
     smaller, report = pruned(model)
-    assert removed(report) == [1, 0]
-    assert (shapes(smaller)["shared"], shapes(smaller)["shared.1"]) == ([6], [5])
+    assert removed(report) == [WIDTH // 2, 0]
+    assert (shapes(smaller)["shared"], shapes(smaller)["shared.1"]) == ([WIDTH], [WIDTH // 2])
     assert differ_by(model, smaller) <= 1e-6
 
 
@@ -246,9 +265,8 @@ def weights(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def zero_count(count: Callable[[str], list[onnx.NodeProto]], rng: np.random.Generator, value: float) -> onnx.ModelProto:
-    bias = np.array([value, value, 0.1, -0.1, 0, 0], dtype=np.float32)
-    kernels = weights(rng, 6, 3, 3, 3)
-    kernels[:2] = 0
+    bias, kernels = np.resize(np.float32([0.1, -0.1, 0, 0]), WIDTH), weights(rng, WIDTH, 3, 3, 3)
+    bias[ODD], kernels[ODD] = value, 0
     nodes = [
         helper.make_node("Conv", ["x", "kernels", "bias"], ["a"]),
         helper.make_node("Relu", ["a"], ["b"]),
@@ -262,11 +280,11 @@ def zero_count(count: Callable[[str], list[onnx.NodeProto]], rng: np.random.Gene
     constants = {
         "kernels": kernels,
         "bias": bias,
-        "head": weights(rng, 6 * 36, CLASSES),
+        "head": weights(rng, WIDTH * 36, CLASSES),
         "axes": np.array([1, 2, 3]),
         "zero": np.float32(0),
         "one": np.float32(1),
-        "places": np.float32(6 * 36),
+        "places": np.float32(WIDTH * 36),
     }
     return hand_built(nodes, constants, {"probabilities": ["N", CLASSES], "zeros": ["N"]})
 
@@ -289,8 +307,8 @@ def test_an_output_that_counts_zeros_keeps_its_value(
 ) -> None:
     model = zero_count(count, rng, value=-1.0)
     smaller, report = pruned(model)
-    assert report.removed == 2
-    assert 2 / 6 < answers(smaller, SPLITS["val"].images_BHWC.numpy())[1].mean() < 1
+    assert report.removed == len(ODD)
+    assert len(ODD) / WIDTH < answers(smaller, SPLITS["val"].images_BHWC.numpy())[1].mean() < 1
     np.testing.assert_array_equal(*(answers(graph, SPLITS["val"].images_BHWC.numpy())[1] for graph in (model, smaller)))
     lit = zero_count(count, rng, value=1.0)
     assert pruned(lit)[0] is lit  # a constant 1 counts as non-zero
@@ -361,56 +379,72 @@ def expected(masks: list[list[str]], layer: int) -> int:
     return min(constants, len(units) - 1)
 
 
+def two_convolutions(kinds: NDArray[np.str_], rng: np.random.Generator, padding: int = 0) -> onnx.ModelProto:
+    """The first one's channels are alive, dead or constantly one; a pool is between them."""
+    kernels = weights(rng, len(kinds), 3, 3, 3)
+    kernels[kinds != "alive"] = 0
+    nodes = [
+        helper.make_node("Conv", ["x", "kernels", "bias"], ["a"], pads=[1] * 4),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["c", "second"], ["d"], pads=[padding] * 4),
+        helper.make_node("Relu", ["d"], ["e"]),
+        helper.make_node("ReduceMean", ["e", "axes"], ["f"], keepdims=0),
+        helper.make_node("Gemm", ["f", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = {
+        "kernels": kernels,
+        "bias": np.select([kinds == "dead", kinds == "one"], [-1.0, 1.0], 0.5).astype(np.float32),
+        "second": np.abs(weights(rng, 4, len(kinds), 3, 3)) / len(kinds),
+        "axes": np.array([2, 3]),
+        "head": weights(rng, 4, CLASSES),
+    }
+    return hand_built(nodes, constants, {"probabilities": ["N", CLASSES]})
+
+
+@pytest.mark.parametrize(("number", "gone"), [(15, 0), (16, 16), (17, 16), (31, 16), (32, 32), (48, 32)])
+def test_a_convolution_keeps_whole_blocks_of_channels(number: int, gone: int, rng: np.random.Generator) -> None:
+    model = two_convolutions(rng.permutation(["dead"] * number + ["alive"] * (48 - number)), rng)
+    smaller, report = pruned(model)
+    assert [report.layers[0].dead, report.layers[0].removed, report.layers[0].proved] == [number, gone, gone]
+    assert (shapes(smaller)["kernels"][0], (48 - gone) % CONV_BLOCK) == (48 - gone, 0)
+    assert (smaller is model) == (gone == 0)
+    assert differ_by(model, smaller) <= 1e-6
+
+
 @settings(max_examples=15, deadline=None)
 @given(
-    dead=st.sets(st.integers(0, 5)), ones=st.sets(st.integers(0, 5)), padding=st.integers(0, 1), seed=st.integers(0, 99)
+    pattern=st.lists(st.sampled_from(["alive", "dead", "one"]), min_size=1, max_size=7),
+    padding=st.integers(0, 1),
+    seed=st.integers(0, 99),
 )
-def test_any_pattern_of_constant_channels_is_cut_without_a_trace(
-    dead: set[int], ones: set[int], padding: int, seed: int
+def test_any_pattern_of_constant_channels_is_cut_to_whole_blocks_without_a_trace(
+    pattern: list[str], padding: int, seed: int
 ) -> None:
-    rng = np.random.default_rng(seed)
-    kernels, bias = weights(rng, 6, 3, 3, 3), np.full(6, 0.5, dtype=np.float32)
-    kernels[[*dead, *ones]] = 0
-    bias[[*ones]], bias[[*dead]] = 1, -1
-    model = hand_built(
-        [
-            helper.make_node("Conv", ["x", "kernels", "bias"], ["a"], pads=[1] * 4),
-            helper.make_node("Relu", ["a"], ["b"]),
-            helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[2, 2], strides=[2, 2]),
-            helper.make_node("Conv", ["c", "second"], ["d"], pads=[padding] * 4),
-            helper.make_node("Relu", ["d"], ["e"]),
-            helper.make_node("ReduceMean", ["e", "axes"], ["f"], keepdims=0),
-            helper.make_node("Gemm", ["f", "head"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-        ],
-        {
-            "kernels": kernels,
-            "bias": bias,
-            "second": np.abs(weights(rng, 4, 6, 3, 3)),
-            "axes": np.array([2, 3]),
-            "head": weights(rng, 4, CLASSES),
-        },
-        {"probabilities": ["N", CLASSES]},
-    )
+    kinds = np.resize(pattern, 70)
+    model = two_convolutions(kinds, np.random.default_rng(seed), padding)
     smaller, report = pruned(model)
-    gone = dead if padding else dead | ones
-    assert report.layers[0].removed == min(len(gone), 5)
-    assert report.layers[0].proved == report.layers[0].removed
+    layer, constants = report.layers[0], ["dead"] if padding else ["dead", "one"]
+    assert layer.dead == np.isin(kinds, constants).sum()
+    assert layer.removed == layer.proved == max((gone for gone in (6, 22, 38, 54) if gone <= layer.dead), default=0)
     assert differ_by(model, smaller) <= 1e-6
 
 
 def test_rows_of_any_number_fit_after_pruning() -> None:
-    smaller, _ = pruned(exported(constant(conv(3, 8), [1, 2]), nn.ReLU(), *heads_of_64(8)))
+    model = exported(constant(conv(3, WIDTH), ODD), nn.ReLU(), *heads_of_64(WIDTH))
+    smaller, _ = pruned(model)
+    assert smaller is not model
     for rows in (1, 3):
         assert answers(smaller, images(rows, 5).images_BHWC.numpy())[0].shape == (rows, CLASSES)
 
 
 def test_the_zero_shares_of_our_graphs_stay_what_they_were(tmp_path: Path) -> None:
-    layers = constant(conv(3, 8), [1, 2]), nn.ReLU(), conv(8, 6), dead_norm(6, [0]), nn.ReLU(), *heads_of_64(6)
-    model = exported_with_zero_shares(tmp_path, *layers)
+    first, second = constant(conv(3, WIDTH), ODD), [conv(WIDTH, WIDTH), dead_norm(WIDTH, ODD)]
+    model = exported_with_zero_shares(tmp_path, first, nn.ReLU(), *second, nn.ReLU(), *heads_of_64(WIDTH))
     smaller, report = pruned(model)
-    assert removed(report) == [2, 1]
+    assert removed(report) == [len(ODD), len(ODD)]
     assert [output.name for output in smaller.graph.output] == ["probabilities", "zero_shares"]
     shares = answers(smaller, SPLITS["train"].images_BHWC.numpy())[1]
-    assert (shares.min(axis=0) >= [2 / 8, 1 / 6]).all()
+    assert (shares.min(axis=0) >= len(ODD) / WIDTH).all()
     assert differ_by(model, smaller) <= 1e-6
