@@ -141,12 +141,16 @@ class PrunedLayer(Format):
 
 
 class RowDifferences(Format):
-    """Two graphs on the same rows: how many rows have any difference in any output, and the largest of all."""
+    """Two graphs on the same rows: how many rows have `different` probabilities, and the `largest` difference of one.
+
+    `largest_other`: of the other outputs. A share of zeros moves where rounding carries an activation over 0.
+    """
 
     rows: int
     different: int
     changed_top1: int
     largest: float
+    largest_other: float
 
 
 class GraphCost(Format):

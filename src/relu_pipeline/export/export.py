@@ -11,7 +11,6 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import LayerBaseline, Manifest, Metrics, Parity, PreparedMeta, Pruning, RunInfo, TensorInfo
 from relu_pipeline.config import ExportConfig
 from relu_pipeline.data.batches import load_split
-from relu_pipeline.errors import PruningError
 from relu_pipeline.evaluation.predict import predict, predict_onnx
 from relu_pipeline.export.graph import ZERO_SHARES, export_graph
 from relu_pipeline.export.parity import compare, require
@@ -54,12 +53,9 @@ def export(models: Path, reports: Path, prepared: Path, config: ExportConfig, ru
 
 def _prune(path: Path, splits: Splits) -> Pruning:
     """Where an answer would change, by float32 rounding say, the graph stays whole."""
-    model = onnx.load(path)
-    try:
-        pruned, report = prune(model, splits)
-    except PruningError as error:
-        print(f"warning: {error}", file=sys.stderr)
-        return unpruned(model, splits("val"), refused=str(error))
+    pruned, report = prune(onnx.load(path), splits)
+    if report.refused:
+        print(f"warning: no unit was cut: {report.refused}", file=sys.stderr)
     if report.removed:
         path.write_bytes(serialised(pruned))
     return report
@@ -117,5 +113,6 @@ def _tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
 def _log(run: Run, parity: Parity, pruning: Pruning, models: Path) -> None:
     values = parity.model_dump(include={"different_top1", "max_probability_difference", "onnx_accuracy"})
     run.log_metrics({f"parity/{name}": value for name, value in values.items()})
-    run.log_metrics({"pruning/removed_units": pruning.removed, "pruning/parameters": pruning.after.parameters})
+    counts = {"dead_units": pruning.dead, "removed_units": pruning.removed, "parameters": pruning.after.parameters}
+    run.log_metrics({f"pruning/{name}": value for name, value in counts.items()})
     run.log_files([models / artifacts.MANIFEST], "export")

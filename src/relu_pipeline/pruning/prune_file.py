@@ -9,7 +9,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.config import Task
 from relu_pipeline.data.batches import load_split
-from relu_pipeline.errors import ArtifactError
+from relu_pipeline.errors import ArtifactError, PruningError
 from relu_pipeline.evaluation.predict import OUTPUT_NAME
 from relu_pipeline.pruning.cost import serialised
 from relu_pipeline.pruning.prune import prune
@@ -19,7 +19,8 @@ from relu_pipeline.pruning.table import as_table, why_whole
 def prune_file(path: Path, tasks: dict[str, Task], prepared: Path | None, output: Path | None) -> str:
     """Prune a graph file; `tasks` by the name of the graph's input. Gives the report as text.
 
-    Raises ArtifactError for a file that is missing, no valid ONNX or of another task, PruningError as `prune`.
+    Raises ArtifactError for a file that is missing, no valid ONNX or of another task, PruningError where an answer
+    would change.
     """
     model = _read(path)
     task = _task(path, model, tasks)
@@ -27,6 +28,8 @@ def prune_file(path: Path, tasks: dict[str, Task], prepared: Path | None, output
     if (found := artifacts.read(folder / "meta.json", PreparedMeta).task) != task:
         raise ArtifactError(f"{folder}: data of the task {found}, {path} is of {task}; name another with --prepared")
     pruned, report = prune(model, lambda split: load_split(task, folder, split))
+    if report.refused:
+        raise PruningError(f"{path} stays whole: {report.refused}")
     if not report.removed:
         return f"{path}: {why_whole(report)}"
     target = output or path.with_suffix(".pruned.onnx")

@@ -47,7 +47,8 @@ def _removed(layer: PrunedLayer, rows: int) -> str:
 def _differences(report: Pruning) -> list[str]:
     named = (("measured", report.measured), ("test", report.test))
     return [
-        f"{item.different:,} of {item.rows:,} {name} rows differ, by {item.largest:.1e} at most; top-1 on none"
+        f"probabilities of {item.different:,} of {item.rows:,} {name} rows differ, by {item.largest:.1e} at most; "
+        f"top-1 of none; other outputs by {item.largest_other:.1e} at most"
         for name, item in named
         if item
     ]

@@ -16,10 +16,9 @@ from relu_pipeline.artifacts import Pruning, Split
 from relu_pipeline.config import StudyConfig
 from relu_pipeline.data.batches import load_split
 from relu_pipeline.data.images import ImageSplit
-from relu_pipeline.errors import PruningError
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.health.record import Row
-from relu_pipeline.pruning.prune import prune, unpruned
+from relu_pipeline.pruning.prune import prune
 from relu_pipeline.study import pictures
 from relu_pipeline.study.cells import Cell, grid
 from relu_pipeline.study.claims import Claim, judge
@@ -137,7 +136,4 @@ def prune_wide(config: StudyConfig, splits: Splits) -> tuple[float, Pruning]:
         graph = Path(scratch) / artifacts.ONNX_MODEL
         export_graph("image", network.eval(), splits["val"].images_BHWC[:2], OPSET, graph)
         model = onnx.load(graph)
-    try:
-        return result.accuracy, prune(model, splits.__getitem__)[1]
-    except PruningError as error:
-        return result.accuracy, unpruned(model, splits["val"], refused=str(error))
+    return result.accuracy, prune(model, splits.__getitem__)[1]
