@@ -1,28 +1,27 @@
 """What each activation function costs: forward and backward over a million values, on this machine."""
 
 import time
-from statistics import median
 
+import numpy as np
 import torch
 
 from relu_pipeline.activations import CATALOGUE
 from relu_pipeline.health.record import Row
 
 VALUES = 1_000_000
-ROUNDS = 15
+ROUNDS = 51
 
 
 def measure_cost() -> list[Row]:
-    """Medians over rounds in which the functions take turns, in milliseconds."""
+    """Medians, and quartiles of the times of ReLU's, over rounds in which the functions take turns."""
     x = torch.randn(VALUES, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    times: dict[str, list[float]] = {name: [] for name in CATALOGUE}
-    for _ in range(ROUNDS):
-        for name, activation in CATALOGUE.items():
-            times[name].append(_milliseconds(activation.module(), x))
-    return [
-        {"activation": name, "median_ms": median(ms), "min_ms": min(ms), "max_ms": max(ms)}
-        for name, ms in times.items()
-    ]
+    rounds = [[_milliseconds(activation.module(), x) for activation in CATALOGUE.values()] for _ in range(ROUNDS)]
+    ms_RA = np.array(rounds)
+    ratios_RA = ms_RA / ms_RA[:, [list(CATALOGUE).index("relu")]]
+    columns = (np.median(ms_RA, axis=0), *np.quantile(ratios_RA, (0.25, 0.5, 0.75), axis=0))
+    names = ("median_ms", "lower_quartile", "median", "upper_quartile")
+    figures = zip(CATALOGUE, *(column.tolist() for column in columns), strict=True)
+    return [{"activation": name, **dict(zip(names, values, strict=True))} for name, *values in figures]
 
 
 def _milliseconds(module: torch.nn.Module, x: torch.Tensor) -> float:

@@ -1,6 +1,6 @@
 """The study's figures. Lines are means over the seeds, shades go from the smallest to the largest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,17 +61,17 @@ def draw_accuracy(results: Results, path: Path) -> None:
 
 
 def draw_gradients(results: Results, path: Path) -> None:
-    figure = Figure(figsize=(7, 5.5), layout="constrained")
-    axes = figure.subplots()
-    _gradients(axes, results)
-    _name_lines(figure, axes)
-    save_figure(figure, path)
+    _draw_alone(_gradients, results, path)
 
 
 def draw_dead_units(results: Results, path: Path) -> None:
+    _draw_alone(_dead, results, path)
+
+
+def _draw_alone(panel: Callable[[Axes, Results], None], results: Results, path: Path) -> None:
     figure = Figure(figsize=(7, 5.5), layout="constrained")
     axes = figure.subplots()
-    _dead(axes, results)
+    panel(axes, results)
     _name_lines(figure, axes)
     save_figure(figure, path)
 

@@ -17,8 +17,8 @@ PAGE = """# What ReLU does, measured
 
 ## What is said, and what was found
 
-"Confirmed" means that every seed of one side is beyond every seed of the other; in parentheses stand the smallest and
-the largest of the seeds.
+"Confirmed" means that every seed of one side is beyond every seed of the other (of times: the lower quartile). In
+parentheses stand the smallest and the largest of the seeds.
 
 | | claim | measured |
 | --- | --- | --- |

@@ -36,7 +36,7 @@ class Results:
         self.shallow, self.deep = config.depths[0], config.depths[-1]
         self.normal, self.high = config.learning_rates[0], config.learning_rates[-1]
         self.learning_rates = config.learning_rates
-        self.cost = {row["activation"]: row["median_ms"] for row in cost}
+        self.cost = {row["activation"]: row for row in cost}
 
     def of(
         self,
