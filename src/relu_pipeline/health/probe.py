@@ -87,13 +87,17 @@ class _Counts:
     def add(self, x: Tensor) -> None:
         x = x.float()
         self.values += len(x)
+        positive = (x - self.activation.at_0).clamp_(min=0)
+        codes = (positive if self.activation.at_0 == 0 else x).bfloat16().view(torch.int16).flatten()
+        self.histogram = torch.bincount(codes & (BF16_CODES - 1), minlength=BF16_CODES).cpu() + self.histogram
         # Summed as floats: several times as fast, and exact for so few.
-        self.active = (x > self.activation.at_0).float().sum(dim=0).long().cpu() + self.active
-        self.zeros += (x.numel() - torch.count_nonzero(x)).cpu()
+        active = positive.sign_().sum(dim=0).long().cpu()
+        self.active = active + self.active
+        # Looked for only where an output that is not positive may be another number than 0.
+        zeros = x.numel() - active.sum() if self.activation.lower == 0 == self.activation.at_0 else (x == 0).sum().cpu()
+        self.zeros += zeros
         self.sum += x.sum().cpu()
         self.max = torch.maximum(self.max, x.max().cpu())
-        codes = x.clamp(min=0).bfloat16().view(torch.int16).flatten() & (BF16_CODES - 1)  # without the sign of -0
-        self.histogram = torch.bincount(codes, minlength=BF16_CODES).cpu() + self.histogram
         if self.activation.saturates:
             self.saturated += self._is_saturated(x).sum().cpu()
 
