@@ -10,10 +10,8 @@ from relu_pipeline.tracking.run import flatten
 def study() -> None:
     params = load_params()
     with start_run("study", git_commit(), stage="study") as mlflow_run:
-        mlflow_run.log_params(flatten({"seed": params.seed} | params.study.model_dump()))
-        claims = study_activations(
-            artifacts.prepared_dir("image"), params.study, params.seed, mlflow_run, artifacts.STUDY
-        )
+        mlflow_run.log_params(flatten({"study": params.study.model_dump()}))
+        claims = study_activations(artifacts.prepared_dir("image"), params.study, mlflow_run, artifacts.STUDY)
     confirmed = sum(claim.confirmed for claim in claims)
     print(f"study: {confirmed} of {len(claims)} claims confirmed, see {artifacts.STUDY}/study.md")
 

@@ -18,7 +18,7 @@ ZERO_SHARE = Histogram(
     ["task", "layer"],
     buckets=[step / STEPS for step in range(STEPS + 1)],
 )
-# Of workers that live: the one that drifts most.
+# Of workers that live: the one that drifts most. The last word of a worker that was killed may stay until a restart.
 DRIFT = Gauge("relu_drift", "Largest stability index over the ReLU layers", ["task"], multiprocess_mode="livemax")
 RAISED = Gauge("relu_drift_raised", "1 while relu_drift is above its threshold", ["task"], multiprocess_mode="livemax")
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class Model:
         # Of this worker: with several, each sees its share of the requests.
         self.monitor = DriftMonitor(self.manifest["relu_baseline"], drift.window, drift.threshold)
         self.metrics = DriftMetrics(self.manifest["task"], self.monitor.layers)
+        self.watching = Lock()
         self.version = ModelVersion(
             name=self.manifest["name"],
             version=self.manifest["version"],
@@ -49,7 +51,8 @@ class Model:
         """`[N, C]`; the zero shares of the rows go to the monitor."""
         outputs: list[Any] = self.session.run(OUTPUTS, {self.manifest["input"]["name"]: inputs})
         probabilities, zero_shares = outputs
-        self.metrics.observe(zero_shares, self.monitor.add(zero_shares))
+        with self.watching:  # or a later verdict could be overwritten by an earlier one
+            self.metrics.observe(zero_shares, self.monitor.add(zero_shares))
         return probabilities
 
     def answer(self, probabilities: NDArray[np.float32], top: int) -> Answer:

@@ -148,9 +148,13 @@ def auroc(usual: NDArray[np.float64], unusual: NDArray[np.float64]) -> float:
 
 
 def rows_until_alarm(monitor: Monitor, before: NDArray[np.float32], after: NDArray[np.float32], stream: str) -> float:
-    """Rows of `after` until the alarm, to the next `STEP`; a window of `before` comes first. Infinite: no alarm."""
+    """Rows of `after` until the alarm, to the next `STEP`; a window of `before` comes first. Infinite: no alarm.
+
+    0: a false one, raised by the rows before.
+    """
     rng = generator(SEED, f"stream {stream}")
-    monitor.add(before[rng.integers(len(before), size=monitor.window)])
+    if monitor.add(before[rng.integers(len(before), size=monitor.window)]).raised_since:
+        return 0
     rows = after[rng.integers(len(after), size=STREAM_ROWS)]
     for start in range(0, STREAM_ROWS, STEP):
         if monitor.add(rows[start : start + STEP]).raised_since:

@@ -7,7 +7,10 @@ from relu_pipeline.health.hooks import WEIGHTED
 
 
 class GradientNorms:
-    """Mean over the steps of the Euclidean norm of each trained convolution's or linear layer's weight gradient."""
+    """Mean over the added steps of the Euclidean norm of each trained convolution's or linear layer's weight gradient.
+
+    A step that overflowed, as a scaler's first ones in half precision do, is left out.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         self.weights = {
@@ -24,8 +27,10 @@ class GradientNorms:
     @torch.no_grad()
     def add(self) -> None:
         """Between backward and the optimiser's step."""
-        self.sums = self.sums + torch.stack([weight.grad.float().norm() for weight in self.weights.values()])
-        self.steps += 1
+        norms = torch.stack([weight.grad.float().norm() for weight in self.weights.values()])
+        if norms.isfinite().all():
+            self.sums = self.sums + norms
+            self.steps += 1
 
     def means(self) -> dict[str, float]:
         """By layer; empty before the first step."""

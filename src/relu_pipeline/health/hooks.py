@@ -19,7 +19,7 @@ def watching(network: nn.Module, see: See) -> Iterator[None]:
     """Within the block, each forward pass calls `see(layer, activation, output)` for each activation module.
 
     `layer` names the convolution or linear layer that ran last before it: the one whose units the outputs are.
-    A second activation behind the same layer is named `layer:2`.
+    Behind a sum that is the branch that ran last. A second activation behind the same layer is named `layer:2`.
     """
     behind: Counter[str] = Counter()
     last = [""]

@@ -28,7 +28,7 @@ def draw_health(rows: Sequence[Row], path: Path) -> None:
     for axes in panels[:, 0]:
         axes.set_yticks(np.arange(len(layers)), layers)
     for axes in panels[1]:
-        axes.set_xlabel("epoch")
+        axes.set_xlabel("epoch, from 0")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     save_figure(figure, path)
 

@@ -30,7 +30,7 @@ def _learns_better_than(other: ActivationName, r: Results) -> Claim:
     relu, rival = (r.accuracy(name, r.shallow, r.normal) for name in ("relu", other))
     deep_relu, deep_rival = (r.accuracy(name, r.deep, r.normal) for name in ("relu", other))
     return Claim(
-        f"ReLU learns better than {other} in the same time.",
+        f"ReLU learns better than {other} in as many epochs.",
         relu.above(rival) and deep_relu.above(deep_rival),
         f"Validation accuracy with {r.shallow} hidden layers: ReLU {relu:.1f} %, {other} {rival:.1f} %; "
         f"with {r.deep}: {deep_relu:.1f} % and {deep_rival:.1f} %.",

@@ -31,20 +31,21 @@ from relu_pipeline.tracking.run import Run
 
 PAGE = "study.md"
 OPSET = 20
+SEED = 0  # of the small network; the cells have their own
 
 Splits = dict[Split, ImageSplit]
 
 
-def study(prepared: Path, config: StudyConfig, seed: int, run: Run, out: Path) -> list[Claim]:
-    """Fill the folder `out`, in one step, with a child of `run` for each cell. The test split is not read."""
+def study(prepared: Path, config: StudyConfig, run: Run, out: Path) -> list[Claim]:
+    """Fill the folder `out`, in one step; then log it, and each cell as a child of `run`. The test split is not read.
+
+    Raises TrainingError for a loss that is not finite, TrackingError if MLflow's server is away at the end.
+    """
     # One thread each: figures then depend neither on the number of cores nor on what else runs.
     torch.set_num_threads(1)
     splits = load_splits(prepared, config)
-    cost, synthetic = measure_cost(), analyse(seed)
-    cells = []
-    for result in train_cells(grid(config), config, splits):
-        cells.append(result)
-        log_cell(result, run)
+    cost, synthetic = measure_cost(), analyse(SEED)
+    cells = list(train_cells(grid(config), config, splits))
     results = Results(cells, config, cost)
     claims = judge(results)
     with artifacts.atomic_dir(out) as partial:
@@ -55,6 +56,8 @@ def study(prepared: Path, config: StudyConfig, seed: int, run: Run, out: Path) -
         (partial / PAGE).write_text(write_page(results, claims, pruning, accuracy, synthetic, config))
     run.log_metrics({"claims": len(claims), "claims_confirmed": sum(claim.confirmed for claim in claims)})
     run.log_files(sorted(out.iterdir()), "study")
+    for result in cells:
+        log_cell(result, run)
     return claims
 
 
@@ -107,8 +110,7 @@ def log_cell(result: CellResult, run: Run) -> None:
         for row in result.epochs:
             values = {"train/loss": row["train_loss"], "val/accuracy": row["val_accuracy"]}
             child.log_metrics(values, step=row["epoch"])
-        if result.layers:
-            child.log_metrics({"dead_share": result.dead_share})
+        child.log_metrics({"dead_share": result.dead_share})
 
 
 def write_tables(cells: Sequence[CellResult], cost: Sequence[Row], synthetic: Sequence[Row], out: Path) -> None:

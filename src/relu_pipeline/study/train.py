@@ -1,5 +1,6 @@
 """One cell of the study: a plain MLP, Adam, and all that is measured on the way."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from relu_pipeline.config import StudyConfig
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
+from relu_pipeline.errors import TrainingError
 from relu_pipeline.health.gradients import GradientNorms
 from relu_pipeline.health.probe import probe
 from relu_pipeline.health.record import Row, epoch_rows
@@ -22,7 +24,7 @@ SMALL_STD = 0.01
 
 @dataclass(frozen=True)
 class CellResult:
-    """`epochs`: loss and accuracy of each; `layers`: health of each layer in each epoch, none where the loss is NaN."""
+    """`epochs`: loss and accuracy of each; `layers`: health of each layer in each epoch."""
 
     cell: Cell
     epochs: list[Row]
@@ -50,7 +52,10 @@ class CellResult:
 
 
 def train_cell(cell: Cell, config: StudyConfig, train: ImageSplit, val: ImageSplit) -> tuple[MLP, CellResult]:
-    """Data order follows from seed and epoch alone: it is the same for all cells of a seed."""
+    """Data order follows from seed and epoch alone: it is the same for all cells of a seed.
+
+    Raises TrainingError where the loss is not finite.
+    """
     network = build(cell, train)
     optimiser = torch.optim.Adam(network.parameters(), lr=cell.learning_rate)
     gradients = GradientNorms(network)
@@ -59,9 +64,9 @@ def train_cell(cell: Cell, config: StudyConfig, train: ImageSplit, val: ImageSpl
         gradients.clear()
         order = torch.from_numpy(generator(cell.seed, "study", epoch).permutation(len(train)))
         loss = train_epoch(network, optimiser, gradients, train, order.split(config.batch_size))
+        if not math.isfinite(loss):
+            raise TrainingError(f"study: the loss is {loss} in {cell.name}; lower study.learning_rates in params.yaml")
         epochs.append({"epoch": epoch, "train_loss": loss, "val_accuracy": accuracy(network, val)})
-        if not torch.tensor(loss).isfinite():
-            break
         layers += epoch_rows(epoch, probe(network, val), gradients.means())
     return network, CellResult(cell, epochs, layers)
 

@@ -71,7 +71,10 @@ class EpochReport(Callback):
 
 
 class HealthReport(Callback):
-    """What the units did on the validation split, and the gradients in training: to the run, to `rows`, as warnings."""
+    """What the units did on the validation split, and gradients in training: to the run, to `rows`, as warnings.
+
+    Gradients are those of every tenth step of an epoch, from its first.
+    """
 
     def __init__(self, run: Run, thresholds: HealthConfig) -> None:
         self.run = run
@@ -85,12 +88,14 @@ class HealthReport(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.gradients.clear()
+        self.step = 0
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        if trainer.global_step % STEPS_BETWEEN_NORMS == 0:
+        if self.step % STEPS_BETWEEN_NORMS == 0:
             self.gradients.add()
+        self.step += 1
 
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.probe = Probe()

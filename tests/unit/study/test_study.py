@@ -13,6 +13,7 @@ from PIL import Image
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Pruning
 from relu_pipeline.config import StudyConfig, load_params
+from relu_pipeline.errors import TrainingError
 from relu_pipeline.study.cells import Cell, grid
 from relu_pipeline.study.claims import CLAIMS
 from relu_pipeline.study.study import load_splits, study, train_cells
@@ -63,7 +64,7 @@ class Family(NullRun):
 def made(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Family]:
     out, run = tmp_path_factory.mktemp("reports") / "study", Family()
     threads = torch.get_num_threads()
-    study(prepared / "image", CONFIG, 0, run, out)
+    study(prepared / "image", CONFIG, run, out)
     torch.set_num_threads(threads)
     return out, run
 
@@ -116,11 +117,16 @@ def test_a_cell_is_the_same_wherever_it_is_trained(prepared: Path) -> None:
     assert there[1].epochs != here.epochs
 
 
-def test_a_training_that_diverges_is_kept_without_the_health_of_no_numbers(prepared: Path) -> None:
-    splits = load_splits(prepared / "image", CONFIG)
-    _, result = train_cell(replace(CELL, learning_rate=1e30), CONFIG, splits["train"], splits["val"])
-    assert len(result.epochs) == 1
-    assert result.layers == []
+def test_a_training_that_diverges_names_the_parameter_and_leaves_the_earlier_study(
+    prepared: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "study.md").write_text("earlier")
+    far_too_high = CONFIG.model_copy(update={"learning_rates": [0.001, 1e30]})
+    threads = torch.get_num_threads()
+    with pytest.raises(TrainingError, match=r"relu-he-1-16-1e\+30-0; lower study\.learning_rates"):
+        study(prepared / "image", far_too_high, NullRun(), tmp_path)
+    torch.set_num_threads(threads)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.md"]
 
 
 def test_activations_begin_with_the_same_weights(prepared: Path) -> None:
