@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from relu_pipeline.errors import PipelineError
+from relu_pipeline.models.teaching import TEACHING
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     recipe.add_argument("name", help="file name without .yaml; `git checkout params.yaml` takes it back")
     recipe.set_defaults(command=_recipe)
     describe = commands.add_parser("describe", help="layers, parameters and output shapes of a network")
-    describe.add_argument("network", help="mlp_28, cnn_28, cnn_cifar10, cnn_64, resnet18, text, or a trained best.ckpt")
+    describe.add_argument("network", help=f"{', '.join(TEACHING)}, or a trained best.ckpt")
     describe.set_defaults(command=_describe)
     prune = commands.add_parser("prune", help="cut the units that no training or validation input activates")
     prune.add_argument("model", type=Path, metavar="MODEL.onnx")
