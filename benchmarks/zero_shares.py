@@ -26,7 +26,7 @@ from relu_pipeline.export.graph import export_graph
 from relu_pipeline.models.checkpoint import load_network
 from serving.drift import DriftMonitor
 from serving.metrics import DriftMetrics
-from serving.settings import load_limits
+from serving.settings import load_settings
 
 BATCH_SIZES = (1, 64)
 ROUND_S = 0.03  # of each side
@@ -100,7 +100,7 @@ def service_us(session: onnxruntime.InferenceSession, inputs: NDArray[Any], mani
     """By row: what the service does with the shares, in its monitor and in its metrics."""
     shares = session.run(["zero_shares"], {session.get_inputs()[0].name: inputs})[0]
     baseline = {layer: found.model_dump() for layer, found in manifest.relu_baseline.items()}
-    monitor = DriftMonitor(baseline, **load_limits().drift.model_dump())
+    monitor = DriftMonitor(baseline, **load_settings().drift.model_dump())
     metrics = DriftMetrics(manifest.task, monitor.layers)
     adding, observing = [], []
     for _ in range(1000):

@@ -8,7 +8,7 @@ from relu_pipeline.evaluation.drift import report_drift
 from relu_pipeline.evaluation.evaluate import evaluate as evaluate_checkpoint
 from relu_pipeline.tracking.mlflow_run import reopen_run
 from serving.drift import DriftMonitor
-from serving.settings import load_limits
+from serving.settings import load_settings
 
 
 def evaluate(task: Task) -> None:
@@ -25,7 +25,7 @@ def evaluate(task: Task) -> None:
         report_drift(
             models / artifacts.CHECKPOINT,
             artifacts.prepared_dir(task),
-            partial(DriftMonitor, **load_limits().drift.model_dump()),
+            partial(DriftMonitor, **load_settings().drift.model_dump()),
             mlflow_run,
             artifacts.reports_dir(task),
         )

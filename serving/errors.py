@@ -12,3 +12,6 @@ class RequestError(Exception):
         super().__init__(message)
         self.status = status
         self.code = code
+
+    def as_item(self) -> dict[str, dict[str, str]]:
+        return {"error": {"code": self.code, "message": str(self)}}

@@ -1,34 +1,47 @@
-"""From what a caller sent to what a graph takes. Raises RequestError."""
+"""From what a caller sent to the rows that a graph takes. Raises RequestError."""
 
 import io
-import json
 import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+from tokenizers import Tokenizer
 
 from serving.errors import RequestError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 # Others (16 bits a channel, floats) would lose their upper values in Pillow's conversion to RGB.
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+UPRIGHT = 1  # of the EXIF orientation
 DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def decode_image(content: bytes, side: int, max_pixels: int) -> NDArray[np.uint8]:
     """uint8 `[side, side, 3]`: upright, on white where transparent, the middle square of the first frame."""
+    with _opened(content) as image:
+        _check_size(image, max_pixels)
+        image.load()
+        if image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) != UPRIGHT:
+            image = ImageOps.exif_transpose(image)
+        image = _to_rgb(image)
+        if image.size != (side, side):
+            image = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
+        return np.asarray(image, dtype=np.uint8)
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
     if not content:
         raise RequestError(400, "empty_image", "the image is empty; send a PNG, JPEG or WebP file")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check_size(image, max_pixels)
-            upright = ImageOps.exif_transpose(image)
-            square = ImageOps.fit(_to_rgb(upright), (side, side), Image.Resampling.BICUBIC)
+            yield image
     except DECODER_ERRORS as error:
         raise RequestError(400, "invalid_image", "not a readable PNG, JPEG or WebP image") from error
-    return np.asarray(square, dtype=np.uint8)
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -42,21 +55,12 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-
-
-def parse_json_field(body: bytes, field: str) -> Any:
-    """The value of the one `field` of a JSON object."""
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, "invalid_json", f'the body is not JSON; send {{"{field}": ...}}') from error
-    if not isinstance(content, dict) or set(content) != {field}:
-        raise RequestError(400, "invalid_request", f'the body must be a JSON object with the one field "{field}"')
-    return content[field]
 
 
 def check_text(text: Any, max_bytes: int) -> str:
@@ -71,3 +75,19 @@ def check_text(text: Any, max_bytes: int) -> str:
     if not text.strip():
         raise RequestError(400, "empty_text", "the text is empty")
     return text
+
+
+def tokenise(tokenizer: Tokenizer, text: str) -> NDArray[np.int64]:
+    """`[L]`"""
+    ids = tokenizer.encode(text).ids
+    if not ids:
+        raise RequestError(400, "empty_text", "the text has no words")
+    return np.array(ids, dtype=np.int64)
+
+
+def pad(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """`[N, L]`, 0 behind the shorter rows."""
+    padded = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded

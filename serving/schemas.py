@@ -1,6 +1,12 @@
 """What the service answers."""
 
+from typing import Any
+
 from pydantic import BaseModel
+
+Answer = dict[
+    str, Any
+]  # `Prediction` without `model`; plain, for a request is answered in less time than it is checked
 
 
 class Score(BaseModel):
@@ -14,13 +20,10 @@ class ModelVersion(BaseModel):
     sha256: str
 
 
-class Answer(Score):
+class Prediction(Score):
     """The best class, and the best few with it."""
 
     top: list[Score]
-
-
-class Prediction(Answer):
     model: ModelVersion
 
 

@@ -1,8 +1,8 @@
 """`bentoml serve` and `bentoml build` begin here."""
 
+import asyncio
 import sys
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,29 +10,41 @@ import bentoml
 import onnxruntime
 from bentoml.validators import ContentType
 
+from serving import connections, workers
+from serving.drain import Drain
 from serving.errors import ModelError, RequestError
+from serving.guard import Guard
 from serving.predictor import Predictor
-from serving.routes import Routes
+from serving.routes import PASSED, endpoints
 from serving.schemas import Prediction, Predictions
-from serving.settings import load_limits, models_dir
+from serving.settings import api_key, load_settings, models_dir
 
 EXAMPLE_TEXT = "Oil prices fall as the central bank raises interest rates"
+TICK_S = 1.0
+
+SETTINGS = load_settings()
 
 
 def load_predictor() -> Predictor:
     """At import, so that a wrong model ends the command at once instead of worker after worker."""
     try:
-        return Predictor(models_dir(), load_limits())
+        return Predictor(models_dir(), SETTINGS)
     except ModelError as error:
         sys.exit(f"error: {error}")
 
 
-def describe(predictor: Predictor) -> dict[str, Any]:
+PREDICTOR = load_predictor()
+DRAIN = Drain(SETTINGS.drain_notice_s, SETTINGS.deadline_s)
+
+
+def describe() -> dict[str, Any]:
     """What `/info` answers. `drift` is of the rows that this worker saw: each has a window of its own."""
-    models = {"image": predictor.image, "text": predictor.text}
+    models = {task: live.current for task, live in PREDICTOR.live.items()}
     return {
         "models": {task: model.manifest for task, model in models.items()},
-        "drift": {task: asdict(model.monitor.read()) for task, model in models.items()},
+        "precision": {task: model.precision for task, model in models.items()},
+        "refused": {task: live.problem for task, live in PREDICTOR.live.items()},
+        "drift": {task: asdict(model.watch.flush()) for task, model in models.items()},
         "execution_providers": {task: model.session.get_providers() for task, model in models.items()},
         "versions": {
             "python": sys.version.split()[0],
@@ -42,39 +54,65 @@ def describe(predictor: Predictor) -> dict[str, Any]:
     }
 
 
-PREDICTOR = load_predictor()
-
-
-@bentoml.service(name="relu_pipeline")
+@bentoml.service(
+    name="relu_pipeline",
+    workers=SETTINGS.workers,
+    http={"host": "127.0.0.1"},
+    metrics={"enabled": False},  # ours are in metrics.py
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ["classify_.*"]},
+)
 class ReluPipeline:
-    """Classify images and texts. `Routes` answers over HTTP; these methods are its schema and the Python interface."""
+    """Classify images and texts. `routes` answers over HTTP; these methods are its schema and the Python interface."""
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        DRAIN.install()
+        self.ticking = asyncio.create_task(tick())
 
     @bentoml.api
     def classify_image(self, image: Annotated[Path, ContentType("image/*")]) -> Prediction:
         """The class of one PNG, JPEG or WebP image."""
-        return _in_process(PREDICTOR.classify_image, image.read_bytes())
+        return Prediction.model_validate(_in_process(PREDICTOR.classify, "image", image.read_bytes()))
 
     @bentoml.api
     def classify_images(self, images: list[Path]) -> Predictions:
         """The classes of several images; one that cannot be read has its own error."""
-        return _in_process(PREDICTOR.classify_images, [image.read_bytes() for image in images])
+        contents = [image.read_bytes() for image in images]
+        return Predictions.model_validate(_in_process(PREDICTOR.classify_batch, "image", contents))
 
     @bentoml.api
     def classify_text(self, text: str = EXAMPLE_TEXT) -> Prediction:
         """The topic of one text."""
-        return _in_process(PREDICTOR.classify_text, text)
+        return Prediction.model_validate(_in_process(PREDICTOR.classify, "text", text))
 
     @bentoml.api
     def classify_texts(self, texts: list[str] = [EXAMPLE_TEXT]) -> Predictions:  # noqa: B006  # BentoML shows it as the example
         """The topics of several texts; one that cannot be read has its own error."""
-        return _in_process(PREDICTOR.classify_texts, texts)
+        return Predictions.model_validate(_in_process(PREDICTOR.classify_batch, "text", texts))
 
 
-def _in_process(classify: Any, item: Any) -> Any:
+def _in_process(classify: Any, task: str, item: Any) -> Any:
     try:
-        return classify(item)
+        return classify(task, item)
     except RequestError as error:
         raise bentoml.exceptions.InvalidArgument(str(error)) from error
 
 
-ReluPipeline.add_asgi_middleware(Routes, predictor=PREDICTOR, info=partial(describe, PREDICTOR))
+async def tick() -> None:
+    """Once a second: new model files, and what is written for `/metrics` in batches."""
+    while True:
+        await asyncio.sleep(TICK_S)
+        await asyncio.to_thread(PREDICTOR.follow)
+
+
+workers.watch_closely()
+connections.install(DRAIN, SETTINGS.deadline_s, SETTINGS.max_connections)
+ReluPipeline.add_asgi_middleware(
+    Guard,
+    endpoints=endpoints(PREDICTOR, DRAIN, describe),
+    passed=PASSED,
+    key=api_key(),
+    deadline_s=SETTINGS.deadline_s,
+    drain=DRAIN,
+)

@@ -1,10 +1,11 @@
-"""Where the service finds its models and its limits."""
+"""Where the service finds its models, its key and its limits."""
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,21 +21,43 @@ class DriftSettings(Section):
     threshold: PositiveFloat
 
 
-class Limits(Section):
+class QueueSettings(Section):
+    """Of what waits for a graph, in each worker; see `lanes.Lane`."""
+
+    max_waiting: PositiveInt
+    max_waiting_overloaded: PositiveInt
+    calm_s: PositiveFloat
+    micro_batch_rows: PositiveInt
+
+
+class Settings(Section):
     """`configs/serving.yaml`."""
 
+    workers: PositiveInt | Literal["cpu_count"]
+    precision: Literal["auto", "fp32", "int8"]
     max_image_bytes: PositiveInt
     max_text_bytes: PositiveInt
     max_batch_bytes: PositiveInt
     max_batch_items: PositiveInt
     max_image_pixels: PositiveInt
+    inline_image_bytes: PositiveInt
+    inline_image_pixels: PositiveInt
+    inline_text_chars: PositiveInt
     top: PositiveInt
+    deadline_s: PositiveFloat
+    drain_notice_s: NonNegativeFloat
+    max_connections: PositiveInt
+    queue: QueueSettings
     drift: DriftSettings
 
 
-def load_limits() -> Limits:
-    return Limits.model_validate(yaml.safe_load((ROOT / "configs/serving.yaml").read_text()))
+def load_settings() -> Settings:
+    return Settings.model_validate(yaml.safe_load((ROOT / "configs/serving.yaml").read_text()))
 
 
 def models_dir() -> Path:
     return Path(os.environ.get("RELU_MODELS_DIR") or ROOT / "models")
+
+
+def api_key() -> str | None:
+    return os.environ.get("RELU_API_KEY") or None

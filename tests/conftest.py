@@ -52,7 +52,8 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`image/best.ckpt` and `text/best.ckpt`, trained for an epoch on the built-in data."""
+    """`best.ckpt` and `relu_health.png` in `image/` and `text/`, of an epoch of training on the built-in data."""
+    from relu_pipeline.health.pictures import draw_health
     from tests.training import train_at_once
 
     out = tmp_path_factory.mktemp("trained")
@@ -60,5 +61,6 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for task in TASKS:
         config = getattr(params, task)
         train = config.train.model_copy(update={"max_epochs": 1, "batch_size": 128})
-        train_at_once(task, config.model_copy(update={"train": train}), prepared / task, out / task)
+        fitted = train_at_once(task, config.model_copy(update={"train": train}), prepared / task, out / task)
+        draw_health(fitted.health, out / task / "relu_health.png")
     return out

@@ -23,6 +23,7 @@ RUN = "run.json"
 ONNX_MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
+SAMPLES = "samples.json"
 HISTORY = "history.csv"
 SCHEDULE = "learning_rate.png"
 HEALTH = "relu_health.csv"
@@ -187,6 +188,20 @@ class TensorInfo(Format):
     dtype: str
 
 
+class Sample(Format):
+    """`input`: a PNG in base64, or a text; `probabilities`, in the order of the labels, as the fp32 graph gave them."""
+
+    input: str
+    label: str = Field(description="the true one")
+    probabilities: list[float]
+
+
+class Samples(Format):
+    """`models/<task>/samples.json`: of the validation split, at most one a label."""
+
+    samples: list[Sample]
+
+
 class LayerBaseline(Format):
     """Shares of zeros, row by row, of a ReLU layer on the validation split; quantiles from 0 to 100 % in tenths.
 
@@ -233,6 +248,14 @@ def read(path: Path, form: type[FormatT]) -> FormatT:
 def write(path: Path, content: Format) -> None:
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(content.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+
+
+def copy(source: Path, target: Path) -> None:
+    """Raises ArtifactError if `source` is missing."""
+    if not source.exists():
+        raise ArtifactError(f"{source}: no such file; an earlier stage makes it: run `dvc repro`")
+    with atomic_file(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.export.export import export
 from relu_pipeline.tracking.run import NullRun
 from serving.predictor import Predictor
-from serving.settings import load_limits
+from serving.settings import load_settings
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +25,7 @@ def models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFacto
         folder.mkdir(parents=True)
         (folder / "best.ckpt").write_bytes((trained / task / "best.ckpt").read_bytes())
         artifacts.write(folder / "run.json", RunInfo(run_id="none", git_commit="abc"))
+        artifacts.copy(trained / task / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
         evaluate(folder / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
         export(folder, reports, prepared / task, config, NullRun())
     tokenizer = (prepared / "text" / artifacts.TOKENIZER).read_bytes()
@@ -34,4 +35,4 @@ def models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def predictor(models: Path) -> Iterator[Predictor]:
-    return Predictor(models, load_limits())
+    return Predictor(models, load_settings())

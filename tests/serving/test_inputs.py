@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from serving.errors import RequestError
-from serving.inputs import check_text, decode_image, parse_json_field
+from serving.http import parse_json_field
+from serving.inputs import check_text, decode_image
 
 SIDE, MAX_PIXELS = 32, 1_000_000
 

@@ -16,8 +16,10 @@ from relu_pipeline.health.zero_shares import answer
 from relu_pipeline.models.checkpoint import load_network
 from serving.drift import DriftMonitor
 from serving.errors import ModelError, RequestError
-from serving.predictor import Model, Predictor
-from serving.settings import DriftSettings, load_limits
+from serving.models import TextModel
+from serving.predictor import Predictor
+from serving.schemas import Prediction, Predictions
+from serving.settings import DriftSettings, load_settings
 from tests.serving.test_inputs import encode
 
 
@@ -27,21 +29,22 @@ def test_an_image_is_answered_as_in_training(predictor: Predictor, models: Path,
     split = load_split("image", prepared / "image", "val")
     expected = predict(load_network(models / "image/best.ckpt"), split)
     for row in range(20):
-        answer = predictor.classify_image(encode(Image.fromarray(split.gather(torch.tensor([row]))[0].numpy())))
-        assert answer.label == predictor.image.labels[expected[row].argmax()]
-        assert answer.probability == pytest.approx(expected[row].max(), abs=1e-4)
+        answer = predictor.classify("image", encode(Image.fromarray(split.gather(torch.tensor([row]))[0].numpy())))
+        assert answer["label"] == predictor.live["image"].current.labels[expected[row].argmax()]
+        assert answer["probability"] == pytest.approx(expected[row].max(), abs=1e-4)
 
 
 def test_a_text_is_answered_as_in_training(predictor: Predictor, models: Path, prepared: Path, demo_raw: Path) -> None:
     texts, _ = ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)
     expected = predict(load_network(models / "text/best.ckpt"), load_split("text", prepared / "text", "test"))
-    answers = predictor.classify_texts(texts[:100]).predictions
-    assert [answer.label for answer in answers] == [predictor.text.labels[row.argmax()] for row in expected[:100]]
-    np.testing.assert_allclose([answer.probability for answer in answers], expected[:100].max(axis=1), atol=1e-4)
+    answers = predictor.classify_batch("text", texts[:100])["predictions"]
+    labels = predictor.live["text"].current.labels
+    assert [answer["label"] for answer in answers] == [labels[row.argmax()] for row in expected[:100]]
+    np.testing.assert_allclose([answer["probability"] for answer in answers], expected[:100].max(axis=1), atol=1e-4)
 
 
 def test_the_top_classes_are_ordered_and_named(predictor: Predictor) -> None:
-    answer = predictor.classify_text("The striker wins the cup final")
+    answer = Prediction.model_validate(predictor.classify("text", "The striker wins the cup final"))
     probabilities = [score.probability for score in answer.top]
     assert probabilities == sorted(probabilities, reverse=True)
     assert (answer.label, answer.probability) == (answer.top[0].label, probabilities[0])
@@ -49,25 +52,26 @@ def test_the_top_classes_are_ordered_and_named(predictor: Predictor) -> None:
 
 
 def test_an_item_that_cannot_be_read_keeps_its_place_and_harms_no_other(predictor: Predictor) -> None:
-    first, second, third = predictor.classify_texts(["the cup final", "", "interest rates"]).predictions
+    found = predictor.classify_batch("text", ["the cup final", "", "interest rates"])
+    first, second, third = Predictions.model_validate(found).predictions
     assert first.label
     assert third.label
     assert second.error is not None
     assert second.error.code == "empty_text"
-    alone = predictor.classify_text("interest rates")
-    assert third.probability == pytest.approx(alone.probability, abs=1e-5)
+    alone = predictor.classify("text", "interest rates")
+    assert third.probability == pytest.approx(alone["probability"], abs=1e-5)
 
 
-@pytest.mark.parametrize(("texts", "status"), [([], 400), (["a"] * 257, 413), ("a", 400), ({"a": 1}, 400)])
-def test_a_batch_of_the_wrong_size_or_type_is_a_4xx(predictor: Predictor, texts: object, status: int) -> None:
+@pytest.mark.parametrize(("texts", "status"), [([], 400), (["a"] * 257, 413)])
+def test_a_batch_of_the_wrong_size_is_a_4xx(predictor: Predictor, texts: list[str], status: int) -> None:
     with pytest.raises(RequestError) as caught:
-        predictor.classify_texts(texts)
+        predictor.classify_batch("text", texts)
     assert caught.value.status == status
 
 
 def test_a_text_without_words_is_a_4xx(predictor: Predictor) -> None:
     with pytest.raises(RequestError, match="no words"):
-        predictor.classify_text("\u0301")
+        predictor.classify("text", "\u0301")
 
 
 def test_missing_and_altered_model_files_are_refused(models: Path, tmp_path: Path) -> None:
@@ -76,13 +80,13 @@ def test_missing_and_altered_model_files_are_refused(models: Path, tmp_path: Pat
     graph = copy / "image/model.onnx"
     graph.write_bytes(graph.read_bytes() + b"x")
     with pytest.raises(ModelError, match=r"model\.onnx: sha256 is .*the manifest says .*dvc repro"):
-        Predictor(copy, load_limits())
+        Predictor(copy, load_settings())
     graph.unlink()
     with pytest.raises(ModelError, match=r"model\.onnx: No such file.*dvc repro"):
-        Predictor(copy, load_limits())
+        Predictor(copy, load_settings())
     (copy / "image/manifest.json").unlink()
     with pytest.raises(ModelError, match=r"manifest\.json: No such file.*RELU_MODELS_DIR"):
-        Predictor(copy, load_limits())
+        Predictor(copy, load_settings())
 
 
 def test_the_tokenizer_is_the_one_of_training(models: Path, prepared: Path) -> None:
@@ -91,23 +95,27 @@ def test_the_tokenizer_is_the_one_of_training(models: Path, prepared: Path) -> N
     )
     assert served.to_str() == trained.to_str()
     manifest = json.loads((models / "text/manifest.json").read_text())
-    assert set(manifest["files"]) == {"model.onnx", "tokenizer.json"}
-    assert Model(models / "text", load_limits().drift).labels == manifest["labels"]
+    assert TextModel(models / "text", load_settings()).labels == manifest["labels"]
 
 
 def test_the_monitor_sees_the_shares_of_the_answered_rows(models: Path, prepared: Path, demo_raw: Path) -> None:
     texts, _ = ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)
-    predictor = Predictor(models, load_limits().model_copy(update={"drift": DriftSettings(window=100, threshold=0.2)}))
-    predictor.classify_texts([*texts[:60], "", *texts[60:90]])
-    assert predictor.text.monitor.read().value is None
-    predictor.classify_texts(texts[90:100])
-    found = predictor.text.monitor.read()
+    predictor = Predictor(
+        models, load_settings().model_copy(update={"drift": DriftSettings(window=100, threshold=0.2)})
+    )
+    watch = predictor.live["text"].current.watch
+    predictor.classify_batch("text", [*texts[:60], "", *texts[60:90]])
+    assert watch.flush().value is None
+    predictor.classify_batch("text", texts[90:100])
+    found = watch.flush()
     expected = answer(load_network(models / "text/best.ckpt"), load_split("text", prepared / "text", "test"))
-    alone = DriftMonitor(predictor.text.manifest["relu_baseline"], 100, 0.2).add(expected.zero_shares[:100])
+    alone = DriftMonitor(predictor.live["text"].current.manifest["relu_baseline"], 100, 0.2).add(
+        expected.zero_shares[:100]
+    )
     assert found.rows_seen == 100
     assert list(found.by_layer) == expected.layers
     assert found.by_layer == pytest.approx(alone.by_layer)
-    assert predictor.image.monitor.read().rows_seen == 0
+    assert predictor.live["image"].current.watch.flush().rows_seen == 0
 
 
 def test_a_graph_that_does_not_count_zeros_is_refused(models: Path, tmp_path: Path) -> None:
@@ -120,4 +128,4 @@ def test_a_graph_that_does_not_count_zeros_is_refused(models: Path, tmp_path: Pa
     manifest["files"]["model.onnx"] = artifacts.sha256_of(copy / "model.onnx")
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match=r"model\.onnx: its outputs are not .*zero_shares.*dvc repro"):
-        Model(copy, load_limits().drift)
+        TextModel(copy, load_settings())

@@ -1,4 +1,4 @@
-"""One checkpoint -> `model.onnx`, `pruning.json`, `parity.json` and `manifest.json`."""
+"""One checkpoint -> `model.onnx`, what is served with it, `pruning.json`, `parity.json` and `manifest.json`."""
 
 import sys
 from functools import partial as bind
@@ -14,6 +14,7 @@ from relu_pipeline.data.batches import load_split
 from relu_pipeline.evaluation.predict import predict, predict_onnx
 from relu_pipeline.export.graph import ZERO_SHARES, export_graph
 from relu_pipeline.export.parity import compare, require
+from relu_pipeline.export.samples import pick_samples
 from relu_pipeline.health.zero_shares import baseline, with_zero_shares
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.pruning.cost import serialised
@@ -42,9 +43,12 @@ def export(models: Path, reports: Path, prepared: Path, config: ExportConfig, ru
         parity = compare(predict(network, test), predict_onnx(partial, test), test.labels.numpy())
         artifacts.write(reports / artifacts.PARITY, parity)
         require(parity, metrics.accuracy, config.max_probability_difference)
+        samples = pick_samples(meta, prepared, val, partial)
         version = _register(meta, partial, example, run)
         _, relu_layers, _ = with_zero_shares(network, example)
         relu_baseline = baseline(relu_layers, predict_onnx(partial, val, ZERO_SHARES))
+    artifacts.write(models / artifacts.SAMPLES, samples)
+    artifacts.copy(reports / artifacts.HEALTH_MAP, models / artifacts.HEALTH_MAP)
     manifest = _describe(meta, metrics, models, prepared, version, relu_baseline)
     artifacts.write(models / artifacts.MANIFEST, manifest)
     _log(run, parity, pruning, models)
@@ -81,7 +85,7 @@ def _describe(
 ) -> Manifest:
     model = onnx.load(models / artifacts.ONNX_MODEL)
     run = artifacts.read(models / artifacts.RUN, RunInfo)
-    served = {artifacts.ONNX_MODEL: models}
+    served = dict.fromkeys((artifacts.ONNX_MODEL, artifacts.SAMPLES, artifacts.HEALTH_MAP), models)
     if meta.task == "text":
         served[artifacts.TOKENIZER] = prepared  # the same bytes as the one in models/text, and this stage's input
     return Manifest(

@@ -27,6 +27,7 @@ def workspace(trained: Path, prepared: Path, tmp_path: Path, task: str) -> Path:
     models.mkdir()
     (models / "best.ckpt").write_bytes((trained / task / "best.ckpt").read_bytes())
     artifacts.write(models / "run.json", RunInfo(run_id="none", git_commit="abc"))
+    artifacts.copy(trained / task / "relu_health.png", reports / "relu_health.png")
     evaluate(models / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
     return tmp_path
 
@@ -53,7 +54,9 @@ def test_the_graph_takes_raw_inputs_of_any_batch_size(workspace: Path, prepared:
     means = [layer.mean for layer in manifest.relu_baseline.values()]
     np.testing.assert_allclose(shares.mean(axis=0), means, atol=1e-3)
     assert all(0 < mean < 1 for mean in means)
-    assert manifest.files["model.onnx"] == artifacts.sha256_of(workspace / "models/model.onnx")
+    for name in ("model.onnx", "samples.json", "relu_health.png"):
+        assert manifest.files[name] == artifacts.sha256_of(workspace / "models" / name)
+    assert (workspace / "models/relu_health.png").read_bytes() == (workspace / "reports/relu_health.png").read_bytes()
 
 
 @pytest.mark.parametrize("task", ["image", "text"])

@@ -1,0 +1,122 @@
+"""The first middleware: who may ask, for what, with how much, and how long; every refusal has one shape.
+
+Ahead of BentoML's own routes, whose parser answers 500 to a broken multipart body, picks decoders by the caller's
+content type, fetches URLs given in place of files, and knows no body limit.
+"""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.drain import Drain
+from serving.errors import RequestError
+from serving.http import Reply, Request, header, problem, read_body, send_reply
+from serving.metrics import TALLY
+
+LOGGER = logging.getLogger("bentoml.relu_pipeline")
+OTHER = "other"  # the endpoint of paths that are none, in metrics
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """`accepts`: media types, or their beginnings up to the slash; `admit` raises RequestError ahead of the body."""
+
+    answer: Callable[[Request], Awaitable[Reply]]
+    accepts: tuple[str, ...] = ()
+    max_bytes: int = 0
+    admit: Callable[[], None] | None = None
+    needs_key: bool = True
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return ("POST",) if self.accepts else ("GET", "HEAD")
+
+
+class Guard:
+    """`passed`: beginnings of paths that go on to BentoML, for GET alone, without a key."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        endpoints: Mapping[str, Endpoint],
+        passed: tuple[str, ...],
+        key: str | None,
+        deadline_s: float,
+        drain: Drain,
+    ) -> None:
+        self.app = app
+        self.endpoints = endpoints
+        self.passed = passed
+        self.authorization = f"Bearer {key}".encode() if key else None
+        self.deadline_s = deadline_s
+        self.drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["path"].startswith(self.passed) and scope["method"] in ("GET", "HEAD")):
+            await self.app(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        TALLY.in_flight += 1
+        try:
+            reply = await self._reply(scope, receive)
+            await send_reply(send, reply, last=self.drain.began)
+        finally:
+            TALLY.in_flight -= 1
+        endpoint = scope["path"] if scope["path"] in self.endpoints else OTHER
+        TALLY.request(endpoint, reply.status, time.perf_counter() - started)
+
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+        try:
+            endpoint = self._endpoint(scope)
+            media_type, content_type = _media_type(scope)
+            if endpoint.accepts and not media_type.startswith(endpoint.accepts):
+                raise _unsupported(media_type, endpoint.accepts)
+            if endpoint.admit:
+                endpoint.admit()
+            async with asyncio.timeout(self.deadline_s):
+                body = await read_body(scope, receive, endpoint.max_bytes) if endpoint.accepts else b""
+                return await endpoint.answer(Request(media_type, content_type, body))
+        except TimeoutError:
+            return _refuse(RequestError(408, "deadline_exceeded", f"no answer within {self.deadline_s:g} s"))
+        except RequestError as error:
+            return _refuse(error)
+        except Exception:  # a bug of ours: in the log, and in the one shape
+            LOGGER.exception("%s %s failed", scope["method"], scope["path"])
+            return _refuse(RequestError(500, "internal_error", "the service failed; its log says why"))
+
+    def _endpoint(self, scope: Scope) -> Endpoint:
+        endpoint = self.endpoints.get(scope["path"])
+        if (endpoint is None or endpoint.needs_key) and not self._has_key(scope):
+            raise RequestError(401, "unauthorized", "send the service's key as `Authorization: Bearer KEY`")
+        if endpoint is None:
+            raise RequestError(404, "not_found", f"there is no such path; /docs lists {', '.join(self.endpoints)}")
+        if scope["method"] not in endpoint.methods:
+            message = f"{scope['path']} takes {endpoint.methods[0]}, not {scope['method']}"
+            raise RequestError(405, "method_not_allowed", message)
+        return endpoint
+
+    def _has_key(self, scope: Scope) -> bool:
+        return not self.authorization or hmac.compare_digest(header(scope, b"authorization"), self.authorization)
+
+
+def _refuse(error: RequestError) -> Reply:
+    TALLY.refusal(error.code)
+    return problem(error)
+
+
+def _media_type(scope: Scope) -> tuple[str, bytes]:
+    content_type = header(scope, b"content-type")
+    return content_type.partition(b";")[0].strip().lower().decode("latin-1"), content_type
+
+
+def _unsupported(media_type: str, accepted: tuple[str, ...]) -> RequestError:
+    choices = " or ".join(f"{kind}*" if kind.endswith("/") else kind for kind in accepted)
+    return RequestError(415, "unsupported_media_type", f"content type {media_type or '(none)'}; send {choices}")

@@ -1,0 +1,104 @@
+"""Where requests wait for a graph: bounded, fair while that is possible, soon or not at all when it is not."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Generic, TypeVar
+
+from serving.errors import RequestError
+from serving.metrics import TALLY
+from serving.settings import QueueSettings
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+Waiting = tuple[ItemT, asyncio.Future[ResultT]]
+
+
+class Lane(Generic[ItemT, ResultT]):
+    """`execute` takes up to `max_rows` items, the oldest first, and gives a result for each; an exception as a result
+    is raised to the one who submitted that item.
+
+    Once `max_waiting` wait, the lane is overloaded: it refuses all but the `max_waiting_overloaded` newest, and holds
+    to that limit until nothing was refused for `calm_s`. A queue that stays full would only make every answer late
+    (Maurer 2015, Fail at Scale, ACM Queue 13(8)). In `executor` if given, else on the event loop.
+    """
+
+    def __init__(
+        self,
+        execute: Callable[[list[ItemT]], list[ResultT]],
+        limits: QueueSettings,
+        max_rows: int = 1,
+        executor: Executor | None = None,
+    ) -> None:
+        self.execute = execute
+        self.limits = limits
+        self.max_rows = max_rows
+        self.executor = executor
+        self.waiting: deque[Waiting[ItemT, ResultT]] = deque()
+        self.server: asyncio.Task[None] | None = None
+        self.overloaded_until = 0.0
+
+    def admit(self) -> None:
+        """Raises RequestError 429 where another item would have to wait too long."""
+        now = asyncio.get_running_loop().time()
+        overloaded = now < self.overloaded_until
+        limit = self.limits.max_waiting_overloaded if overloaded else self.limits.max_waiting
+        if len(self.waiting) < limit:
+            return
+        self.overloaded_until = now + self.limits.calm_s
+        while len(self.waiting) > self.limits.max_waiting_overloaded:
+            _, future = self.waiting.popleft()
+            TALLY.waiting -= 1
+            if not future.done():
+                future.set_exception(overload())
+        raise overload()
+
+    async def submit(self, item: ItemT) -> ResultT:
+        self.admit()
+        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        self.waiting.append((item, future))
+        TALLY.waiting += 1
+        if self.server is None:
+            self.server = asyncio.create_task(self._serve())
+        return await future
+
+    async def _serve(self) -> None:
+        try:
+            while self.waiting:
+                taken = self._take()
+                if taken:
+                    await self._answer(taken)
+                await asyncio.sleep(0)  # lets arrivals in, and what needs no graph
+        finally:
+            self.server = None
+
+    def _take(self) -> list[Waiting[ItemT, ResultT]]:
+        """Without those whose caller has given up."""
+        count = min(self.max_rows, len(self.waiting))
+        taken = [self.waiting.popleft() for _ in range(count)]
+        TALLY.waiting -= count
+        return [entry for entry in taken if not entry[1].done()]
+
+    async def _answer(self, taken: list[Waiting[ItemT, ResultT]]) -> None:
+        items = [item for item, _ in taken]
+        try:
+            results: list[Any] = await self._execute(items)
+        except Exception as error:  # of whatever kind: those who wait must hear of it
+            results = [error] * len(items)
+        for (_, future), result in zip(taken, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+    async def _execute(self, items: list[ItemT]) -> list[ResultT]:
+        if self.executor is None:
+            return self.execute(items)
+        return await asyncio.get_running_loop().run_in_executor(self.executor, self.execute, items)
+
+
+def overload() -> RequestError:
+    return RequestError(429, "overloaded", "the service has more to do than it can; try again in a second")

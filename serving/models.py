@@ -1,0 +1,212 @@
+"""A model out of `models/<task>/`, checked against its manifest: what callers sent in, answers out."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession, SessionOptions
+from tokenizers import Tokenizer
+
+from serving.drift import Drift, DriftMonitor
+from serving.errors import ModelError, RequestError
+from serving.inputs import check_text, decode_image, pad, tokenise
+from serving.metrics import TALLY, DriftMetrics
+from serving.schemas import Answer, ModelVersion
+from serving.settings import DriftSettings, Settings
+
+Row = NDArray[Any]
+
+GRAPH = "model.onnx"
+SAMPLES = "samples.json"
+OUTPUTS = ["probabilities", "zero_shares"]
+CHUNK_ROWS = 64  # of a batch in one run of the graph: bounds the memory
+TOLERANCE = 1e-3  # of a sample's probabilities: processors round differently
+
+
+class Model:
+    """One graph with its manifest.
+
+    Raises ModelError if a file is missing, altered or of an earlier version, or answers its samples otherwise.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.manifest, files = read_verified(folder)
+        self.task: str = self.manifest["task"]
+        self.labels: list[str] = self.manifest["labels"]
+        self.input: str = self.manifest["input"]["name"]
+        self.settings = settings
+        self.session = _session(files.pop(GRAPH), folder / GRAPH)
+        self.precision = "fp32"
+        self.files = files
+        self.watch = ReluWatch(self.task, self.manifest["relu_baseline"], settings.drift)
+        self.version = ModelVersion(
+            name=self.manifest["name"],
+            version=self.manifest["version"],
+            sha256=self.manifest["files"][GRAPH],
+        )
+        self.signature = self.version.model_dump()
+
+    def read(self, item: Any) -> Row:
+        """One item as the graph takes it. Raises RequestError."""
+        raise NotImplementedError
+
+    def read_small(self, item: Any) -> Row | None:
+        """None where reading would hold up other requests. Raises RequestError."""
+        raise NotImplementedError
+
+    def join(self, rows: Sequence[Row]) -> NDArray[Any]:
+        raise NotImplementedError
+
+    def run(self, rows: Sequence[Row]) -> list[Answer]:
+        """The answers to rows that `read` gave."""
+        answers: list[Answer] = []
+        for start in range(0, len(rows), CHUNK_ROWS):
+            probabilities, zero_shares = self._outputs(rows[start : start + CHUNK_ROWS])
+            self.watch.add(zero_shares)
+            TALLY.batch(self.task, len(probabilities))
+            answers += self._answers(probabilities)
+        return answers
+
+    def check_samples(self) -> None:
+        samples = json.loads(self.files[SAMPLES])["samples"]
+        probabilities, _ = self._outputs([self.read(self.decode_sample(sample["input"])) for sample in samples])
+        off = np.abs(probabilities - [sample["probabilities"] for sample in samples]).max()
+        if not off <= TOLERANCE:
+            raise ModelError(
+                f"the model {self.version.name} {self.version.version} does not answer {SAMPLES} as it did when it was "
+                f"exported: a probability is off by {off:.4f}; remake it with `dvc repro`"
+            )
+
+    def decode_sample(self, content: str) -> Any:
+        return content
+
+    def _outputs(self, rows: Sequence[Row]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        probabilities, zero_shares = self.session.run(OUTPUTS, {self.input: self.join(rows)})
+        return probabilities, zero_shares
+
+    def _answers(self, probabilities_NC: NDArray[np.float32]) -> list[Answer]:
+        best_NT = (-probabilities_NC).argsort(axis=1, kind="stable")[:, : self.settings.top]
+        values_NT = np.take_along_axis(probabilities_NC, best_NT, axis=1)
+        return [self._answer(best, values) for best, values in zip(best_NT.tolist(), values_NT.tolist(), strict=True)]
+
+    def _answer(self, best: list[int], values: list[float]) -> Answer:
+        top = [{"label": self.labels[index], "probability": value} for index, value in zip(best, values, strict=True)]
+        return {**top[0], "top": top}
+
+
+class ImageModel(Model):
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        super().__init__(folder, settings)
+        self.side: int = self.manifest["input"]["shape"][1]
+        self.check_samples()
+
+    def read(self, item: bytes) -> Row:
+        return decode_image(item, self.side, self.settings.max_image_pixels)
+
+    def read_small(self, item: bytes) -> Row | None:
+        if len(item) > self.settings.inline_image_bytes:
+            return None
+        try:
+            return decode_image(item, self.side, self.settings.inline_image_pixels)
+        except RequestError as error:
+            if error.code != "image_too_large":
+                raise
+            return None
+
+    def join(self, rows: Sequence[Row]) -> NDArray[np.uint8]:
+        return np.stack(rows)
+
+    def decode_sample(self, content: str) -> bytes:
+        return base64.b64decode(content)
+
+
+class TextModel(Model):
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        super().__init__(folder, settings)
+        self.tokenizer = Tokenizer.from_buffer(self.files["tokenizer.json"])
+        self.check_samples()
+
+    def read(self, item: Any) -> Row:
+        return tokenise(self.tokenizer, check_text(item, self.settings.max_text_bytes))
+
+    def read_small(self, item: Any) -> Row | None:
+        if len(check_text(item, self.settings.max_text_bytes)) > self.settings.inline_text_chars:
+            return None
+        return tokenise(self.tokenizer, item)
+
+    def join(self, rows: Sequence[Row]) -> NDArray[np.int64]:
+        return pad(rows)
+
+
+MODELS: dict[str, type[Model]] = {"image": ImageModel, "text": TextModel}
+
+
+class ReluWatch:
+    """Zero shares of answered rows, on their way to the drift monitor and `/metrics`: together, for that is cheaper."""
+
+    def __init__(self, task: str, baseline: dict[str, Any], settings: DriftSettings) -> None:
+        # Of this worker: with several, each sees its share of the requests.
+        self.monitor = DriftMonitor(baseline, settings.window, settings.threshold)
+        self.metrics = DriftMetrics(task, self.monitor.layers)
+        self.pending: list[NDArray[np.float32]] = []
+        self.lock = Lock()
+
+    def add(self, shares_NR: NDArray[np.float32]) -> None:
+        self.pending.append(shares_NR)
+        if len(self.pending) >= CHUNK_ROWS:
+            self.flush()
+
+    def flush(self) -> Drift:
+        with self.lock:  # or a later verdict could be overwritten by an earlier one
+            pending, self.pending = self.pending, []
+            if not pending:
+                return self.monitor.read()
+            shares_NR = np.concatenate(pending)
+            drift = self.monitor.add(shares_NR)
+            self.metrics.observe(shares_NR, drift)
+        return drift
+
+
+def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest, and the bytes of the files that it names; nothing is read twice. Raises ModelError."""
+    manifest = read_manifest(folder)
+    return manifest, {name: _read_file(folder / name, expected) for name, expected in manifest["files"].items()}
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+    except OSError as error:
+        message = f"{path}: {error.strerror}; run `dvc repro`, or set RELU_MODELS_DIR to the folder that it made"
+        raise ModelError(message) from error
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON; remake it with `dvc repro`") from error
+    if SAMPLES not in manifest["files"]:
+        raise ModelError(f"{path}: of an earlier version, it names no {SAMPLES}; remake it with `dvc repro`")
+    return manifest
+
+
+def _read_file(path: Path, expected: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}, but the manifest names it; remake it with `dvc repro`") from error
+    if (found := hashlib.sha256(content).hexdigest()) != expected:
+        raise ModelError(f"{path}: sha256 is {found}, the manifest says {expected}; remake it with `dvc repro`")
+    return content
+
+
+def _session(graph: bytes, path: Path) -> InferenceSession:
+    options = SessionOptions()
+    options.intra_op_num_threads = 1  # parallelism is across requests and workers
+    session = InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    if [output.name for output in session.get_outputs()] != OUTPUTS:
+        raise ModelError(f"{path}: its outputs are not {OUTPUTS}; remake it with `dvc repro`")
+    return session
