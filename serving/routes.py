@@ -10,17 +10,21 @@ from serving.drain import Drain
 from serving.errors import RequestError
 from serving.guard import Endpoint
 from serving.http import Reply, Request, json_reply, parse_form, parse_json_field
+from serving.openapi import document
+from serving.pages import pages
 from serving.predictor import Predictor
 
 FORM = "multipart/form-data"
 PROMETHEUS = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+SECRET = ("/samples", "/relu_health/image.png", "/relu_health/text.png")  # of the pages, what shows the models
 PASSED = ("/schema.json", "/livez", "/healthz", "/static_content/")  # to BentoML; of these its client needs the first
 
 
 def endpoints(predictor: Predictor, drain: Drain, info: Callable[[], dict[str, Any]]) -> dict[str, Endpoint]:
     limits = predictor.settings
     bulk = predictor.bulk.admit
-    return {
+    shown = {path: Endpoint(_plain(page), needs_key=path in SECRET) for path, page in pages(predictor.live).items()}
+    return shown | {
         "/classify_image": Endpoint(
             partial(classify_image, predictor),
             accepts=(FORM, "image/", "application/octet-stream"),
@@ -42,6 +46,7 @@ def endpoints(predictor: Predictor, drain: Drain, info: Callable[[], dict[str, A
             max_bytes=limits.max_batch_bytes,
             admit=bulk,
         ),
+        "/docs.json": Endpoint(_plain(partial(describe_api, predictor)), needs_key=False),
         "/info": Endpoint(_in_thread(lambda: json_reply(info()))),
         "/metrics": Endpoint(_in_thread(partial(show_metrics, predictor))),
         "/readyz": Endpoint(partial(ready, drain), needs_key=False),
@@ -67,6 +72,11 @@ async def classify_texts(predictor: Predictor, request: Request) -> Reply:
     return json_reply(await predictor.answer_batch("text", lambda: _texts(request.body)))
 
 
+def describe_api(predictor: Predictor) -> Reply:
+    labels = {task: live.current.labels for task, live in predictor.live.items()}
+    return json_reply(document(labels["image"], labels["text"], predictor.settings))
+
+
 async def ready(drain: Drain, request: Request) -> Reply:
     if drain.began:
         raise RequestError(503, "draining", "the service is shutting down")
@@ -76,6 +86,13 @@ async def ready(drain: Drain, request: Request) -> Reply:
 def show_metrics(predictor: Predictor) -> Reply:
     predictor.flush()
     return Reply(200, [PROMETHEUS], metrics.render())
+
+
+def _plain(render: Callable[[], Reply]) -> Callable[[Request], Awaitable[Reply]]:
+    async def answer(request: Request) -> Reply:
+        return render()
+
+    return answer
 
 
 def _in_thread(render: Callable[[], Reply]) -> Callable[[Request], Awaitable[Reply]]:

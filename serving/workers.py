@@ -11,7 +11,7 @@ def watch_closely() -> None:
     """BentoML has it look every 10 s and offers no setting; a worker's start comes on top of that."""
     begin = Arbiter.__init__
 
-    def __init__(self: Arbiter, *args: Any, **kwargs: Any) -> None:
+    def begin_closer(self: Arbiter, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **kwargs | {"check_delay": CHECK_S})
 
-    Arbiter.__init__ = __init__
+    Arbiter.__init__ = begin_closer

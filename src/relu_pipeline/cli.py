@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from relu_pipeline.config import TASKS
 from relu_pipeline.errors import PipelineError
 from relu_pipeline.models.teaching import TEACHING
 
@@ -30,6 +31,16 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--prepared", type=Path, help="default: data/prepared/ of the task that the graph's input tells")
     prune.add_argument("--output", type=Path, help="default: MODEL.pruned.onnx beside it")
     prune.set_defaults(command=_prune)
+    predict = commands.add_parser("predict", help="ask a running service")
+    predict.add_argument("task", choices=TASKS)
+    predict.add_argument("item", nargs="+", metavar="ITEM", help="image files, or texts")
+    predict.add_argument("--url", default="http://127.0.0.1:3000", help="default: %(default)s")
+    predict.set_defaults(command=_predict)
+    swap = commands.add_parser("swap", help="put other model files in the place of those that a service answers with")
+    swap.add_argument("task", choices=TASKS)
+    swap.add_argument("folder", type=Path, help="as models/TASK/ of another `dvc repro`")
+    swap.add_argument("--models", type=Path, default=Path("models"), help="the service's; default: %(default)s")
+    swap.set_defaults(command=_swap)
     send = commands.add_parser("send-metrics", help="send what a run could not log because MLflow's server was away")
     send.add_argument("file", type=Path, help="mlflow-outbox/RUN_ID.jsonl")
     send.set_defaults(command=_send_metrics)
@@ -55,6 +66,20 @@ def _prune(arguments: argparse.Namespace) -> str:
 
     tasks = {name: task for task, name in INPUT_NAMES.items()}
     return prune_file(arguments.model, tasks, arguments.prepared, arguments.output)
+
+
+def _predict(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.ask import predict
+
+    return predict(arguments.url, arguments.task, arguments.item)
+
+
+def _swap(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.swap import swap
+
+    target = arguments.models / arguments.task
+    version = swap(arguments.task, arguments.folder, target)
+    return f"{target} now holds version {version}; a service that runs takes it into use, or says in /info why not"
 
 
 def _send_metrics(arguments: argparse.Namespace) -> str:

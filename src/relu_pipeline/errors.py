@@ -9,7 +9,8 @@ PipelineError
 ├── TrackingError   the MLflow store cannot be used
 ├── ParityError     the ONNX graph does not answer as the trained network does
 ├── PruningError    the pruned graph does not answer as the whole one does
-└── PackageError    BentoML could not build the service
+├── PackageError    BentoML could not build the service
+└── ServiceError    a running service refused a request, or does not answer
 """
 
 
@@ -50,4 +51,8 @@ class PruningError(PipelineError):
 
 
 class PackageError(PipelineError):
+    pass
+
+
+class ServiceError(PipelineError):
     pass

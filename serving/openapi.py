@@ -1,0 +1,249 @@
+"""What the service takes and answers, as an OpenAPI document; BentoML's own knows neither raw bodies nor our errors.
+
+Its schemas are those of `schemas.py`; its figures are those of configs/serving.yaml.
+"""
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from serving.schemas import Prediction, Predictions, Problem
+from serving.settings import Settings
+
+Node = dict[str, Any]
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
+FILE: Node = {"type": "string", "format": "binary"}
+TEXTS = ("Oil prices fall as the central bank raises interest rates", "The striker wins the cup final in extra time")
+
+# Status and code of what is refused: when.
+ANY_POST = {
+    (400, "incomplete_body"): "The connection closed before the body was complete.",
+    (401, "unauthorized"): "The service has a key, and the request does not bear it.",
+    (408, "deadline_exceeded"): "The request was not complete, or not answered, in time.",
+    (413, "body_too_large"): "The body is too large, whatever its header claims.",
+    (415, "unsupported_media_type"): "The content type is none of those above.",
+    (429, "overloaded"): "More requests wait than can be answered soon; try again later.",
+}
+ANY_IMAGE = {
+    (400, "empty_image"): "The image has no bytes.",
+    (400, "invalid_image"): "The bytes are not a whole PNG, JPEG or WebP image with 8 bits a channel.",
+    (413, "image_too_large"): "The image has too many pixels.",
+}
+ANY_FORM = {
+    (400, "invalid_multipart"): "The multipart body cannot be read.",
+    (400, "invalid_request"): "The body has another form than the schema's.",
+    (413, "too_many_parts"): "The multipart body has too many parts.",
+}
+ANY_JSON = {
+    (400, "invalid_json"): "The body is not JSON in UTF-8.",
+    (400, "invalid_request"): "The body has another form than the schema's.",
+}
+ANY_TEXT = {
+    (400, "empty_text"): "The text has no words.",
+    (400, "invalid_text"): "The text is not a string of valid Unicode.",
+}
+ANY_BATCH = {
+    (400, "wrong_item_count"): "The request has no item.",
+    (413, "wrong_item_count"): "The request has too many items.",
+}
+
+Refusals = dict[tuple[int, str], str]
+
+
+def document(labels_image: list[str], labels_text: list[str], settings: Settings) -> Node:
+    """OpenAPI 3.1, for `/docs.json`."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "relu-pipeline",
+            "version": "1",
+            "description": "Classify images and texts. A wrong path is answered with 404 `not_found`, a wrong method "
+            "with 405 `method_not_allowed`; every error has the shape of those below.",
+        },
+        "security": [{}, {"key": []}],
+        "tags": [
+            {"name": "image", "description": ", ".join(labels_image)},
+            {"name": "text", "description": ", ".join(labels_text)},
+            {"name": "service", "description": "What it is, and how it is"},
+        ],
+        "paths": {
+            "/classify_image": {"post": _classify_image(settings)},
+            "/classify_images": {"post": _classify_images(settings)},
+            "/classify_text": {"post": _classify_text(settings)},
+            "/classify_texts": {"post": _classify_texts(settings)},
+            **_readings(),
+        },
+        "components": {
+            "schemas": {**_schemas("Image", labels_image), **_schemas("Text", labels_text)},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "Where the service has RELU_API_KEY set."}
+            },
+        },
+    }
+
+
+def _classify_image(settings: Settings) -> Node:
+    image = f"A PNG, JPEG or WebP image of at most {settings.max_image_pixels} pixels"
+    return {
+        "operationId": "classify_image",
+        "tags": ["image"],
+        "summary": "The class of an image",
+        "description": f"{image}, in a request of at most {settings.max_image_bytes} bytes: the multipart field `image`"
+        " or the raw bytes. Of an animation the first frame counts.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": _object(image=FILE),
+                    "encoding": {"image": {"contentType": ", ".join(IMAGE_TYPES)}},
+                },
+                **{media_type: {"schema": FILE} for media_type in IMAGE_TYPES},
+            },
+        },
+        "responses": _responses("ImagePrediction", ANY_POST | ANY_IMAGE | ANY_FORM),
+    }
+
+
+def _classify_images(settings: Settings) -> Node:
+    images = {"type": "array", "items": FILE, "minItems": 1, "maxItems": settings.max_batch_items}
+    return {
+        "operationId": "classify_images",
+        "tags": ["image"],
+        "summary": "The classes of several images",
+        "description": f"1 to {settings.max_batch_items} files of the multipart field `images`, in a request of at most"
+        f" {settings.max_batch_bytes} bytes. An image that cannot be read has its own `error` in the answer.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {
+                    "schema": _object(images=images),
+                    "encoding": {"images": {"contentType": ", ".join(IMAGE_TYPES)}},
+                }
+            },
+        },
+        "responses": _responses("ImagePredictions", ANY_POST | ANY_FORM | ANY_BATCH),
+    }
+
+
+def _classify_text(settings: Settings) -> Node:
+    return {
+        "operationId": "classify_text",
+        "tags": ["text"],
+        "summary": "The topic of a text",
+        "description": f"In a request of at most {settings.max_text_bytes} bytes.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": _object(text=_text(settings)),
+                    "examples": {text: {"value": {"text": text}} for text in TEXTS},
+                }
+            },
+        },
+        "responses": _responses("TextPrediction", ANY_POST | ANY_JSON | ANY_TEXT),
+    }
+
+
+def _classify_texts(settings: Settings) -> Node:
+    texts = {"type": "array", "items": _text(settings), "minItems": 1, "maxItems": settings.max_batch_items}
+    return {
+        "operationId": "classify_texts",
+        "tags": ["text"],
+        "summary": "The topics of several texts",
+        "description": f"1 to {settings.max_batch_items} texts of at most {settings.max_text_bytes} bytes each, in a "
+        f"request of at most {settings.max_batch_bytes} bytes. A text that cannot be read has its own `error` in the "
+        "answer.",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _object(texts=texts), "example": {"texts": list(TEXTS)}}},
+        },
+        "responses": _responses("TextPredictions", ANY_POST | ANY_JSON | ANY_BATCH),
+    }
+
+
+def _text(settings: Settings) -> Node:
+    """With something that is no space in it. The limit is of bytes: no text of more characters is within it."""
+    return {"type": "string", "minLength": 1, "maxLength": settings.max_text_bytes, "pattern": r"\S"}
+
+
+def _readings() -> Node:
+    sample = _object(label={"type": "string"}, image={"type": "string", "contentEncoding": "base64"})
+    text = _object(label={"type": "string"}, text={"type": "string"})
+    samples = _object(image={"type": "array", "items": sample}, text={"type": "array", "items": text})
+    answer = {"description": "Always, while the process lives.", "content": _plain()}
+    return {
+        "/info": {
+            "get": _reading("info", "Manifests, versions and drift", {"200": _json({"type": "object"}, "What it is.")})
+        },
+        "/samples": {"get": _reading("samples", "Images and texts to try", {"200": _json(samples, "By task.")})},
+        "/metrics": {
+            "get": _reading("metrics", "Figures for Prometheus", {"200": {"description": "All.", "content": _plain()}})
+        },
+        "/livez": {"get": _reading("livez", "Does it live?", {"200": answer}, is_open=True)},
+        "/readyz": {
+            "get": _reading(
+                "readyz",
+                "Does it take requests?",
+                {
+                    "200": {"description": "It does.", "content": _plain()},
+                    "503": {"description": "It starts, or finishes its last requests."},
+                },
+                is_open=True,
+            )
+        },
+    }
+
+
+def _reading(name: str, summary: str, responses: Node, is_open: bool = False) -> Node:
+    if is_open:
+        return {"operationId": name, "tags": ["service"], "summary": summary, "security": [], "responses": responses}
+    refused = _refused({key: when for key, when in ANY_POST.items() if key[0] == 401})
+    return {"operationId": name, "tags": ["service"], "summary": summary, "responses": responses | refused}
+
+
+def _responses(schema: str, refusals: Refusals) -> Node:
+    return {"200": _json({"$ref": f"#/components/schemas/{schema}"}, "The answer."), **_refused(refusals)}
+
+
+def _refused(refusals: Refusals) -> Node:
+    """By status, in one shape, with the codes that it may have."""
+    responses = {}
+    for status in sorted({status for status, _ in refusals}):
+        codes = {code: when for (of, code), when in refusals.items() if of == status}
+        schema = _object(error=Problem.model_json_schema())
+        schema["properties"]["error"]["properties"]["code"]["enum"] = list(codes)
+        lines = "\n".join(f"- `{code}`: {when}" for code, when in codes.items())
+        responses[str(status)] = _json(schema, lines)
+    return responses
+
+
+def _schemas(task: str, labels: list[str]) -> Node:
+    """Of the answers of a task; the names of its classes are the only labels."""
+    _, found = models_json_schema(
+        [(Prediction, "serialization"), (Predictions, "serialization")],
+        ref_template=f"#/components/schemas/{task}{{model}}",
+    )
+    for name, schema in found["$defs"].items():
+        properties = {field: _present(node) for field, node in schema["properties"].items()}
+        if "label" in properties:
+            properties["label"] = {"type": "string", "enum": labels}
+        schema |= {"title": f"{task}{name}", "properties": properties}
+    return {f"{task}{name}": schema for name, schema in found["$defs"].items()}
+
+
+def _present(node: Node) -> Node:
+    """What may be None is left out of an answer, never null."""
+    return node["anyOf"][0] if "anyOf" in node else node
+
+
+def _object(**properties: Node) -> Node:
+    return {"type": "object", "required": list(properties), "properties": properties, "additionalProperties": False}
+
+
+def _json(schema: Node, description: str) -> Node:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _plain() -> Node:
+    return {"text/plain": {"schema": {"type": "string"}}}

@@ -1,0 +1,374 @@
+// The page of the service: asks it what anybody may ask it, and shows what it answers.
+
+const TASKS = ["image", "text"];
+const KEY = "relu-pipeline-key";
+const POLL_MS = 5000;
+const TINY_PX = 64;
+const SHA_CHARS = 8;
+const NO_BREAK = "\u00a0";
+
+const byId = (id) => document.getElementById(id);
+const fromTemplate = (id) => byId(`${id}-template`).content.firstElementChild.cloneNode(true);
+const fillWidth = (element, share) => element.style.setProperty("width", `${100 * Math.min(1, share)}%`);
+
+// --- the service -----------------------------------------------------------------------------------------------------
+
+class ServiceError extends Error {
+  constructor(status, title, message) {
+    super(message);
+    this.status = status;
+    this.title = title;
+  }
+}
+
+const AWAY = "It may have stopped, or refused what was sent before all of it had arrived.";
+const TITLES = {
+  401: "The service asks for a key",
+  413: "That is too much",
+  429: "The service is busy",
+};
+
+/** Give what `read` makes of the response. Throws ServiceError, or AbortError if the caller gave up. */
+async function ask(path, options = {}, read = (response) => response.json()) {
+  const headers = new Headers(options.headers);
+  const key = sessionStorage.getItem(KEY);
+  if (key !== null) headers.set("Authorization", `Bearer ${inUtf8(key)}`);
+  try {
+    const response = await fetch(path, { ...options, headers });
+    if (response.ok) return await read(response);
+    throw await problemOf(response);
+  } catch (error) {
+    if (error instanceof ServiceError || error.name === "AbortError") throw error;
+    throw new ServiceError(0, "The service does not answer", AWAY);
+  }
+}
+
+/** A header takes bytes, written as the characters of their numbers. */
+const inUtf8 = (words) => String.fromCharCode(...new TextEncoder().encode(words));
+
+async function problemOf(response) {
+  const content = await response.json().catch(() => null);
+  const message = content?.error?.message ?? `it answered with status ${response.status}`;
+  const title = TITLES[response.status] ?? (response.status < 500 ? "The service cannot use this" : "The service failed");
+  return new ServiceError(response.status, title, sentence(message));
+}
+
+const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}.`;
+
+// --- answers ---------------------------------------------------------------------------------------------------------
+
+const running = {};
+let unanswered = null; // the request that a missing key has stopped
+
+/** Ask for a class; a newer request of the task takes the place of one that still runs. */
+async function classify(task, request, truth = null) {
+  const panel = byId(task);
+  running[task]?.abort();
+  const control = new AbortController();
+  running[task] = control;
+  panel.setAttribute("aria-busy", "true");
+  try {
+    const started = performance.now();
+    const answer = await ask(`/classify_${task}`, { method: "POST", signal: control.signal, ...request });
+    showAnswer(panel, answer, performance.now() - started, truth);
+    await followModels();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    showProblem(panel, error);
+    if (error.status === 401) askForKey(() => classify(task, request, truth));
+  } finally {
+    if (running[task] === control) panel.removeAttribute("aria-busy");
+  }
+}
+
+function classifyImage(file, truth = null) {
+  preview(file);
+  const body = new FormData();
+  body.append("image", file);
+  return classify("image", { body }, truth);
+}
+
+function classifyText(text, truth = null) {
+  return classify("text", { body: JSON.stringify({ text }), headers: { "Content-Type": "application/json" } }, truth);
+}
+
+function showAnswer(panel, answer, milliseconds, truth) {
+  const content = byId("answer-template").content.cloneNode(true);
+  content.querySelector(".label").textContent = answer.label;
+  if (truth !== null) {
+    content.querySelector(".truth").textContent = `${answer.label === truth ? "right" : "wrong"}; labelled ${truth}`;
+  }
+  content.querySelector(".bars").append(...answer.top.map(bar));
+  const { name, version, sha256 } = answer.model;
+  const parts = [`${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms there and back`, `${name} ${version}`, shortened(sha256)];
+  content.querySelector(".signature").textContent = parts.map((part) => part.replaceAll(" ", NO_BREAK)).join(" · ");
+  const place = panel.querySelector(".answer");
+  place.replaceChildren(content);
+  place.scrollIntoView({ block: "nearest" });
+  panel.querySelector("[role=status]").textContent = `Answer: ${answer.label}, ${percent(answer.probability)}`;
+}
+
+const shortened = (sha256) => `sha256 ${sha256.slice(0, SHA_CHARS)}`;
+
+function bar({ label, probability }) {
+  const item = fromTemplate("bar");
+  item.querySelector(".name").textContent = label;
+  item.querySelector(".value").textContent = percent(probability);
+  const fill = item.querySelector(".fill");
+  requestAnimationFrame(() => requestAnimationFrame(() => fillWidth(fill, probability))); // so that it grows from 0
+  return item;
+}
+
+function percent(share) {
+  if (share > 0.999) return "> 99.9 %";
+  return share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
+}
+
+function showProblem(panel, error) {
+  const content = fromTemplate("problem");
+  content.querySelector(".label").textContent = error.title;
+  content.querySelector(".reason").textContent = error.message;
+  const place = panel.querySelector(".answer");
+  place.replaceChildren(content);
+  place.scrollIntoView({ block: "nearest" });
+  panel.querySelector("[role=status]").textContent = "";
+}
+
+// --- what goes in ----------------------------------------------------------------------------------------------------
+
+function preview(file) {
+  const picture = document.querySelector(".preview");
+  URL.revokeObjectURL(picture.src);
+  picture.src = URL.createObjectURL(file);
+  picture.alt = `What was sent: ${file.name}`;
+}
+
+function showPreview(event) {
+  const picture = event.target;
+  picture.classList.toggle("tiny", picture.naturalWidth <= TINY_PX);
+  picture.hidden = event.type === "error";
+}
+
+function takeImages() {
+  const picker = byId("file");
+  picker.addEventListener("change", () => {
+    const [file] = picker.files;
+    if (file) classifyImage(file);
+    picker.value = ""; // or the same file could not be chosen again
+  });
+  for (const type of ["load", "error"]) document.querySelector(".preview").addEventListener(type, showPreview);
+  document.addEventListener("paste", (event) => {
+    const file = [...event.clipboardData.files].find(({ type }) => type.startsWith("image/"));
+    if (!file) return;
+    event.preventDefault();
+    classifyImage(file);
+  });
+  takeDrops();
+}
+
+/** Anywhere on the page: a file that misses the frame must not make the browser leave. */
+function takeDrops() {
+  const holdsFiles = (event) => event.dataTransfer.types.includes("Files");
+  const mark = (dragging) => document.body.classList.toggle("dragging", dragging);
+  document.addEventListener("dragover", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    mark(true);
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) mark(false);
+  });
+  document.addEventListener("drop", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    mark(false);
+    classifyImage(event.dataTransfer.files[0]);
+  });
+}
+
+function takeTexts() {
+  const words = byId("words");
+  document.querySelector(".write").addEventListener("submit", (event) => {
+    event.preventDefault();
+    classifyText(words.value);
+  });
+  words.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    classifyText(words.value);
+  });
+}
+
+// --- samples ---------------------------------------------------------------------------------------------------------
+
+const SAMPLE_BUTTONS = { image: imageSample, text: textSample };
+
+async function showSamples() {
+  const samples = await ask("/samples");
+  for (const task of TASKS) {
+    const panel = byId(task);
+    panel.querySelector(".samples").replaceChildren(...samples[task].map(SAMPLE_BUTTONS[task]).map(inList));
+    panel.querySelector(".samples-block").hidden = samples[task].length === 0;
+  }
+}
+
+function inList(element) {
+  const item = document.createElement("li");
+  item.append(element);
+  return item;
+}
+
+function imageSample({ image, label }) {
+  const button = fromTemplate("image-sample");
+  button.querySelector("img").src = `data:image/png;base64,${image}`;
+  button.querySelector(".true").textContent = label;
+  const bytes = Uint8Array.from(atob(image), (character) => character.charCodeAt(0));
+  const file = new File([bytes], `${label}.png`, { type: "image/png" });
+  button.addEventListener("click", () => classifyImage(file, label));
+  return button;
+}
+
+function textSample({ text, label }) {
+  const button = fromTemplate("text-sample");
+  button.querySelector(".true").textContent = label;
+  button.querySelector(".excerpt").textContent = text;
+  button.addEventListener("click", () => {
+    byId("words").value = text;
+    classifyText(text, label);
+  });
+  return button;
+}
+
+// --- the models ------------------------------------------------------------------------------------------------------
+
+const shown = {}; // by task, the manifest of the model whose samples and picture are on the page
+
+/** What the service says of itself; where a model has been swapped, its samples and its picture too. */
+async function followModels() {
+  try {
+    const info = await ask("/info");
+    const changed = TASKS.filter((task) => showModel(task, info));
+    await Promise.all(changed.map(showHealth));
+    if (changed.length) await showSamples();
+    say(null);
+  } catch (error) {
+    if (error.status === 401) askForKey();
+    else say(`${error.title}. ${error.message} This page asks again every ${POLL_MS / 1000} seconds.`);
+  }
+}
+
+function say(words) {
+  byId("notice").hidden = words === null;
+  if (words !== null) byId("notice").textContent = words;
+}
+
+/** Give whether the model is another than before. */
+function showModel(task, info) {
+  const [manifest, precision, refused] = [info.models[task], info.precision[task], info.refused[task]];
+  const card = cardOf(task);
+  showDrift(card.querySelector(".drift"), info.drift[task]);
+  card.querySelector(".refused").hidden = refused === null;
+  card.querySelector(".refused").textContent = `New files were not taken into use: ${refused}`;
+  const described = JSON.stringify(manifest);
+  if (shown[task] === described) return false;
+  shown[task] = described;
+  const sha256 = manifest.files["model.onnx"];
+  const put = (name, words) => (card.querySelector(name).textContent = words);
+  put("h3", manifest.name);
+  put(".version", manifest.version);
+  put(".graph", `${precision}, ${shortened(sha256)}`);
+  card.querySelector(".graph").title = sha256;
+  put(".accuracy", `${(100 * manifest.test_metrics.accuracy).toFixed(1)} %`);
+  put(".zeros", rangeOf(Object.values(manifest.relu_baseline).map(({ mean }) => 100 * mean)));
+  byId(task).querySelector(".knows").textContent = `Knows ${listed(manifest.labels)}.`;
+  return true;
+}
+
+function cardOf(task) {
+  const found = byId(`model-${task}`);
+  if (found) return found;
+  const card = fromTemplate("model");
+  card.id = `model-${task}`;
+  card.querySelector("img").alt = `Heat maps of the ${task} network's training, a row for each layer and a column for ` +
+    "each epoch: share of outputs that are zero, dead units, size of activations, size of gradients.";
+  byId("models").append(card);
+  return card;
+}
+
+function rangeOf(values) {
+  const [low, high] = [Math.min(...values), Math.max(...values)].map((value) => value.toFixed(0));
+  return low === high ? `${low} %` : `${low} to ${high} %`;
+}
+
+const listed = (names) => new Intl.ListFormat("en").format(names);
+
+async function showHealth(task) {
+  const picture = await ask(`/relu_health/${task}.png`, {}, (response) => response.blob());
+  const link = cardOf(task).querySelector(".zoom");
+  const image = link.querySelector("img");
+  URL.revokeObjectURL(image.src);
+  link.href = image.src = URL.createObjectURL(picture); // fetched, for a link or an image would not carry the key
+}
+
+function showDrift(place, { value, threshold, window, rows_seen, raised_since }) {
+  place.classList.toggle("raised", raised_since !== null);
+  fillWidth(place.querySelector(".fill"), value === null ? rows_seen / window : value / threshold);
+  place.querySelector(".state").textContent = driftInWords(value, threshold, window, rows_seen, raised_since);
+}
+
+function driftInWords(value, threshold, window, rowsSeen, raisedSince) {
+  if (value === null) return `not known yet: ${rowsSeen} of ${window} answers`;
+  if (raisedSince === null) return `${value.toFixed(2)}, quiet; the alarm is at ${threshold}`;
+  return `${value.toFixed(2)}, above ${threshold} since ${new Date(raisedSince).toLocaleString()}`;
+}
+
+// --- the key ---------------------------------------------------------------------------------------------------------
+
+function askForKey(request = unanswered) {
+  unanswered = request;
+  const tried = sessionStorage.getItem(KEY) !== null;
+  sessionStorage.removeItem(KEY);
+  showKey();
+  byId("key-note").textContent = tried ? "The service refused that key." : "";
+  const form = byId("key-form");
+  if (!form.hidden) return;
+  form.hidden = false;
+  byId("key").focus();
+}
+
+function showKey() {
+  const used = sessionStorage.getItem(KEY) !== null;
+  byId("forget").hidden = !used;
+  document.querySelector("footer nav").hidden = used; // links would not carry it
+}
+
+function takeKey() {
+  byId("key-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    sessionStorage.setItem(KEY, byId("key").value);
+    byId("key-form").hidden = true;
+    byId("key").value = "";
+    showKey();
+    await followModels();
+    if (!byId("key-form").hidden) return;
+    const request = unanswered;
+    unanswered = null;
+    await request?.();
+  });
+  byId("forget").addEventListener("click", () => {
+    sessionStorage.removeItem(KEY);
+    showKey();
+    followModels();
+  });
+}
+
+// --- begin -----------------------------------------------------------------------------------------------------------
+
+takeImages();
+takeTexts();
+takeKey();
+showKey();
+followModels();
+setInterval(() => {
+  if (!document.hidden && byId("key-form").hidden) followModels();
+}, POLL_MS);

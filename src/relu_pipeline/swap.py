@@ -1,0 +1,31 @@
+"""`relu-pipeline swap`: other model files in the place of those that a service answers with."""
+
+from pathlib import Path
+
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import Manifest
+from relu_pipeline.config import Task
+from relu_pipeline.errors import ArtifactError
+
+
+def swap(task: Task, source: Path, target: Path) -> str:
+    """Replace the files that the manifest of `source` names, each in one step, and the manifest last; give the version.
+
+    Nothing changes unless all of them are what the manifest says. A service that runs checks them again, and answers
+    with the earlier model until then. Raises ArtifactError.
+    """
+    manifest = artifacts.read(source / artifacts.MANIFEST, Manifest)
+    if manifest.task != task:
+        raise ArtifactError(f"{source}: a model of the task {manifest.task}, not of {task}; name the folder of {task}")
+    for name, expected in manifest.files.items():
+        _check(source / name, expected)
+    for name in (*manifest.files, artifacts.MANIFEST):
+        artifacts.copy(source / name, target / name)
+    return manifest.version
+
+
+def _check(path: Path, expected: str) -> None:
+    if not path.exists():
+        raise ArtifactError(f"{path}: no such file, but the manifest beside it names it; run `dvc repro export` there")
+    if (found := artifacts.sha256_of(path)) != expected:
+        raise ArtifactError(f"{path}: sha256 is {found}, the manifest says {expected}; run `dvc repro export` there")

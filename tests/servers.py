@@ -1,0 +1,140 @@
+"""A real `bentoml serve`, for every test that wants one."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import requests
+
+from tests.params import set_param
+
+ROOT = Path(__file__).resolve().parent.parent
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def host(self) -> str:
+        return str(urlsplit(self.url).hostname)
+
+    @property
+    def port(self) -> int:
+        return int(urlsplit(self.url).port or 0)
+
+    def workers(self) -> list[psutil.Process]:
+        """Those that answer; the process itself only watches them."""
+        return psutil.Process(self.process.pid).children()
+
+    @contextmanager
+    def growth(self) -> Iterator[list[int]]:
+        """Fill the given list with the bytes by which each worker's memory rose above its start, at its peak."""
+        workers = self.workers()
+        for worker in workers:
+            Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # from here on VmHWM is the peak; see proc(5)
+        before = [worker.memory_info().rss for worker in workers]
+        growth: list[int] = []
+        yield growth
+        growth += [_peak(worker.pid) - start for worker, start in zip(workers, before, strict=True)]
+
+
+@contextmanager
+def start(
+    models: Path, environment: Mapping[str, str] | None = None, project: Path = ROOT, host: str | None = None
+) -> Iterator[Server]:
+    """`bentoml serve` of `project` with the models of `models`, ready and on a port of its own, until the block ends.
+
+    `environment` goes on top of this process' own, without what would change the service; `host` as on its command
+    line.
+    """
+    port = free_port()
+    options = ["--host", host] if host else []
+    with TemporaryDirectory() as scratch:
+        log = Path(scratch) / "serve.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*serve_command(port), *options],
+                cwd=project,
+                env=service_environment(models) | dict(environment or {}),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        server = Server(f"http://{host or '127.0.0.1'}:{port}", process, log)
+        try:
+            _await_ready(server)
+            yield server
+        finally:
+            _stop(process)
+
+
+def serve_command(port: int) -> list[str]:
+    return [sys.executable, "-m", "bentoml", "serve", "--port", str(port)]
+
+
+def service_environment(models: Path) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("RELU_", "BENTOML_"))}
+    return own | {"RELU_MODELS_DIR": str(models), "BENTOML_DO_NOT_TRACK": "true"}
+
+
+def free_port() -> int:
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def copy_project(folder: Path, **settings: Any) -> Path:
+    """What the service consists of but its models, in `folder`, with other values in configs/serving.yaml."""
+    shutil.copytree(ROOT / "serving", folder / "serving", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "configs").mkdir()
+    for name in ("bentofile.yaml", "configs/serving.yaml"):
+        shutil.copyfile(ROOT / name, folder / name)
+    for name, value in settings.items():
+        set_param(folder / "configs/serving.yaml", name, value)
+    return folder
+
+
+def _await_ready(server: Server) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while server.process.poll() is None and time.monotonic() < deadline:
+        with suppress(requests.RequestException):
+            if requests.get(f"{server.url}/readyz", timeout=1).ok:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"`bentoml serve` did not become ready; it wrote:\n{server.log.read_text()}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for worker in workers:
+        if worker.is_running():
+            worker.kill()
+
+
+def _peak(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (kilobytes,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(kilobytes) * 1024

@@ -1,0 +1,121 @@
+"""`relu-pipeline predict` and `relu-pipeline swap`, against a service that runs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import requests
+
+from relu_pipeline.demo import sample_digit
+from tests.servers import Server, start
+
+pytestmark = pytest.mark.pipeline
+
+
+@pytest.fixture(scope="module")
+def served(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, for it is swapped."""
+    return Path(shutil.copytree(models, tmp_path_factory.mktemp("served") / "models"))
+
+
+@pytest.fixture(scope="module")
+def server(served: Path) -> Iterator[Server]:
+    with start(served, {"RELU_API_KEY": "secret"}) as running:
+        yield running
+
+
+def command(*words: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "relu_pipeline.cli", *words],
+        env=os.environ | {"RELU_API_KEY": "secret"} | dict(environment or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_predict_shows_the_answer_to_each_image(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "digit.png").write_bytes(sample_digit())
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    found = command("predict", "image", str(tmp_path / "digit.png"), str(tmp_path / "broken.png"), "--url", server.url)
+    assert found.returncode == 0, found.stderr
+    assert "digit.png: " in found.stdout
+    assert "broken.png: not a readable PNG, JPEG or WebP image" in found.stdout
+    assert "answered by relu-pipeline-image demo-0" in found.stdout
+
+
+def test_predict_shows_the_answer_to_each_text(server: Server) -> None:
+    found = command("predict", "text", "The striker wins the cup final", "--url", server.url)
+    assert found.returncode == 0, found.stderr
+    assert "The striker wins the cup final: Sports" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "message"),
+    [
+        (("image", "missing.png"), {}, "missing.png: No such file or directory"),
+        (("text", "a"), {"RELU_API_KEY": "wrong"}, "Authorization: Bearer KEY"),
+        (("text", "a", "--url", "http://127.0.0.1:9"), {}, "make serve"),
+    ],
+)
+def test_predict_ends_with_one_line_where_it_cannot_answer(
+    server: Server, words: tuple[str, ...], environment: dict[str, str], message: str
+) -> None:
+    found = command("predict", words[0], "--url", server.url, *words[1:], environment=environment)
+    assert found.returncode == 1
+    assert message in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def other(models: Path, tmp_path: Path) -> Path:
+    """The text model as another export would give it: with other labels and another version."""
+    folder = Path(shutil.copytree(models / "text", tmp_path / "other"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest |= {"version": "demo-1", "labels": [f"new {label}" for label in manifest["labels"]]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def versions(server: Server) -> set[str]:
+    """Of many answers, so that each worker has given some."""
+    answers = [
+        requests.post(
+            f"{server.url}/classify_text",
+            json={"text": "The striker wins"},
+            headers={"Authorization": "Bearer secret"},
+            timeout=10,
+        ).json()
+        for _ in range(40)
+    ]
+    assert all(answer["label"].startswith("new ") == (answer["model"]["version"] == "demo-1") for answer in answers)
+    return {answer["model"]["version"] for answer in answers}
+
+
+def test_swap_puts_a_model_into_a_running_service(server: Server, served: Path, other: Path, models: Path) -> None:
+    assert versions(server) == {"demo-0"}
+    found = command("swap", "text", str(other), "--models", str(served))
+    assert found.returncode == 0, found.stderr
+    assert "version demo-1" in found.stdout
+    end = time.monotonic() + 15
+    while versions(server) != {"demo-1"}:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    command("swap", "text", str(models / "text"), "--models", str(served))
+
+
+def test_swap_changes_nothing_where_a_file_is_not_what_the_manifest_says(served: Path, other: Path) -> None:
+    before = (served / "text/manifest.json").read_bytes()
+    (other / "model.onnx").write_bytes(b"altered")
+    found = command("swap", "text", str(other), "--models", str(served))
+    assert found.returncode == 1
+    assert "model.onnx: sha256 is" in found.stderr
+    found = command("swap", "image", str(other), "--models", str(served))
+    assert "of the task text, not of image" in found.stderr
+    assert (served / "text/manifest.json").read_bytes() == before
