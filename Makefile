@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro ui serve bench lock
+.PHONY: help setup demo test lint audit repro ui serve bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,6 +31,9 @@ lint: $(READY)  ## style, formatting and import rules
 	ruff check .
 	ruff format --check .
 	lint-imports
+
+audit: $(READY)  ## look for known vulnerabilities in the locks
+	python .ci/audit.py
 
 repro: $(READY)  ## rebuild what changed: data, models, reports, the packed service
 	dvc repro

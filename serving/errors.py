@@ -15,3 +15,7 @@ class RequestError(Exception):
 
     def as_item(self) -> dict[str, dict[str, str]]:
         return {"error": {"code": self.code, "message": str(self)}}
+
+
+def overload() -> RequestError:
+    return RequestError(429, "overloaded", "the service has more to do than it can; try again in a second")

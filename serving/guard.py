@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.drain import Drain
 from serving.errors import RequestError
-from serving.http import Reply, Request, header, problem, read_body, send_reply
+from serving.http import Budget, Reply, Request, header, problem, read_body, send_reply
 from serving.metrics import TALLY
 
 LOGGER = logging.getLogger("bentoml.relu_pipeline")
@@ -47,6 +47,7 @@ class Guard:
         passed: tuple[str, ...],
         key: str | None,
         deadline_s: float,
+        max_held_bytes: int,
         drain: Drain,
     ) -> None:
         self.app = app
@@ -54,6 +55,7 @@ class Guard:
         self.passed = passed
         self.authorization = f"Bearer {key}".encode() if key else None
         self.deadline_s = deadline_s
+        self.budget = Budget(max_held_bytes)
         self.drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,9 +83,10 @@ class Guard:
                 raise _unsupported(media_type, endpoint.accepts)
             if endpoint.admit:
                 endpoint.admit()
-            async with asyncio.timeout(self.deadline_s):
-                body = await read_body(scope, receive, endpoint.max_bytes) if endpoint.accepts else b""
-                return await endpoint.answer(Request(media_type, content_type, body))
+            with self.budget.hold() as take:
+                async with asyncio.timeout(self.deadline_s):
+                    body = await read_body(scope, receive, endpoint.max_bytes, take) if endpoint.accepts else b""
+                    return await endpoint.answer(Request(media_type, content_type, body))
         except TimeoutError:
             return _refuse(RequestError(408, "deadline_exceeded", f"no answer within {self.deadline_s:g} s"))
         except RequestError as error:

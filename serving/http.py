@@ -1,6 +1,7 @@
 """Requests and replies as this service has them, on ASGI. Raises RequestError for what a caller did wrong."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.types import Receive, Scope, Send
 
-from serving.errors import RequestError
+from serving.errors import RequestError, overload
 
 RawHeaders = list[tuple[bytes, bytes]]
 JSON = (b"content-type", b"application/json")
@@ -57,8 +58,33 @@ def header(scope: Scope, name: bytes) -> bytes:
     return b""
 
 
-async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """A body that grows beyond the limit is refused whatever its header claimed."""
+class Budget:
+    """Of bytes of bodies that a worker holds at one time."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.used = 0
+
+    @contextmanager
+    def hold(self) -> Iterator[Callable[[int], None]]:
+        """Gives what to call with the size of each chunk; it raises RequestError 429. All is given back at the end."""
+        held = 0
+
+        def take(size: int) -> None:
+            nonlocal held
+            if self.used + size > self.max_bytes:
+                raise overload()
+            self.used += size
+            held += size
+
+        try:
+            yield take
+        finally:
+            self.used -= held
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int, take: Callable[[int], None]) -> bytes:
+    """A body that grows beyond the limit is refused whatever its header claimed. `take` hears of each chunk's size."""
     too_large = RequestError(413, "body_too_large", f"the body is larger than {max_bytes} bytes")
     declared = header(scope, b"content-length")
     if declared.isdigit() and int(declared) > max_bytes:
@@ -73,6 +99,7 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
         received += len(chunks[-1])
         if received > max_bytes:
             raise too_large
+        take(len(chunks[-1]))
         if not message.get("more_body"):
             return b"".join(chunks)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, Generic, TypeVar
 
-from serving.errors import RequestError
+from serving.errors import overload
 from serving.metrics import TALLY
 from serving.settings import QueueSettings
 
@@ -98,7 +98,3 @@ class Lane(Generic[ItemT, ResultT]):
         if self.executor is None:
             return self.execute(items)
         return await asyncio.get_running_loop().run_in_executor(self.executor, self.execute, items)
-
-
-def overload() -> RequestError:
-    return RequestError(429, "overloaded", "the service has more to do than it can; try again in a second")

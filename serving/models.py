@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession, SessionOptions
 from tokenizers import Tokenizer
 
 from serving.drift import Drift, DriftMonitor
@@ -18,13 +17,13 @@ from serving.errors import ModelError, RequestError
 from serving.inputs import check_text, decode_image, pad, tokenise
 from serving.metrics import TALLY, DriftMetrics
 from serving.schemas import Answer, ModelVersion
+from serving.sessions import OUTPUTS, open_session
 from serving.settings import DriftSettings, Settings
 
 Row = NDArray[Any]
 
 GRAPH = "model.onnx"
 SAMPLES = "samples.json"
-OUTPUTS = ["probabilities", "zero_shares"]
 CHUNK_ROWS = 64  # of a batch in one run of the graph: bounds the memory
 TOLERANCE = 1e-3  # of a sample's probabilities: processors round differently
 
@@ -41,7 +40,7 @@ class Model:
         self.labels: list[str] = self.manifest["labels"]
         self.input: str = self.manifest["input"]["name"]
         self.settings = settings
-        self.session = _session(files.pop(GRAPH), folder / GRAPH)
+        self.session = open_session(files.pop(GRAPH), folder / GRAPH, settings.device)
         self.precision = "fp32"
         self.files = files
         self.watch = ReluWatch(self.task, self.manifest["relu_baseline"], settings.drift)
@@ -201,12 +200,3 @@ def _read_file(path: Path, expected: str) -> bytes:
     if (found := hashlib.sha256(content).hexdigest()) != expected:
         raise ModelError(f"{path}: sha256 is {found}, the manifest says {expected}; remake it with `dvc repro`")
     return content
-
-
-def _session(graph: bytes, path: Path) -> InferenceSession:
-    options = SessionOptions()
-    options.intra_op_num_threads = 1  # parallelism is across requests and workers
-    session = InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    if [output.name for output in session.get_outputs()] != OUTPUTS:
-        raise ModelError(f"{path}: its outputs are not {OUTPUTS}; remake it with `dvc repro`")
-    return session

@@ -11,15 +11,17 @@ from serving.schemas import Prediction, Predictions, Problem
 from serving.settings import Settings
 
 Node = dict[str, Any]
+Refusals = dict[tuple[int, str], str]
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 FILE: Node = {"type": "string", "format": "binary"}
 TEXTS = ("Oil prices fall as the central bank raises interest rates", "The striker wins the cup final in extra time")
 
-# Status and code of what is refused: when.
-ANY_POST = {
+# When which status and code.
+NO_KEY = {(401, "unauthorized"): "The service has a key, and the request does not bear it."}
+DRAINING = {(503, "draining"): "The service answers its last requests, and no new ones."}
+ANY_POST = NO_KEY | {
     (400, "incomplete_body"): "The connection closed before the body was complete.",
-    (401, "unauthorized"): "The service has a key, and the request does not bear it.",
     (408, "deadline_exceeded"): "The request was not complete, or not answered, in time.",
     (413, "body_too_large"): "The body is too large, whatever its header claims.",
     (415, "unsupported_media_type"): "The content type is none of those above.",
@@ -47,8 +49,6 @@ ANY_BATCH = {
     (400, "wrong_item_count"): "The request has no item.",
     (413, "wrong_item_count"): "The request has too many items.",
 }
-
-Refusals = dict[tuple[int, str], str]
 
 
 def document(labels_image: list[str], labels_text: list[str], settings: Settings) -> Node:
@@ -84,13 +84,13 @@ def document(labels_image: list[str], labels_text: list[str], settings: Settings
 
 
 def _classify_image(settings: Settings) -> Node:
-    image = f"A PNG, JPEG or WebP image of at most {settings.max_image_pixels} pixels"
+    image = f"A PNG, JPEG or WebP image of at most {settings.max_image_pixels:,} pixels"
     return {
         "operationId": "classify_image",
         "tags": ["image"],
         "summary": "The class of an image",
-        "description": f"{image}, in a request of at most {settings.max_image_bytes} bytes: the multipart field `image`"
-        " or the raw bytes. Of an animation the first frame counts.",
+        "description": f"{image}, in a request of at most {_size(settings.max_image_bytes)}: the multipart field `image`"
+        " or the raw bytes, under any `image/*`. Of an animation the first frame counts.",
         "requestBody": {
             "required": True,
             "content": {
@@ -112,7 +112,7 @@ def _classify_images(settings: Settings) -> Node:
         "tags": ["image"],
         "summary": "The classes of several images",
         "description": f"1 to {settings.max_batch_items} files of the multipart field `images`, in a request of at most"
-        f" {settings.max_batch_bytes} bytes. An image that cannot be read has its own `error` in the answer.",
+        f" {_size(settings.max_batch_bytes)}. An image that cannot be read has its own `error` in the answer.",
         "requestBody": {
             "required": True,
             "content": {
@@ -131,7 +131,7 @@ def _classify_text(settings: Settings) -> Node:
         "operationId": "classify_text",
         "tags": ["text"],
         "summary": "The topic of a text",
-        "description": f"In a request of at most {settings.max_text_bytes} bytes.",
+        "description": f"In a request of at most {_size(settings.max_text_bytes)}.",
         "requestBody": {
             "required": True,
             "content": {
@@ -151,8 +151,8 @@ def _classify_texts(settings: Settings) -> Node:
         "operationId": "classify_texts",
         "tags": ["text"],
         "summary": "The topics of several texts",
-        "description": f"1 to {settings.max_batch_items} texts of at most {settings.max_text_bytes} bytes each, in a "
-        f"request of at most {settings.max_batch_bytes} bytes. A text that cannot be read has its own `error` in the "
+        "description": f"1 to {settings.max_batch_items} texts of at most {_size(settings.max_text_bytes)} each, in a "
+        f"request of at most {_size(settings.max_batch_bytes)}. A text that cannot be read has its own `error` in the "
         "answer.",
         "requestBody": {
             "required": True,
@@ -167,43 +167,39 @@ def _text(settings: Settings) -> Node:
     return {"type": "string", "minLength": 1, "maxLength": settings.max_text_bytes, "pattern": r"\S"}
 
 
+def _size(count: int) -> str:
+    """Exact, in the largest unit that allows it."""
+    for unit, size in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count % size == 0:
+            return f"{count // size} {unit}"
+    return f"{count} bytes"
+
+
 def _readings() -> Node:
-    sample = _object(label={"type": "string"}, image={"type": "string", "contentEncoding": "base64"})
-    text = _object(label={"type": "string"}, text={"type": "string"})
-    samples = _object(image={"type": "array", "items": sample}, text={"type": "array", "items": text})
-    answer = {"description": "Always, while the process lives.", "content": _plain()}
+    string = {"type": "string"}
+    image = _object(label=string, image={"type": "string", "contentEncoding": "base64"})
+    text = _object(label=string, text=string)
+    samples = _object(image={"type": "array", "items": image}, text={"type": "array", "items": text})
+    models = {"type": "object", "additionalProperties": {"type": "object"}}  # by task
+    info = {"type": "object", "required": ["models", "drift"], "properties": {"models": models, "drift": models}}
     return {
-        "/info": {
-            "get": _reading("info", "Manifests, versions and drift", {"200": _json({"type": "object"}, "What it is.")})
-        },
-        "/samples": {"get": _reading("samples", "Images and texts to try", {"200": _json(samples, "By task.")})},
-        "/metrics": {
-            "get": _reading("metrics", "Figures for Prometheus", {"200": {"description": "All.", "content": _plain()}})
-        },
-        "/livez": {"get": _reading("livez", "Does it live?", {"200": answer}, is_open=True)},
-        "/readyz": {
-            "get": _reading(
-                "readyz",
-                "Does it take requests?",
-                {
-                    "200": {"description": "It does.", "content": _plain()},
-                    "503": {"description": "It starts, or finishes its last requests."},
-                },
-                is_open=True,
-            )
-        },
+        "/info": _reading("info", "Manifests, versions and drift", _json(info), NO_KEY),
+        "/samples": _reading("samples", "Images and texts to try", _json(samples), NO_KEY),
+        "/metrics": _reading("metrics", "Figures for Prometheus", _plain(), NO_KEY),
+        "/livez": _reading("livez", "Does it live?", _plain(), {}),
+        "/readyz": _reading("readyz", "Does it take requests?", _json(_object(status=string)), DRAINING),
     }
 
 
-def _reading(name: str, summary: str, responses: Node, is_open: bool = False) -> Node:
-    if is_open:
-        return {"operationId": name, "tags": ["service"], "summary": summary, "security": [], "responses": responses}
-    refused = _refused({key: when for key, when in ANY_POST.items() if key[0] == 401})
-    return {"operationId": name, "tags": ["service"], "summary": summary, "responses": responses | refused}
+def _reading(name: str, summary: str, answer: Node, refusals: Refusals) -> Node:
+    responses = {"200": {"description": "The answer.", **answer}, **_refused(refusals)}
+    operation = {"operationId": name, "tags": ["service"], "summary": summary, "responses": responses}
+    return {"get": operation if refusals == NO_KEY else operation | {"security": []}}
 
 
 def _responses(schema: str, refusals: Refusals) -> Node:
-    return {"200": _json({"$ref": f"#/components/schemas/{schema}"}, "The answer."), **_refused(refusals)}
+    answer = _json({"$ref": f"#/components/schemas/{schema}"})
+    return {"200": {"description": "The answer.", **answer}, **_refused(refusals)}
 
 
 def _refused(refusals: Refusals) -> Node:
@@ -214,7 +210,7 @@ def _refused(refusals: Refusals) -> Node:
         schema = _object(error=Problem.model_json_schema())
         schema["properties"]["error"]["properties"]["code"]["enum"] = list(codes)
         lines = "\n".join(f"- `{code}`: {when}" for code, when in codes.items())
-        responses[str(status)] = _json(schema, lines)
+        responses[str(status)] = {"description": lines, **_json(schema)}
     return responses
 
 
@@ -241,9 +237,9 @@ def _object(**properties: Node) -> Node:
     return {"type": "object", "required": list(properties), "properties": properties, "additionalProperties": False}
 
 
-def _json(schema: Node, description: str) -> Node:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+def _json(schema: Node) -> Node:
+    return {"content": {"application/json": {"schema": schema}}}
 
 
 def _plain() -> Node:
-    return {"text/plain": {"schema": {"type": "string"}}}
+    return {"content": {"text/plain": {"schema": {"type": "string"}}}}

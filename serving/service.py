@@ -114,5 +114,6 @@ ReluPipeline.add_asgi_middleware(
     passed=PASSED,
     key=api_key(),
     deadline_s=SETTINGS.deadline_s,
+    max_held_bytes=SETTINGS.max_held_bytes,
     drain=DRAIN,
 )

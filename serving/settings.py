@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, Pos
 ROOT = Path(__file__).resolve().parent.parent
 
 
+Device = Literal["auto", "cpu", "cuda"]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,11 +37,13 @@ class Settings(Section):
     """`configs/serving.yaml`."""
 
     workers: PositiveInt | Literal["cpu_count"]
+    device: Device
     precision: Literal["auto", "fp32", "int8"]
     max_image_bytes: PositiveInt
     max_text_bytes: PositiveInt
     max_batch_bytes: PositiveInt
     max_batch_items: PositiveInt
+    max_held_bytes: PositiveInt
     max_image_pixels: PositiveInt
     inline_image_bytes: PositiveInt
     inline_image_pixels: PositiveInt

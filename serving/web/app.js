@@ -69,7 +69,7 @@ async function classify(task, request, truth = null) {
   panel.setAttribute("aria-busy", "true");
   try {
     const started = performance.now();
-    const answer = await ask(`/classify_${task}`, { method: "POST", signal: control.signal, ...request });
+    const answer = await ask(`classify_${task}`, { method: "POST", signal: control.signal, ...request });
     showAnswer(panel, answer, performance.now() - started, truth);
     await followModels();
   } catch (error) {
@@ -204,7 +204,7 @@ function takeTexts() {
 const SAMPLE_BUTTONS = { image: imageSample, text: textSample };
 
 async function showSamples() {
-  const samples = await ask("/samples");
+  const samples = await ask("samples");
   for (const task of TASKS) {
     const panel = byId(task);
     panel.querySelector(".samples").replaceChildren(...samples[task].map(SAMPLE_BUTTONS[task]).map(inList));
@@ -246,7 +246,7 @@ const shown = {}; // by task, the manifest of the model whose samples and pictur
 /** What the service says of itself; where a model has been swapped, its samples and its picture too. */
 async function followModels() {
   try {
-    const info = await ask("/info");
+    const info = await ask("info");
     const changed = TASKS.filter((task) => showModel(task, info));
     await Promise.all(changed.map(showHealth));
     if (changed.length) await showSamples();
@@ -303,11 +303,10 @@ function rangeOf(values) {
 const listed = (names) => new Intl.ListFormat("en").format(names);
 
 async function showHealth(task) {
-  const picture = await ask(`/relu_health/${task}.png`, {}, (response) => response.blob());
-  const link = cardOf(task).querySelector(".zoom");
-  const image = link.querySelector("img");
+  const picture = await ask(`relu_health/${task}.png`, {}, (response) => response.blob());
+  const image = cardOf(task).querySelector("img");
   URL.revokeObjectURL(image.src);
-  link.href = image.src = URL.createObjectURL(picture); // fetched, for a link or an image would not carry the key
+  image.src = URL.createObjectURL(picture); // fetched, for an address in the page would not carry the key
 }
 
 function showDrift(place, { value, threshold, window, rows_seen, raised_since }) {

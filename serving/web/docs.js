@@ -1,45 +1,76 @@
-// The API page: Swagger UI where every example runs at one click, images too.
-"use strict";
+// The API page: Swagger UI, in which every example runs at one click. Where no file was chosen, samples are sent.
 
-// What is sent where no file was chosen, by path: as a multipart field, or alone as the raw body.
 const FIELDS = { "/classify_image": "image", "/classify_images": "images" };
-const FORM = "multipart/form-data";
+const NOTE = "\n\nExecute it here without a file, and the model's own samples are sent.";
+const KEY = "relu-pipeline-key"; // as the web page keeps it
 
-const toFile = ({ image, label }) => {
+/** A header takes bytes, written as the characters of their numbers. */
+const inUtf8 = (words) => String.fromCharCode(...new TextEncoder().encode(words));
+
+const fieldOf = (request) => FIELDS[`/${request.url.split("/").pop()}`];
+
+const isForm = (request) => request.headers["Content-Type"] === "multipart/form-data";
+
+function hasFile(request) {
+  const values = request.body instanceof FormData ? [...request.body.values()] : [request.body];
+  return values.some((value) => value instanceof Blob && value.size > 0);
+}
+
+/** The first images of `/samples`; none if it refuses, and then the request itself will be told why. */
+async function samples(headers) {
+  const response = await fetch("samples", { headers });
+  const { image } = response.ok ? await response.json() : { image: [] };
+  return image.slice(0, 2).map(toFile);
+}
+
+function toFile({ image, label }) {
   const bytes = Uint8Array.from(atob(image), (character) => character.charCodeAt(0));
   return new File([bytes], `${label}.png`, { type: "image/png" });
+}
+
+function toForm(field, files) {
+  const form = new FormData();
+  for (const file of field === "images" ? files : files.slice(0, 1)) form.append(field, file);
+  return form;
+}
+
+async function complete(request) {
+  const key = sessionStorage.getItem(KEY);
+  const authorization = request.headers.Authorization ?? (key === null ? null : `Bearer ${key}`);
+  const headers = authorization === null ? {} : { Authorization: inUtf8(authorization) };
+  Object.assign(request.headers, headers);
+  const field = fieldOf(request);
+  if (field !== undefined && !hasFile(request)) {
+    const files = await samples(headers);
+    request.body = isForm(request) ? toForm(field, files) : files[0];
+    if (!isForm(request) && files.length > 0) request.headers["Content-Type"] = files[0].type;
+  }
+  return request;
+}
+
+/** What is missing is said by the service, not ahead of asking it. */
+const askAnyway = {
+  oas3: { wrapSelectors: { validateBeforeExecute: () => () => true, validateShallowRequired: () => () => [] } },
 };
 
-// Swagger UI asks its store for the body to send; here is where an empty one becomes a sample.
-const samplesAsDefault = (files) => ({ Im }) => {
-  const isEmpty = (value) => value === undefined || value === null || value === "" || value.size === 0;
-  const sample = (path, mediaType) => {
-    if (mediaType !== FORM) return files[0];
-    return Im.Map({ [FIELDS[path]]: Im.Map({ value: path === "/classify_images" ? Im.List(files) : files[0] }) });
-  };
-  const hasFile = (path, body) => {
-    const value = Im.Map.isMap(body) ? body.getIn([FIELDS[path], "value"]) : body;
-    return !isEmpty(Im.List.isList(value) ? value.filterNot(isEmpty) : value);
-  };
-  const requestBodyValue = (original, { oas3Selectors }) => (state, path, method) => {
-    const body = original(state, path, method);
-    if (!(path in FIELDS) || hasFile(path, body)) return body;
-    return sample(path, oas3Selectors.requestContentType(path, method) ?? FORM);
-  };
-  const validateBeforeExecute = (original) => (state, pathMethod) =>
-    pathMethod[0] in FIELDS || original(state, pathMethod);
-  return { statePlugins: { oas3: { wrapSelectors: { requestBodyValue, validateBeforeExecute } } } };
-};
+const components = ({ React, getComponent }) => ({
+  // Swagger UI looks for this one, has it under another name, and complains.
+  JsonSchema_string_binary: (properties) => React.createElement(getComponent("JsonSchema_string"), properties),
+  OperationServers: () => null, // there is this one server
+});
 
-const show = async () => {
-  const [spec, samples] = await Promise.all(["docs.json", "samples"].map(async (path) => (await fetch(path)).json()));
+async function show() {
+  const spec = await (await fetch("docs.json")).json();
+  for (const path of Object.keys(FIELDS)) spec.paths[path].post.description += NOTE;
   SwaggerUIBundle({
     spec,
     domNode: document.getElementById("docs"),
     deepLinking: true,
     tryItOutEnabled: true,
-    plugins: [samplesAsDefault(samples.image.slice(0, 2).map(toFile))],
+    defaultModelsExpandDepth: 0,
+    plugins: [(system) => ({ statePlugins: askAnyway, components: components(system) })],
+    requestInterceptor: complete,
   });
-};
+}
 
 show();
