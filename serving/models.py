@@ -10,46 +10,57 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 from tokenizers import Tokenizer
 
 from serving.drift import Drift, DriftMonitor
 from serving.errors import ModelError, RequestError
 from serving.inputs import check_text, decode_image, pad, tokenise
 from serving.metrics import TALLY, DriftMetrics
+from serving.precision import choose
 from serving.schemas import Answer, ModelVersion
 from serving.sessions import OUTPUTS, open_session
-from serving.settings import DriftSettings, Settings
+from serving.settings import DriftSettings, Precision, Settings
 
 Row = NDArray[Any]
 
-GRAPH = "model.onnx"
+GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 SAMPLES = "samples.json"
 CHUNK_ROWS = 64  # of a batch in one run of the graph: bounds the memory
-TOLERANCE = 1e-3  # of a sample's probabilities: processors round differently
+# Of a sample's probabilities: processors round differently, and in int8 a rounding moves an activation by a step.
+TOLERANCES = {"fp32": 1e-3, "int8": 0.05}
 
 
 class Model:
-    """One graph with its manifest.
+    """A manifest, and the one of its graphs that is served.
 
     Raises ModelError if a file is missing, altered or of an earlier version, or answers its samples otherwise.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        self.manifest, files = read_verified(folder)
+        self.folder = folder
+        self.settings = settings
+        self.manifest, self.files = read_verified(folder)
+        graphs = {precision: self.files.pop(name) for precision, name in GRAPHS.items()}
         self.task: str = self.manifest["task"]
         self.labels: list[str] = self.manifest["labels"]
         self.input: str = self.manifest["input"]["name"]
-        self.settings = settings
-        self.session = open_session(files.pop(GRAPH), folder / GRAPH, settings.device)
-        self.precision = "fp32"
-        self.files = files
-        self.watch = ReluWatch(self.task, self.manifest["relu_baseline"], settings.drift)
+        self.prepare_reading()
+        self.precision, self.session = self._choose(graphs)
+        served = self.manifest if self.precision == "fp32" else self.manifest["int8"]
+        self.watch = ReluWatch(self.task, served["relu_baseline"], settings.drift)
         self.version = ModelVersion(
             name=self.manifest["name"],
             version=self.manifest["version"],
-            sha256=self.manifest["files"][GRAPH],
+            sha256=self.manifest["files"][GRAPHS[self.precision]],
         )
         self.signature = self.version.model_dump()
+
+    def prepare_reading(self) -> None:
+        raise NotImplementedError
+
+    def decode_sample(self, content: str) -> Any:
+        raise NotImplementedError
 
     def read(self, item: Any) -> Row:
         """One item as the graph takes it. Raises RequestError."""
@@ -66,28 +77,42 @@ class Model:
         """The answers to rows that `read` gave."""
         answers: list[Answer] = []
         for start in range(0, len(rows), CHUNK_ROWS):
-            probabilities, zero_shares = self._outputs(rows[start : start + CHUNK_ROWS])
+            chunk = self.join(rows[start : start + CHUNK_ROWS])
+            probabilities, zero_shares = self.session.run(OUTPUTS, {self.input: chunk})
             self.watch.add(zero_shares)
             TALLY.batch(self.task, len(probabilities))
             answers += self._answers(probabilities)
         return answers
 
-    def check_samples(self) -> None:
+    def _choose(self, graphs: dict[str, bytes]) -> tuple[Precision, InferenceSession]:
         samples = json.loads(self.files[SAMPLES])["samples"]
-        probabilities, _ = self._outputs([self.read(self.decode_sample(sample["input"])) for sample in samples])
-        off = np.abs(probabilities - [sample["probabilities"] for sample in samples]).max()
-        if not off <= TOLERANCE:
+        rows = [self.read(self.decode_sample(sample["input"])) for sample in samples]
+        fp32 = self._checked("fp32", graphs, rows, [sample["probabilities"] for sample in samples])
+        int8: dict[str, Any] = self.manifest["int8"]
+        wanted = self.settings.precision_of(self.task)
+        if wanted == "fp32" or (wanted == "auto" and int8["refused"]):
+            return "fp32", fp32
+        if int8["refused"]:
+            raise ModelError(f"{self.folder}: precision int8 is wanted, but {int8['refused']}; say fp32 or auto")
+        quantised = self._checked("int8", graphs, rows, int8["sample_probabilities"])
+        if wanted == "int8" or choose(fp32, quantised, {self.input: self.join(rows[:1])}) == "int8":
+            return "int8", quantised
+        return "fp32", fp32
+
+    def _checked(
+        self, precision: Precision, graphs: dict[str, bytes], rows: list[Row], expected: list[list[float]]
+    ) -> InferenceSession:
+        """Answers as it did when it was exported."""
+        path = self.folder / GRAPHS[precision]
+        session = open_session(graphs[precision], path, self.settings.device)
+        probabilities, _ = session.run(OUTPUTS, {self.input: self.join(rows)})
+        off = np.abs(probabilities - expected).max()
+        if not off <= TOLERANCES[precision]:
             raise ModelError(
-                f"the model {self.version.name} {self.version.version} does not answer {SAMPLES} as it did when it was "
-                f"exported: a probability is off by {off:.4f}; remake it with `dvc repro`"
+                f"{path}: does not answer {SAMPLES} as it did when it was exported, a probability is off by {off:.4f}; "
+                f"remake it with `dvc repro`"
             )
-
-    def decode_sample(self, content: str) -> Any:
-        return content
-
-    def _outputs(self, rows: Sequence[Row]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        probabilities, zero_shares = self.session.run(OUTPUTS, {self.input: self.join(rows)})
-        return probabilities, zero_shares
+        return session
 
     def _answers(self, probabilities_NC: NDArray[np.float32]) -> list[Answer]:
         best_NT = (-probabilities_NC).argsort(axis=1, kind="stable")[:, : self.settings.top]
@@ -100,10 +125,11 @@ class Model:
 
 
 class ImageModel(Model):
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        super().__init__(folder, settings)
+    def prepare_reading(self) -> None:
         self.side: int = self.manifest["input"]["shape"][1]
-        self.check_samples()
+
+    def decode_sample(self, content: str) -> bytes:
+        return base64.b64decode(content)
 
     def read(self, item: bytes) -> Row:
         return decode_image(item, self.side, self.settings.max_image_pixels)
@@ -121,15 +147,13 @@ class ImageModel(Model):
     def join(self, rows: Sequence[Row]) -> NDArray[np.uint8]:
         return np.stack(rows)
 
-    def decode_sample(self, content: str) -> bytes:
-        return base64.b64decode(content)
-
 
 class TextModel(Model):
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        super().__init__(folder, settings)
+    def prepare_reading(self) -> None:
         self.tokenizer = Tokenizer.from_buffer(self.files["tokenizer.json"])
-        self.check_samples()
+
+    def decode_sample(self, content: str) -> str:
+        return content
 
     def read(self, item: Any) -> Row:
         return tokenise(self.tokenizer, check_text(item, self.settings.max_text_bytes))
@@ -187,8 +211,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ModelError(message) from error
     except ValueError as error:
         raise ModelError(f"{path}: not JSON; remake it with `dvc repro`") from error
-    if SAMPLES not in manifest["files"]:
-        raise ModelError(f"{path}: of an earlier version, it names no {SAMPLES}; remake it with `dvc repro`")
+    for name in (SAMPLES, *GRAPHS.values()):
+        if name not in manifest["files"]:
+            raise ModelError(f"{path}: names no {name}, as those of an earlier version; remake it with `dvc repro`")
     return manifest
 
 

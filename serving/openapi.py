@@ -59,7 +59,8 @@ def document(labels_image: list[str], labels_text: list[str], settings: Settings
             "title": "relu-pipeline",
             "version": "1",
             "description": "Classify images and texts. A wrong path is answered with 404 `not_found`, a wrong method "
-            "with 405 `method_not_allowed`; every error has the shape of those below.",
+            "with 405 `method_not_allowed`, what is no HTTP with 400 `invalid_http`; every error has the shape of those "
+            "below.",
         },
         "security": [{}, {"key": []}],
         "tags": [
@@ -89,8 +90,8 @@ def _classify_image(settings: Settings) -> Node:
         "operationId": "classify_image",
         "tags": ["image"],
         "summary": "The class of an image",
-        "description": f"{image}, in a request of at most {_size(settings.max_image_bytes)}: the multipart field `image`"
-        " or the raw bytes, under any `image/*`. Of an animation the first frame counts.",
+        "description": f"{image}, in a request of at most {_size(settings.max_image_bytes)}: the multipart field "
+        "`image`, or the raw bytes under any `image/*`. Of an animation the first frame counts.",
         "requestBody": {
             "required": True,
             "content": {

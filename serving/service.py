@@ -17,7 +17,7 @@ from serving.guard import Guard
 from serving.predictor import Predictor
 from serving.routes import PASSED, endpoints
 from serving.schemas import Prediction, Predictions
-from serving.settings import api_key, load_settings, models_dir
+from serving.settings import api_key, hand_on_precision, load_settings, models_dir
 
 EXAMPLE_TEXT = "Oil prices fall as the central bank raises interest rates"
 TICK_S = 1.0
@@ -28,9 +28,12 @@ SETTINGS = load_settings()
 def load_predictor() -> Predictor:
     """At import, so that a wrong model ends the command at once instead of worker after worker."""
     try:
-        return Predictor(models_dir(), SETTINGS)
+        predictor = Predictor(models_dir(), SETTINGS)
     except ModelError as error:
         sys.exit(f"error: {error}")
+    for task, live in predictor.live.items():
+        hand_on_precision(task, live.current.precision)
+    return predictor
 
 
 PREDICTOR = load_predictor()

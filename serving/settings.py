@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "int8"]
 
 
 class Section(BaseModel):
@@ -38,7 +39,7 @@ class Settings(Section):
 
     workers: PositiveInt | Literal["cpu_count"]
     device: Device
-    precision: Literal["auto", "fp32", "int8"]
+    precision: Precision | Literal["auto"]
     max_image_bytes: PositiveInt
     max_text_bytes: PositiveInt
     max_batch_bytes: PositiveInt
@@ -54,6 +55,19 @@ class Settings(Section):
     max_connections: PositiveInt
     queue: QueueSettings
     drift: DriftSettings
+
+    def precision_of(self, task: str) -> str:
+        """What a process before this one chose holds for it too: workers shall not answer differently."""
+        return os.environ.get(_choice(task)) or self.precision
+
+
+def hand_on_precision(task: str, precision: Precision) -> None:
+    """To the processes that this one starts."""
+    os.environ[_choice(task)] = precision
+
+
+def _choice(task: str) -> str:
+    return f"RELU_CHOSEN_PRECISION_{task.upper()}"
 
 
 def load_settings() -> Settings:

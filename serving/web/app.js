@@ -49,7 +49,8 @@ const inUtf8 = (words) => String.fromCharCode(...new TextEncoder().encode(words)
 async function problemOf(response) {
   const content = await response.json().catch(() => null);
   const message = content?.error?.message ?? `it answered with status ${response.status}`;
-  const title = TITLES[response.status] ?? (response.status < 500 ? "The service cannot use this" : "The service failed");
+  const otherwise = response.status < 500 ? "The service cannot use this" : "The service failed";
+  const title = TITLES[response.status] ?? otherwise;
   return new ServiceError(response.status, title, sentence(message));
 }
 
@@ -100,7 +101,8 @@ function showAnswer(panel, answer, milliseconds, truth) {
   }
   content.querySelector(".bars").append(...answer.top.map(bar));
   const { name, version, sha256 } = answer.model;
-  const parts = [`${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms there and back`, `${name} ${version}`, shortened(sha256)];
+  const latency = `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms there and back`;
+  const parts = [latency, `${name} ${version}`, shortened(sha256)];
   content.querySelector(".signature").textContent = parts.map((part) => part.replaceAll(" ", NO_BREAK)).join(" · ");
   const place = panel.querySelector(".answer");
   place.replaceChildren(content);
@@ -241,7 +243,7 @@ function textSample({ text, label }) {
 
 // --- the models ------------------------------------------------------------------------------------------------------
 
-const shown = {}; // by task, the manifest of the model whose samples and picture are on the page
+const shown = {}; // by task, what describes the model whose samples and picture are on the page
 
 /** What the service says of itself; where a model has been swapped, its samples and its picture too. */
 async function followModels() {
@@ -269,19 +271,25 @@ function showModel(task, info) {
   showDrift(card.querySelector(".drift"), info.drift[task]);
   card.querySelector(".refused").hidden = refused === null;
   card.querySelector(".refused").textContent = `New files were not taken into use: ${refused}`;
-  const described = JSON.stringify(manifest);
+  const described = JSON.stringify([manifest, precision]);
   if (shown[task] === described) return false;
   shown[task] = described;
-  const sha256 = manifest.files["model.onnx"];
+  const { sha256, accuracy, baseline } = graphOf(manifest, precision);
   const put = (name, words) => (card.querySelector(name).textContent = words);
   put("h3", manifest.name);
   put(".version", manifest.version);
   put(".graph", `${precision}, ${shortened(sha256)}`);
   card.querySelector(".graph").title = sha256;
-  put(".accuracy", `${(100 * manifest.test_metrics.accuracy).toFixed(1)} %`);
-  put(".zeros", rangeOf(Object.values(manifest.relu_baseline).map(({ mean }) => 100 * mean)));
+  put(".accuracy", `${(100 * accuracy).toFixed(1)} %`);
+  put(".zeros", rangeOf(Object.values(baseline).map(({ mean }) => 100 * mean)));
   byId(task).querySelector(".knows").textContent = `Knows ${listed(manifest.labels)}.`;
   return true;
+}
+
+function graphOf({ files, int8, test_metrics, relu_baseline }, precision) {
+  return precision === "int8"
+    ? { sha256: files["model.int8.onnx"], accuracy: int8.accuracy, baseline: int8.relu_baseline }
+    : { sha256: files["model.onnx"], accuracy: test_metrics.accuracy, baseline: relu_baseline };
 }
 
 function cardOf(task) {
@@ -289,8 +297,8 @@ function cardOf(task) {
   if (found) return found;
   const card = fromTemplate("model");
   card.id = `model-${task}`;
-  card.querySelector("img").alt = `Heat maps of the ${task} network's training, a row for each layer and a column for ` +
-    "each epoch: share of outputs that are zero, dead units, size of activations, size of gradients.";
+  card.querySelector("img").alt = `Heat maps of the ${task} network's training, a row for each layer and a column ` +
+    "for each epoch: share of outputs that are zero, dead units, size of activations, size of gradients.";
   byId("models").append(card);
   return card;
 }

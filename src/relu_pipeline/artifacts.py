@@ -21,6 +21,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 CHECKPOINT = "best.ckpt"
 RUN = "run.json"
 ONNX_MODEL = "model.onnx"
+INT8_MODEL = "model.int8.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
 SAMPLES = "samples.json"
@@ -215,6 +216,20 @@ class LayerBaseline(Format):
     bin_shares: list[float]
 
 
+class Int8(Format):
+    """`models/<task>/model.int8.onnx`: what `model.onnx` takes and gives, in int8; `refused`: why it may not be served.
+
+    Accuracy, and the loss against float32, are of the test split, as is the largest difference of a probability.
+    """
+
+    refused: str | None
+    accuracy: float
+    accuracy_loss: float
+    max_probability_difference: float
+    sample_probabilities: list[list[float]] = Field(description="its answers to the inputs of samples.json")
+    relu_baseline: dict[str, LayerBaseline] = Field(description="as the manifest's, of this graph")
+
+
 class Manifest(Format):
     """`models/<task>/manifest.json`: all that the service needs to know of a model, and where it came from."""
 
@@ -233,6 +248,7 @@ class Manifest(Format):
     data_sha256: Sha256
     test_metrics: dict[str, float]
     relu_baseline: dict[str, LayerBaseline] = Field(description="in the order of the columns of `zero_shares`")
+    int8: Int8
 
 
 def read(path: Path, form: type[FormatT]) -> FormatT:

@@ -153,6 +153,8 @@ class ExportConfig(Section):
     opset: Annotated[int, Field(ge=18, le=25)]
     max_probability_difference: Positive
     prune: bool
+    int8: bool
+    max_int8_accuracy_loss: Annotated[float, Field(ge=0, le=1)]
 
 
 class ImageConfig(Section):

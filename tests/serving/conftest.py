@@ -7,7 +7,7 @@ import pytest
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import RunInfo
-from relu_pipeline.config import ExportConfig, load_params
+from relu_pipeline.config import load_params
 from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.export.export import export
 from relu_pipeline.tracking.run import NullRun
@@ -19,7 +19,7 @@ from serving.settings import load_settings
 def models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`models/` as `dvc repro` leaves it, of the built-in data."""
     root = tmp_path_factory.mktemp("served")
-    config = ExportConfig(opset=20, max_probability_difference=1e-4, prune=True)
+    config = load_params().export
     for task in ("image", "text"):
         folder, reports = root / "models" / task, root / "reports" / task
         folder.mkdir(parents=True)

@@ -16,9 +16,10 @@ from relu_pipeline.health.zero_shares import answer
 from relu_pipeline.models.checkpoint import load_network
 from serving.drift import DriftMonitor
 from serving.errors import ModelError, RequestError
-from serving.models import TextModel
+from serving.models import MODELS, TextModel
 from serving.predictor import Predictor
 from serving.schemas import Prediction, Predictions
+from serving.sessions import _has_gpu
 from serving.settings import DriftSettings, load_settings
 from tests.serving.test_inputs import encode
 
@@ -129,3 +130,44 @@ def test_a_graph_that_does_not_count_zeros_is_refused(models: Path, tmp_path: Pa
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match=r"model\.onnx: its outputs are not .*zero_shares.*dvc repro"):
         TextModel(copy, load_settings())
+
+
+@pytest.mark.skipif(_has_gpu(), reason="a GPU is here")
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(models: Path) -> None:
+    with pytest.raises(ModelError, match="device: cuda"):
+        TextModel(models / "text", load_settings().model_copy(update={"device": "cuda"}))
+
+
+@pytest.mark.parametrize("task", ["image", "text"])
+def test_either_precision_answers_alike_with_its_own_baseline(models: Path, task: str) -> None:
+    settings = load_settings()
+    fp32, int8 = (MODELS[task](models / task, settings.model_copy(update={"precision": p})) for p in ("fp32", "int8"))
+    assert (fp32.precision, int8.precision) == ("fp32", "int8")
+    assert fp32.version.sha256 != int8.version.sha256 == int8.manifest["files"]["model.int8.onnx"]
+    samples = json.loads(fp32.files["samples.json"])["samples"]
+    answers = [model.run([model.read(model.decode_sample(s["input"])) for s in samples]) for model in (fp32, int8)]
+    for exact, rounded in zip(*answers, strict=True):
+        assert exact["probability"] == pytest.approx(rounded["probability"], abs=0.1)
+    assert int8.watch.monitor.layers == fp32.watch.monitor.layers
+
+
+def test_a_model_that_answers_its_samples_otherwise_is_refused(models: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(models / "text", tmp_path / "text"))
+    samples = json.loads((copy / "samples.json").read_text())
+    samples["samples"][0]["probabilities"].reverse()
+    (copy / "samples.json").write_text(json.dumps(samples))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["samples.json"] = artifacts.sha256_of(copy / "samples.json")
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match=r"model\.onnx: does not answer samples\.json .*dvc repro"):
+        TextModel(copy, load_settings())
+
+
+def test_int8_that_is_wanted_but_loses_too_much_is_an_error(models: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(models / "text", tmp_path / "text"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["int8"]["refused"] = "it loses 0.1"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert TextModel(copy, load_settings()).precision == "fp32"
+    with pytest.raises(ModelError, match=r"precision int8 is wanted, but it loses 0\.1"):
+        TextModel(copy, load_settings().model_copy(update={"precision": "int8"}))

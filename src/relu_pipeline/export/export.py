@@ -1,4 +1,4 @@
-"""One checkpoint -> `model.onnx`, what is served with it, `pruning.json`, `parity.json` and `manifest.json`."""
+"""One checkpoint -> both graphs and what is served with them, `pruning.json`, `parity.json` and `manifest.json`."""
 
 import sys
 from functools import partial as bind
@@ -8,12 +8,23 @@ import onnx
 import torch
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import LayerBaseline, Manifest, Metrics, Parity, PreparedMeta, Pruning, RunInfo, TensorInfo
+from relu_pipeline.artifacts import (
+    Int8,
+    LayerBaseline,
+    Manifest,
+    Metrics,
+    Parity,
+    PreparedMeta,
+    Pruning,
+    RunInfo,
+    TensorInfo,
+)
 from relu_pipeline.config import ExportConfig
 from relu_pipeline.data.batches import load_split
 from relu_pipeline.evaluation.predict import predict, predict_onnx
 from relu_pipeline.export.graph import ZERO_SHARES, export_graph
 from relu_pipeline.export.parity import compare, require
+from relu_pipeline.export.quantise import judge, quantise
 from relu_pipeline.export.samples import pick_samples
 from relu_pipeline.health.zero_shares import baseline, with_zero_shares
 from relu_pipeline.models.checkpoint import load_network
@@ -36,22 +47,35 @@ def export(models: Path, reports: Path, prepared: Path, config: ExportConfig, ru
     splits = bind(load_split, meta.task, prepared)
     test, val = splits("test"), splits("val")
     example = val.gather(torch.arange(EXAMPLE_ROWS))
-    with artifacts.atomic_file(models / artifacts.ONNX_MODEL) as partial:
+    graphs = [artifacts.atomic_file(models / name) for name in (artifacts.ONNX_MODEL, artifacts.INT8_MODEL)]
+    with graphs[0] as partial, graphs[1] as partial_int8:
         export_graph(meta.task, network, example, config.opset, partial)
         pruning = _prune(partial, splits) if config.prune else unpruned(onnx.load(partial), val)
         artifacts.write(reports / artifacts.PRUNING, pruning)
-        parity = compare(predict(network, test), predict_onnx(partial, test), test.labels.numpy())
+        answers = predict_onnx(partial, test)
+        parity = compare(predict(network, test), answers, test.labels.numpy())
         artifacts.write(reports / artifacts.PARITY, parity)
         require(parity, metrics.accuracy, config.max_probability_difference)
         samples = pick_samples(meta, prepared, val, partial)
-        version = _register(meta, partial, example, run)
         _, relu_layers, _ = with_zero_shares(network, example)
         relu_baseline = baseline(relu_layers, predict_onnx(partial, val, ZERO_SHARES))
+        quantise(onnx.load(partial), splits("train"), partial_int8)
+        int8 = judge(
+            answers,
+            predict_onnx(partial_int8, test),
+            test.labels.numpy(),
+            config,
+            sample_probabilities=[
+                item.probabilities for item in pick_samples(meta, prepared, val, partial_int8).samples
+            ],
+            relu_baseline=baseline(relu_layers, predict_onnx(partial_int8, val, ZERO_SHARES)),
+        )
+        version = _register(meta, partial, example, run)
     artifacts.write(models / artifacts.SAMPLES, samples)
     artifacts.copy(reports / artifacts.HEALTH_MAP, models / artifacts.HEALTH_MAP)
-    manifest = _describe(meta, metrics, models, prepared, version, relu_baseline)
+    manifest = _describe(meta, metrics, models, prepared, version, relu_baseline, int8)
     artifacts.write(models / artifacts.MANIFEST, manifest)
-    _log(run, parity, pruning, models)
+    _log(run, parity, pruning, int8, models)
     return manifest
 
 
@@ -82,10 +106,12 @@ def _describe(
     prepared: Path,
     version: str,
     relu_baseline: dict[str, LayerBaseline],
+    int8: Int8,
 ) -> Manifest:
     model = onnx.load(models / artifacts.ONNX_MODEL)
     run = artifacts.read(models / artifacts.RUN, RunInfo)
-    served = dict.fromkeys((artifacts.ONNX_MODEL, artifacts.SAMPLES, artifacts.HEALTH_MAP), models)
+    shared = (artifacts.ONNX_MODEL, artifacts.INT8_MODEL, artifacts.SAMPLES, artifacts.HEALTH_MAP)
+    served = dict.fromkeys(shared, models)
     if meta.task == "text":
         served[artifacts.TOKENIZER] = prepared  # the same bytes as the one in models/text, and this stage's input
     return Manifest(
@@ -104,6 +130,7 @@ def _describe(
         data_sha256=meta.source.sha256,
         test_metrics=metrics.model_dump(exclude={"per_class"}),
         relu_baseline=relu_baseline,
+        int8=int8,
     )
 
 
@@ -114,9 +141,11 @@ def _tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
     return TensorInfo(name=value.name, shape=shape, dtype=str(dtype))
 
 
-def _log(run: Run, parity: Parity, pruning: Pruning, models: Path) -> None:
+def _log(run: Run, parity: Parity, pruning: Pruning, int8: Int8, models: Path) -> None:
     values = parity.model_dump(include={"different_top1", "max_probability_difference", "onnx_accuracy"})
     run.log_metrics({f"parity/{name}": value for name, value in values.items()})
     counts = {"dead_units": pruning.dead, "removed_units": pruning.removed, "parameters": pruning.after.parameters}
     run.log_metrics({f"pruning/{name}": value for name, value in counts.items()})
+    values = int8.model_dump(include={"accuracy", "accuracy_loss", "max_probability_difference"})
+    run.log_metrics({f"int8/{name}": value for name, value in values.items()})
     run.log_files([models / artifacts.MANIFEST], "export")

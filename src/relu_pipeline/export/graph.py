@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from relu_pipeline.config import Task
 from relu_pipeline.evaluation.predict import OUTPUT_NAME
+from relu_pipeline.export.fold import fold
 from relu_pipeline.health.zero_shares import with_zero_shares
 
 INPUT_NAMES: dict[Task, str] = {"image": "image", "text": "token_ids"}
@@ -42,14 +43,14 @@ def export_graph(task: Task, network: nn.Module, example: Tensor, opset: int, pa
         dynamic_shapes=(DYNAMIC_AXES[task],),
     )
     assert program is not None  # as dynamo=True promises
-    model = program.model_proto
-    _strip_traces(model)
+    model = fold(program.model_proto)
+    strip_traces(model)
     _count_faster(model)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _strip_traces(model: onnx.ModelProto) -> None:
+def strip_traces(model: onnx.ModelProto) -> None:
     """The exporter notes the source lines, with their folders, at each node: other bytes on each machine."""
     for holder in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
         del holder.metadata_props[:]

@@ -7,17 +7,18 @@ import torch
 from onnxruntime import InferenceSession
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import Manifest, Parity, Pruning, RunInfo
+from relu_pipeline.artifacts import Manifest, Parity, Pruning, RunInfo, Samples
 from relu_pipeline.config import ExportConfig, load_params
 from relu_pipeline.data.batches import load_split
 from relu_pipeline.errors import ParityError, TrackingError
 from relu_pipeline.evaluation.evaluate import evaluate
+from relu_pipeline.evaluation.predict import predict_onnx
 from relu_pipeline.export.export import export
 from relu_pipeline.export.parity import compare, require
 from relu_pipeline.pruning import verify
 from relu_pipeline.tracking.run import NullRun
 
-CONFIG = ExportConfig(opset=20, max_probability_difference=1e-4, prune=True)
+CONFIG = ExportConfig(opset=20, max_probability_difference=1e-4, prune=True, int8=True, max_int8_accuracy_loss=0.005)
 
 
 @pytest.fixture
@@ -54,9 +55,30 @@ def test_the_graph_takes_raw_inputs_of_any_batch_size(workspace: Path, prepared:
     means = [layer.mean for layer in manifest.relu_baseline.values()]
     np.testing.assert_allclose(shares.mean(axis=0), means, atol=1e-3)
     assert all(0 < mean < 1 for mean in means)
-    for name in ("model.onnx", "samples.json", "relu_health.png"):
+    for name in ("model.onnx", "model.int8.onnx", "samples.json", "relu_health.png"):
         assert manifest.files[name] == artifacts.sha256_of(workspace / "models" / name)
     assert (workspace / "models/relu_health.png").read_bytes() == (workspace / "reports/relu_health.png").read_bytes()
+
+
+@pytest.mark.parametrize("task", ["image", "text"])
+def test_the_manifest_says_what_the_int8_graph_is_worth(
+    workspace: Path, prepared: Path, task: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    int8 = run(workspace, prepared / task).int8
+    graphs = [workspace / "models" / name for name in ("model.onnx", "model.int8.onnx")]
+    test, val = (load_split(task, prepared / task, split) for split in ("test", "val"))
+    answers, found = (predict_onnx(graph, test) for graph in graphs)
+    right, found_right = ((rows.argmax(axis=1) == test.labels.numpy()).sum() for rows in (answers, found))
+    assert int8.accuracy == pytest.approx(found_right / len(test))
+    assert int8.accuracy_loss == pytest.approx((right - found_right) / len(test))
+    assert int8.max_probability_difference == pytest.approx(np.abs(answers - found).max())
+    assert (int8.refused is None) == (right - found_right <= CONFIG.max_int8_accuracy_loss * len(test))
+    assert ("warning: the int8 graph is not served" in capsys.readouterr().err) == (int8.refused is not None)
+    means = [layer.mean for layer in int8.relu_baseline.values()]
+    np.testing.assert_allclose(predict_onnx(graphs[1], val, "zero_shares").mean(axis=0), means, atol=1e-6)
+    samples = artifacts.read(workspace / "models/samples.json", Samples).samples
+    for sample, probabilities in zip(samples, int8.sample_probabilities, strict=True):
+        assert 0 <= np.abs(np.subtract(sample.probabilities, probabilities)).max() < 0.5
 
 
 @pytest.mark.parametrize("task", ["image", "text"])

@@ -1,0 +1,92 @@
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from relu_pipeline.data.batches import load_split
+from relu_pipeline.export.fold import fold
+from relu_pipeline.export.graph import export_graph
+from relu_pipeline.models.checkpoint import load_network
+from tests.unit.pruning.networks import CLASSES, answers, exported, images, norm
+
+ROWS = images(20, 7).images_BHWC.numpy()
+
+
+def ops(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def pooled(width: int, scale: nn.Module) -> list[nn.Module]:
+    """A convolution, pooling and the norm behind it, up to the logits."""
+    behind = [nn.ReLU(), nn.Flatten(), nn.Linear(width * 16, CLASSES)]
+    return [nn.Conv2d(3, width, 3, padding=1, bias=width % 2 == 0), nn.MaxPool2d(2), scale, *behind]
+
+
+@pytest.mark.parametrize("width", [1, 4, 9])
+def test_a_norm_behind_pooling_goes_into_the_convolution(width: int) -> None:
+    torch.manual_seed(width)
+    model = exported(*pooled(width, norm(width)))
+    folded = fold(model)
+    assert "BatchNormalization" in ops(model)
+    assert ops(folded) == [op for op in ops(model) if op != "BatchNormalization"]
+    np.testing.assert_allclose(answers(folded, ROWS)[0], answers(model, ROWS)[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [-0.5, 0.0])
+def test_a_scale_that_turns_the_order_or_ends_it_stays_behind_the_pooling(scale: float) -> None:
+    turned = norm(4)
+    turned.weight.data[2] = scale
+    model = exported(*pooled(4, turned))
+    assert ops(fold(model)) == ops(model)
+    np.testing.assert_array_equal(answers(fold(model), ROWS)[0], answers(model, ROWS)[0])
+
+
+class Twice(nn.Module):
+    """The convolution's output is read besides the pooling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool, self.norm = nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), norm(4)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        x_BCHW = self.conv(x_BCHW)
+        return self.norm(self.pool(x_BCHW)).mean(dim=(2, 3)) + x_BCHW.mean(dim=(2, 3))
+
+
+def test_what_others_read_is_not_scaled() -> None:
+    model = exported(Twice())
+    assert ops(fold(model)) == ops(model)
+
+
+@pytest.mark.parametrize("widths", [[1], [9, 4], [3, 8, 5]], ids=str)
+def test_a_norm_goes_into_the_dense_layer_behind_it_whatever_its_scale(widths: list[int]) -> None:
+    torch.manual_seed(len(widths))
+    layers: list[nn.Module] = [nn.Flatten()]
+    for features, width in pairwise([192, *widths, CLASSES]):
+        scale = nn.BatchNorm1d(features)
+        for values in (scale.weight, scale.bias, scale.running_mean):
+            nn.init.normal_(values)
+        layers += [nn.ReLU(), scale, nn.Linear(features, width)]
+    model = exported(*layers)
+    folded = fold(model)
+    assert ops(folded) == [op for op in ops(model) if op != "BatchNormalization"]
+    np.testing.assert_allclose(answers(folded, ROWS)[0], answers(model, ROWS)[0], rtol=0, atol=1e-5)
+
+
+def test_a_graph_with_nothing_to_fold_keeps_its_answers() -> None:
+    model = exported(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, CLASSES))
+    assert ops(fold(model)) == ops(model)
+    np.testing.assert_array_equal(answers(fold(model), ROWS)[0], answers(model, ROWS)[0])
+
+
+@pytest.mark.parametrize("task", ["image", "text"])
+def test_no_norm_is_left_in_a_served_graph(trained: Path, prepared: Path, tmp_path: Path, task: str) -> None:
+    split = load_split(task, prepared / task, "val")
+    export_graph(
+        task, load_network(trained / task / "best.ckpt"), split.gather(torch.arange(2)), 20, tmp_path / "model.onnx"
+    )
+    assert "BatchNormalization" not in ops(onnx.load(tmp_path / "model.onnx"))
