@@ -44,12 +44,14 @@ ui: $(READY)  ## compare the runs in the MLflow UI on http://127.0.0.1:5000
 serve: $(READY)  ## serve what `dvc repro` made on http://127.0.0.1:3000
 	bentoml serve --host 127.0.0.1 --port 3000
 
-bench: $(READY)  ## measure against what people use instead, about 20 minutes; after `dvc repro`
+bench: $(READY)  ## measure against what people use instead, about an hour; after `dvc repro`, with wrk
 	python -m benchmarks.text
 	python -m benchmarks.image
 	python -m benchmarks.loop
 	python -m benchmarks.zero_shares
 	python -m benchmarks.resume
+	python -m benchmarks.serve
+	python -m benchmarks.reliability
 
 UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--python-version 3.11 pyproject.toml --extra serve

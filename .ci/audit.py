@@ -15,7 +15,8 @@ WORDS = ("--disable-pip", "--require-hashes", "--progress-spinner", "off", "--fo
 
 
 def main() -> None:
-    if any([audit(lock) for lock in LOCKS]):
+    mendable = [audit(lock) for lock in LOCKS]
+    if any(mendable):
         sys.exit("error: locked packages have vulnerabilities that newer versions mend; run `make lock`")
 
 

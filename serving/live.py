@@ -24,6 +24,8 @@ class LiveModel:
         self.loaded = self.seen = _stamp(folder)
         self.current = self._load()
         self.problem: str | None = None
+        for result in ("ok", "refused"):  # from 0 on, or Prometheus would not see the first as an increase
+            RELOADS.labels(self.current.task, result)
 
     def _load(self) -> Model:
         model = MODELS[read_manifest(self.folder)["task"]](self.folder, self.settings)

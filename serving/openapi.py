@@ -59,8 +59,8 @@ def document(labels_image: list[str], labels_text: list[str], settings: Settings
             "title": "relu-pipeline",
             "version": "1",
             "description": "Classify images and texts. A wrong path is answered with 404 `not_found`, a wrong method "
-            "with 405 `method_not_allowed`, what is no HTTP with 400 `invalid_http`; every error has the shape of those "
-            "below.",
+            "with 405 `method_not_allowed`, what is no HTTP with 400 `invalid_http`; every error has the shape of "
+            "those below.",
         },
         "security": [{}, {"key": []}],
         "tags": [

@@ -64,3 +64,26 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         fitted = train_at_once(task, config.model_copy(update={"train": train}), prepared / task, out / task)
         draw_health(fitted.health, out / task / "relu_health.png")
     return out
+
+
+@pytest.fixture(scope="session")
+def models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`models/` as `dvc repro` leaves it, of the built-in data."""
+    from relu_pipeline import artifacts
+    from relu_pipeline.evaluation.evaluate import evaluate
+    from relu_pipeline.export.export import export
+    from relu_pipeline.tracking.run import NullRun
+
+    root = tmp_path_factory.mktemp("served")
+    config = load_params().export
+    for task in TASKS:
+        folder, reports = root / "models" / task, root / "reports" / task
+        folder.mkdir(parents=True)
+        (folder / "best.ckpt").write_bytes((trained / task / "best.ckpt").read_bytes())
+        artifacts.write(folder / "run.json", artifacts.RunInfo(run_id="none", git_commit="abc"))
+        artifacts.copy(trained / task / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
+        evaluate(folder / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
+        export(folder, reports, prepared / task, config, NullRun())
+    tokenizer = (prepared / "text" / artifacts.TOKENIZER).read_bytes()
+    (root / "models/text" / artifacts.TOKENIZER).write_bytes(tokenizer)
+    return root / "models"

@@ -1,0 +1,218 @@
+"""Our service against what people would pick instead, and against the limit: same graphs, contents, client and cores.
+
+`python -m benchmarks.serve [--rounds 5] [--seconds 5] [--sides ours starlette ...]` after `dvc repro`; needs wrk
+"""
+
+import argparse
+import io
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from benchmarks.peers.serving.launch import ServerError
+from benchmarks.peers.serving.measure import BATCH, CONNECTIONS, Material, bare_loop, gather, measure
+from benchmarks.peers.serving.sides import FURTHER, LIMIT, OURS, SIDES, Side, packages_of
+from benchmarks.report import spread, write
+from relu_pipeline import artifacts
+from relu_pipeline.config import TASKS, Task, load_params
+from relu_pipeline.data import ag_news
+from relu_pipeline.data.prepare import read_texts, stratified_split
+
+LOOP = "session.run"
+FIGURES = ("requests_per_s", "p50_ms", "p99_ms", "max_ms", "cpu_ms")
+BOUNDS = ("median", "min", "max")
+NOTE = (
+    "one server runs at a time, started anew for each round and task; wrk runs beside it on the same cores; contents "
+    "are of the validation split; before a side is timed, its answers are compared with the graph's own"
+)
+
+Rounds = Mapping[str, Sequence[Mapping[str, Any]]]  # by side, then by round, then by task: what `measure` gives
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--sides", nargs="+", choices=[*SIDES, *FURTHER], default=list(SIDES), metavar="SIDE")
+    arguments = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("error: wrk, which sends the requests, is not installed: `apt-get install wrk`")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped, too
+    sides = {name: (SIDES | FURTHER)[name] for name in arguments.sides}
+    packages = {name: packages_of(side) for name, side in sides.items()}
+    busy_percent = psutil.cpu_percent(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            rounds = run_rounds(sides, prepare(Path(scratch)), arguments.rounds, arguments.seconds)
+        except ServerError as error:
+            sys.exit(f"error: {error}")
+    settings = {name: asdict(side) | {"installed": packages[name]} for name, side in sides.items()}
+    summary = summarise(rounds)
+    context = {"note": NOTE, "busy_before_percent": busy_percent, "seconds": arguments.seconds, "sides": settings}
+    name = "serve" if list(sides) == list(SIDES) else "_".join(("serve", *sides))
+    path = write(name, context | {"summary": summary, "rounds": rounds})
+    print(*tables(summary), "", path, sep="\n")
+
+
+def prepare(scratch: Path) -> Material:
+    """Contents of the validation splits, and the models with their int8 graphs refused: all sides run the same ones."""
+    models = scratch / "models"
+    unused = shutil.ignore_patterns(artifacts.CHECKPOINT, "training")
+    shutil.copytree(artifacts.models_dir("image").parent, models, ignore=unused)
+    for path in models.glob(f"*/{artifacts.MANIFEST}"):
+        manifest = json.loads(path.read_text())
+        manifest["int8"]["refused"] = "all sides are to run the same graph"
+        path.write_text(json.dumps(manifest))
+    images = np.load(artifacts.prepared_dir("image") / "val_images.npy", mmap_mode="r")[:BATCH]
+    texts = validation_texts(artifacts.raw_dir("ag_news"))
+    return gather(models, {"image": [png(pixels) for pixels in images], "text": list(islice(texts, BATCH))})
+
+
+def png(pixels_HWC: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels_HWC).save(content, "PNG")
+    return content.getvalue()
+
+
+def validation_texts(raw: Path) -> Iterator[str]:
+    texts, labels = read_texts(raw, ag_news.TRAIN_FILE)
+    _, rows = stratified_split(labels, load_params().text.prepare.val_fraction)
+    return (texts[row] for row in rows)
+
+
+def run_rounds(sides: Mapping[str, Side], material: Material, count: int, seconds: int) -> Rounds:
+    """Raises ServerError."""
+    rounds: dict[str, list[dict[str, Any]]] = {name: [{} for _ in range(count)] for name in (*sides, LOOP)}
+    for number in range(count):
+        for task in TASKS:
+            for name in list(sides)[:: -1 if number % 2 else 1]:  # they take turns at going first
+                found = rounds[name][number][task] = measure(sides[name], task, material, seconds)
+                rates = {load: round(figures["requests_per_s"]) for load, figures in found["loads"].items()}
+                print(f"round {number + 1}, {task}, {name}: ready in {found['start_s']:.1f} s, {rates}", flush=True)
+            rounds[LOOP][number][task] = bare_loop(task, material, seconds)
+    return rounds
+
+
+def summarise(rounds: Rounds) -> dict[str, Any]:
+    return {"goals": goals(rounds), "loads": by_load(rounds), "servers": weights(rounds)}
+
+
+def by_load(rounds: Rounds) -> dict[str, dict[str, dict[str, Any]]]:
+    """By load, by side: requests a second, latencies, the server's processor time of a request."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for side in servers(rounds):
+        for load in loads_of(rounds, side):
+            figures = {name: spread(series(rounds, side, load, name)) for name in FIGURES}
+            found.setdefault(load, {})[side] = figures
+    return found
+
+
+def weights(rounds: Rounds) -> dict[str, dict[str, Any]]:
+    """By side: seconds until it is ready, and MiB of its largest process."""
+    found = {}
+    for side in servers(rounds):
+        runs = [figures for of_round in rounds[side] for figures in of_round.values()]
+        memory = {name: spread([run["memory"][0][name] for run in runs]) for name in ("rss_mb", "uss_mb")}
+        found[side] = {"start_s": spread([run["start_s"] for run in runs])} | memory
+    return found
+
+
+def servers(rounds: Rounds) -> list[str]:
+    return [side for side in rounds if side != LOOP]
+
+
+def loads_of(rounds: Rounds, side: str) -> list[str]:
+    return [load for figures in rounds[side][0].values() for load in figures["loads"]]
+
+
+def series(rounds: Rounds, side: str, load: str, name: str) -> list[float]:
+    """By round."""
+    found = [figures["loads"] for of_round in rounds[side] for figures in of_round.values()]
+    return [loads[load][name] for loads in found if load in loads]
+
+
+def goals(rounds: Rounds) -> list[dict[str, Any]]:
+    """What was wanted of our service; ratios are of the same round. Empty unless all of `SIDES` ran."""
+    if not SIDES.keys() <= rounds.keys():
+        return []
+    found = []
+    for task in TASKS:
+        for count in CONNECTIONS:
+            best = best_peer(rounds, f"{task} x{count}", "requests_per_s", max)
+            found.append(compare(rounds, f"{task} x{count}", "requests_per_s", best, ">=", 1.3))
+            found.append(compare(rounds, f"{task} x{count}", "requests_per_s", LIMIT, ">=", 0.6))
+        best = best_peer(rounds, f"{task} x8", "p99_ms", min)
+        found.append(compare(rounds, f"{task} x8", "p99_ms", best, "<=", 1.0))
+        rates = batch_rates(rounds, task)
+        for name in ("run", "read_and_run"):
+            ratios = [ours / figures[task][name] for ours, figures in zip(rates, rounds[LOOP], strict=True)]
+            found.append(judge(f"{task} batch: rows/s against a loop of {name}", ratios, ">=", 0.7))
+    found.append(judge("seconds until ready", weights(rounds)[OURS]["start_s"]["all"], "<=", 4))
+    found.append(judge("MiB of the largest process", weights(rounds)[OURS]["rss_mb"]["all"], "<=", 350))
+    return found
+
+
+def best_peer(rounds: Rounds, load: str, name: str, best: Callable[..., str]) -> str:
+    peers = [side for side in SIDES if side not in (OURS, LIMIT)]
+    return best(peers, key=lambda side: median(series(rounds, side, load, name)))
+
+
+def compare(rounds: Rounds, load: str, name: str, other: str, sign: str, bound: float) -> dict[str, Any]:
+    ours, theirs = (series(rounds, side, load, name) for side in (OURS, other))
+    ratios = [mine / its for mine, its in zip(ours, theirs, strict=True)]
+    return judge(f"{load}: {name} against {other}", ratios, sign, bound)
+
+
+def judge(what: str, values: Sequence[float], sign: str, bound: float) -> dict[str, Any]:
+    middle = median(values)
+    met = middle >= bound if sign == ">=" else middle <= bound
+    return {"what": what, "found": spread(values), "wanted": f"{sign} {bound}", "met": met}
+
+
+def batch_rates(rounds: Rounds, task: Task) -> list[float]:
+    """Rows a second of our batch endpoint by round, over the number of connections that gives most."""
+    loads = [load for load in loads_of(rounds, OURS) if load.startswith(f"{task}_batch")]
+    rates = [series(rounds, OURS, load, "requests_per_s") for load in loads]
+    return [BATCH * rate for rate in max(rates, key=median)]
+
+
+def tables(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Markdown: requests a second and p99 by load and side, then the servers, then the goals."""
+    sides = list(summary["servers"])
+    for name, title in (("requests_per_s", "requests/s"), ("p99_ms", "p99, ms"), ("cpu_ms", "processor time, ms")):
+        yield from ("", row(title, *sides), row(*["---"] * (1 + len(sides))))
+        for load, figures in summary["loads"].items():
+            yield row(load, *(shown(figures[side][name]) if side in figures else "" for side in sides))
+    yield from ("", row("server", *sides), row(*["---"] * (1 + len(sides))))
+    for name in ("start_s", "rss_mb", "uss_mb"):
+        yield row(name, *(shown(summary["servers"][side][name]) for side in sides))
+    if summary["goals"]:
+        yield from ("", row("goal", "wanted", "found", "met"), row(*["---"] * 4))
+    for goal in summary["goals"]:
+        yield row(goal["what"], goal["wanted"], shown(goal["found"]), "yes" if goal["met"] else "no")
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def shown(found: Mapping[str, Any]) -> str:
+    """Median (smallest to largest), to three figures."""
+    middle, low, high = (f"{found[name]:.3g}" if found[name] < 100 else f"{found[name]:.0f}" for name in BOUNDS)
+    return f"{middle} ({low} to {high})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Does deploy/Dockerfile give a working service? `python -m deploy.check_image`, after `dvc repro`.
+
+Where docker or podman answers, the image is built and run. Elsewhere root can have the Dockerfile's own steps run on
+this machine's file system instead (deploy/without_engine.py), and what that leaves open is printed.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from deploy.dockerfile import read_command, read_stages
+
+DOCKERFILE = Path(__file__).with_name("Dockerfile")
+START_S = 60
+STOP_S = 15
+RESTRICTIONS = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
+
+
+@dataclass(frozen=True)
+class Container:
+    """`healthy` runs the image's own health check inside; `stop` sends SIGTERM and gives the exit status."""
+
+    url: str
+    healthy: Callable[[], bool]
+    stop: Callable[[], int]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("context", nargs="?", type=Path, default=Path(), help="where serving/ and models/ are")
+    context = parser.parse_args().context.resolve()
+    if engine := find_engine():
+        with run_in_engine(engine, context) as container:
+            check(container)
+    elif os.geteuid() == 0:
+        sys.exit(run_without_engine(context))
+    else:
+        sys.exit("error: neither docker nor podman answers; start one, or run this as root to do without")
+
+
+def find_engine() -> str | None:
+    """The first whose daemon answers: a client alone builds nothing."""
+    for engine in filter(shutil.which, ("docker", "podman")):
+        if subprocess.run([engine, "info"], capture_output=True, check=False).returncode == 0:
+            return engine
+    return None
+
+
+@contextmanager
+def run_in_engine(engine: str, context: Path) -> Iterator[Container]:
+    def call(*words: str) -> str:
+        done = subprocess.run([engine, *words], stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"error: `{engine} {' '.join(words)}` ended with status {done.returncode}")
+        return done.stdout.strip()
+
+    def healthy() -> bool:
+        return subprocess.run([engine, "exec", name, *health], capture_output=True, check=False).returncode == 0
+
+    def stop() -> int:
+        call("stop", "--time", str(STOP_S), name)
+        return int(call("inspect", "--format", "{{.State.ExitCode}}", name))
+
+    health = read_command(dict(list(read_stages(DOCKERFILE).values())[-1].steps)["HEALTHCHECK"])
+    tag = "relu-pipeline:check"
+    print(call("build", "--file", str(DOCKERFILE), "--tag", tag, str(context)))
+    name = call("run", "--detach", *RESTRICTIONS, "--publish", "127.0.0.1::3000", tag)
+    try:
+        yield Container(f"http://{call('port', name, '3000/tcp')}", healthy, stop)
+    except SystemExit:
+        call("logs", name)
+        raise
+    finally:
+        call("rm", "--force", name)
+
+
+def run_without_engine(context: Path) -> int:
+    """In a mount namespace of its own: whatever is mounted in `scratch` is gone before it is removed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        words = ["unshare", "--mount", sys.executable, "-m", "deploy.without_engine", str(context), scratch]
+        return subprocess.run(words, cwd=DOCKERFILE.parent.parent, check=False).returncode
+
+
+def check(container: Container) -> None:
+    """Wait for health, send an image and a text, stop. Exits with a message where one of them fails."""
+    began = time.monotonic()
+    while not container.healthy():
+        if time.monotonic() - began > START_S:
+            sys.exit(f"error: not healthy within {START_S} s")
+        time.sleep(0.5)
+    print(f"healthy after {time.monotonic() - began:.1f} s")
+    samples = json.loads(ask(container.url, "/samples"))
+    image, text = samples["image"][0]["image"], samples["text"][0]["text"]
+    show("an image", ask(container.url, "/classify_image", b64decode(image), "image/png"))
+    show("a text", ask(container.url, "/classify_text", json.dumps({"text": text}).encode(), "application/json"))
+    began = time.monotonic()
+    status = container.stop()
+    print(f"SIGTERM ended it in {time.monotonic() - began:.1f} s with status {status}")
+    if status:
+        sys.exit(f"error: exit status {status} after SIGTERM; 0 was expected")
+
+
+def ask(url: str, path: str, body: bytes | None = None, media_type: str = "") -> bytes:
+    try:
+        with urlopen(Request(url + path, body, {"Content-Type": media_type}), timeout=10) as response:  # noqa: S310
+            return response.read()
+    except URLError as error:
+        sys.exit(f"error: {path}: {error}")
+
+
+def show(what: str, answer: bytes) -> None:
+    found: dict[str, Any] = json.loads(answer)
+    print(
+        f"{what}: {found['label']} ({found['probability']:.1%}, {found['model']['name']} {found['model']['version']})"
+    )
+
+
+if __name__ == "__main__":
+    main()

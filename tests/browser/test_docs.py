@@ -1,0 +1,116 @@
+"""The API page as people use it: every example runs at one click."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import KEY, Visit
+from tests.servers import Server
+
+pytestmark = pytest.mark.pipeline
+
+POSTS = ["classify_image", "classify_images", "classify_text", "classify_texts"]
+GETS = ["info", "samples", "metrics", "livez", "readyz"]
+IMAGE_TYPES = ["multipart/form-data", "image/png", "image/jpeg", "image/webp"]
+
+
+def open_docs(visit: Visit, server: Server, refused: frozenset[int] = frozenset()) -> Page:
+    page = visit(server, refused)
+    page.goto(f"{server.url}/docs")
+    return page
+
+
+def unfold(page: Page, name: str) -> Locator:
+    operation = page.locator(f"[id$=-{name}].opblock")
+    operation.locator(".opblock-summary-control").click()
+    return operation
+
+
+def status(operation: Locator) -> Locator:
+    return operation.locator(".live-responses-table tbody .response-col_status")
+
+
+def body(operation: Locator) -> Locator:
+    return operation.locator(".live-responses-table .highlight-code").first
+
+
+def execute(operation: Locator) -> None:
+    operation.get_by_role("button", name="Execute").click()
+
+
+@pytest.mark.parametrize("name", POSTS + GETS)
+def test_every_example_runs_at_one_click(server: Server, visit: Visit, name: str) -> None:
+    operation = unfold(open_docs(visit, server), name)
+    execute(operation)
+    expect(status(operation)).to_have_text(re.compile("^200"))
+
+
+@pytest.mark.parametrize("media_type", IMAGE_TYPES)
+def test_an_image_runs_in_every_form(server: Server, visit: Visit, media_type: str) -> None:
+    operation = unfold(open_docs(visit, server), "classify_image")
+    operation.locator("select.content-type").first.select_option(media_type)
+    execute(operation)
+    expect(status(operation)).to_have_text(re.compile("^200"))
+    expect(body(operation)).to_contain_text('"label"')
+
+
+def test_the_batch_of_samples_has_an_answer_each(server: Server, visit: Visit) -> None:
+    operation = unfold(open_docs(visit, server), "classify_images")
+    execute(operation)
+    expect(body(operation)).to_contain_text('"predictions"')
+    assert body(operation).inner_text().count('"top"') == 2
+
+
+@pytest.mark.parametrize("media_type", IMAGE_TYPES[:2])
+def test_the_file_that_was_chosen_is_what_is_sent(
+    server: Server, visit: Visit, tmp_path: Path, media_type: str
+) -> None:
+    wrong = tmp_path / "no_image.png"
+    wrong.write_bytes(b"no image")
+    operation = unfold(open_docs(visit, server, frozenset({400})), "classify_image")
+    operation.locator("select.content-type").first.select_option(media_type)
+    operation.locator("input[type=file]").set_input_files(wrong)
+    execute(operation)
+    expect(status(operation)).to_have_text(re.compile("^400"))
+    expect(body(operation)).to_contain_text("invalid_image")
+
+
+def test_the_files_of_a_batch_are_chosen_one_by_one(server: Server, visit: Visit, digit: Path) -> None:
+    operation = unfold(open_docs(visit, server), "classify_images")
+    for place in range(3):
+        operation.get_by_role("button", name="Add").click()
+        operation.locator("input[type=file]").nth(place).set_input_files(digit)
+    execute(operation)
+    expect(status(operation)).to_have_text(re.compile("^200"))
+    assert body(operation).inner_text().count('"top"') == 3
+
+
+def test_what_is_missing_is_said_by_the_service(server: Server, visit: Visit) -> None:
+    operation = unfold(open_docs(visit, server, frozenset({400})), "classify_text")
+    operation.locator("textarea").fill("")
+    execute(operation)
+    expect(body(operation)).to_contain_text("invalid_json")
+
+
+def test_the_key_is_asked_for_once(guarded: Server, visit: Visit) -> None:
+    page = open_docs(visit, guarded, frozenset({401}))
+    operation = unfold(page, "classify_image")
+    execute(operation)
+    expect(status(operation)).to_have_text(re.compile("^401"))
+    page.locator(".auth-wrapper .btn.authorize").click()
+    page.locator(".modal-ux input").fill(KEY)
+    page.locator(".modal-ux").get_by_role("button", name="Apply credentials").click()
+    page.locator(".modal-ux").get_by_role("button", name="Close").click()
+    execute(operation)
+    expect(status(operation)).to_have_text(re.compile("^200"))
+
+
+def test_the_key_of_the_web_page_is_known(guarded: Server, visit: Visit) -> None:
+    page = visit(guarded, frozenset({401}))
+    page.evaluate("key => sessionStorage.setItem('relu-pipeline-key', key)", KEY)
+    page.goto(f"{guarded.url}/docs")
+    operation = unfold(page, "info")
+    execute(operation)
+    expect(status(operation)).to_have_text(re.compile("^200"))
