@@ -59,3 +59,5 @@ UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-
 lock: $(READY)  ## resolve the requirements anew
 	$(UV_LOCK) --extra train --extra dev --output-file requirements/full.txt
 	$(UV_LOCK) --constraint requirements/full.txt --output-file requirements/serve.txt
+	echo 'onnxruntime-gpu[cuda,cudnn]' | uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --constraint requirements/full.txt --output-file deploy/cuda.txt -
