@@ -24,7 +24,7 @@ OTHER = "other"  # the endpoint of paths that are none, in metrics
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`accepts`: media types, or their beginnings up to the slash; `admit` raises RequestError ahead of the body."""
+    """`accepts`: media types, or all that begin so, up to the slash; `admit` raises RequestError ahead of the body."""
 
     answer: Callable[[Request], Awaitable[Reply]]
     accepts: tuple[str, ...] = ()
@@ -38,13 +38,14 @@ class Endpoint:
 
 
 class Guard:
-    """`passed`: beginnings of paths that go on to BentoML, for GET alone, without a key."""
+    """`passed`, and paths below `passed_below`: these go on to BentoML, for GET alone, without a key."""
 
     def __init__(
         self,
         app: ASGIApp,
         endpoints: Mapping[str, Endpoint],
         passed: tuple[str, ...],
+        passed_below: str,
         key: str | None,
         deadline_s: float,
         max_held_bytes: int,
@@ -53,16 +54,21 @@ class Guard:
         self.app = app
         self.endpoints = endpoints
         self.passed = passed
+        self.passed_below = passed_below
         self.authorization = f"Bearer {key}".encode() if key else None
         self.deadline_s = deadline_s
         self.budget = Budget(max_held_bytes)
         self.drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["path"].startswith(self.passed) and scope["method"] in ("GET", "HEAD")):
+        if scope["type"] != "http" or self._is_passed(scope):
             await self.app(scope, receive, send)
         else:
             await self._answer(scope, receive, send)
+
+    def _is_passed(self, scope: Scope) -> bool:
+        path: str = scope["path"]
+        return (path in self.passed or path.startswith(self.passed_below)) and scope["method"] in ("GET", "HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -79,7 +85,7 @@ class Guard:
         try:
             endpoint = self._endpoint(scope)
             media_type, content_type = _media_type(scope)
-            if endpoint.accepts and not media_type.startswith(endpoint.accepts):
+            if endpoint.accepts and not _is_accepted(media_type, endpoint.accepts):
                 raise _unsupported(media_type, endpoint.accepts)
             if endpoint.admit:
                 endpoint.admit()
@@ -113,6 +119,11 @@ class Guard:
 def _refuse(error: RequestError) -> Reply:
     TALLY.refusal(error.code)
     return problem(error)
+
+
+def _is_accepted(media_type: str, accepted: tuple[str, ...]) -> bool:
+    kind, slash, _ = media_type.partition("/")
+    return media_type in accepted or kind + slash in accepted
 
 
 def _media_type(scope: Scope) -> tuple[str, bytes]:

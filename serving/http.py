@@ -1,11 +1,13 @@
 """Requests and replies as this service has them, on ASGI. Raises RequestError for what a caller did wrong."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
-import orjson
+import msgspec
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.types import Receive, Scope, Send
@@ -13,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from serving.errors import RequestError, overload
 
 RawHeaders = list[tuple[bytes, bytes]]
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 JSON = (b"content-type", b"application/json")
 
 
@@ -32,7 +35,7 @@ class Reply(NamedTuple):
 
 
 def json_reply(content: Any, status: int = 200, headers: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
-    return Reply(status, [JSON, *headers], orjson.dumps(content))
+    return Reply(status, [JSON, *headers], msgspec.json.encode(content))
 
 
 def problem(error: RequestError) -> Reply:
@@ -104,15 +107,32 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int, take: Callab
             return b"".join(chunks)
 
 
-def parse_json_field(body: bytes, field: str) -> Any:
-    """The value of the one `field` of a JSON object."""
+class TextBody(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+
+
+class TextsBody(msgspec.Struct, forbid_unknown_fields=True):
+    texts: list[str]
+
+
+BodyT = TypeVar("BodyT", TextBody, TextsBody)
+
+
+def parse_json(body: bytes, form: type[BodyT]) -> BodyT:
+    """Checked while it is read: what is of another form would take many times the memory of the body."""
     try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(400, "invalid_json", f'the body is not JSON; send {{"{field}": ...}}') from error
-    if not isinstance(content, dict) or set(content) != {field}:
-        raise RequestError(400, "invalid_request", f'the body must be a JSON object with the one field "{field}"')
-    return content[field]
+        return msgspec.json.decode(body, type=form)
+    except msgspec.ValidationError as error:
+        fields = ", ".join(form.__struct_fields__)
+        raise RequestError(400, "invalid_request", f'the body must have the one field "{fields}": {error}') from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(400, "invalid_json", f"the body is not JSON: {error}") from error
+
+
+def check_strings(body: bytes, most: int) -> None:
+    """Of JSON, ahead of its parsing: millions of strings would take many times the memory of the body."""
+    if next(islice(STRING.finditer(body), most, None), None):
+        raise RequestError(413, "wrong_item_count", f"the body has more than {most} strings")
 
 
 class Part(NamedTuple):

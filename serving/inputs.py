@@ -16,6 +16,7 @@ from serving.errors import RequestError
 FORMATS = ("PNG", "JPEG", "WEBP")
 # Others (16 bits a channel, floats) would lose their upper values in Pillow's conversion to RGB.
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+MAX_SIDE = 16384  # a resize of a longer one takes gigabytes
 UPRIGHT = 1  # of the EXIF orientation
 DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -47,8 +48,8 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     """Before anything is decoded: the header alone says how much memory the pixels would take."""
     width, height = image.size
-    if width * height > max_pixels:
-        message = f"the image is {width} x {height} pixels; at most {max_pixels} pixels are accepted"
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        message = f"the image is {width} x {height} pixels; accepted are {max_pixels} pixels, and sides of {MAX_SIDE}"
         raise RequestError(413, "image_too_large", message)
     if image.mode not in MODES:
         raise RequestError(400, "invalid_image", f"pixel format {image.mode} is not accepted; send 8 bits a channel")

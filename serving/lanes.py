@@ -20,8 +20,8 @@ class Lane(Generic[ItemT, ResultT]):
     is raised to the one who submitted that item.
 
     Once `max_waiting` wait, the lane is overloaded: it refuses all but the `max_waiting_overloaded` newest, and holds
-    to that limit until nothing was refused for `calm_s`. A queue that stays full would only make every answer late
-    (Maurer 2015, Fail at Scale, ACM Queue 13(8)). In `executor` if given, else on the event loop.
+    to that limit until it was empty. A queue that stays full would only make every answer late (Maurer 2015, Fail at
+    Scale, ACM Queue 13(8)). In `executor` if given, else on the event loop.
     """
 
     def __init__(
@@ -37,16 +37,17 @@ class Lane(Generic[ItemT, ResultT]):
         self.executor = executor
         self.waiting: deque[Waiting[ItemT, ResultT]] = deque()
         self.server: asyncio.Task[None] | None = None
-        self.overloaded_until = 0.0
+        self.overloaded = False
+
+    def is_full(self) -> bool:
+        limit = self.limits.max_waiting_overloaded if self.overloaded else self.limits.max_waiting
+        return len(self.waiting) >= limit
 
     def admit(self) -> None:
         """Raises RequestError 429 where another item would have to wait too long."""
-        now = asyncio.get_running_loop().time()
-        overloaded = now < self.overloaded_until
-        limit = self.limits.max_waiting_overloaded if overloaded else self.limits.max_waiting
-        if len(self.waiting) < limit:
+        if not self.is_full():
             return
-        self.overloaded_until = now + self.limits.calm_s
+        self.overloaded = True
         while len(self.waiting) > self.limits.max_waiting_overloaded:
             _, future = self.waiting.popleft()
             TALLY.waiting -= 1
@@ -72,6 +73,7 @@ class Lane(Generic[ItemT, ResultT]):
                 await asyncio.sleep(0)  # lets arrivals in, and what needs no graph
         finally:
             self.server = None
+            self.overloaded = False
 
     def _take(self) -> list[Waiting[ItemT, ResultT]]:
         """Without those whose caller has given up."""
@@ -84,6 +86,7 @@ class Lane(Generic[ItemT, ResultT]):
         items = [item for item, _ in taken]
         try:
             results: list[Any] = await self._execute(items)
+            assert len(results) == len(items)
         except Exception as error:  # of whatever kind: those who wait must hear of it
             results = [error] * len(items)
         for (_, future), result in zip(taken, results, strict=True):

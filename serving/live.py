@@ -5,7 +5,7 @@ from pathlib import Path
 
 from serving.errors import ModelError
 from serving.metrics import RELOADS, forget_drift, show_model
-from serving.models import MODELS, Model, read_manifest
+from serving.models import Model, load_model, read_manifest
 from serving.settings import Settings
 
 LOGGER = logging.getLogger("bentoml.relu_pipeline")
@@ -18,17 +18,18 @@ class LiveModel:
     A request takes `current` once, and so never mixes two models.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, task: str, folder: Path, settings: Settings) -> None:
+        self.task = task
         self.folder = folder
         self.settings = settings
         self.loaded = self.seen = _stamp(folder)
         self.current = self._load()
         self.problem: str | None = None
         for result in ("ok", "refused"):  # from 0 on, or Prometheus would not see the first as an increase
-            RELOADS.labels(self.current.task, result)
+            RELOADS.labels(task, result)
 
     def _load(self) -> Model:
-        model = MODELS[read_manifest(self.folder)["task"]](self.folder, self.settings)
+        model = load_model(self.task, self.folder, self.settings)
         show_model(model.task, model.version, model.precision, served=True)
         return model
 

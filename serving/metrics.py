@@ -82,6 +82,12 @@ class Tally:
         with self.lock:
             self.refusals[reason] += 1
 
+    def hopeless(self, endpoint: str) -> None:
+        """Refused for overload before it was parsed; it took next to no time."""
+        with self.lock:
+            self.requests[endpoint, 429] += 1
+            self.refusals["overloaded"] += 1
+
     def batch(self, task: str, rows: int) -> None:
         with self.lock:
             self.rows[task, rows] += 1

@@ -20,7 +20,7 @@ from serving.metrics import TALLY, DriftMetrics
 from serving.precision import choose
 from serving.schemas import Answer, ModelVersion
 from serving.sessions import OUTPUTS, open_session
-from serving.settings import DriftSettings, Precision, Settings
+from serving.settings import DriftSettings, Precision, Settings, handed_on_precision
 
 Row = NDArray[Any]
 
@@ -89,13 +89,14 @@ class Model:
         rows = [self.read(self.decode_sample(sample["input"])) for sample in samples]
         fp32 = self._checked("fp32", graphs, rows, [sample["probabilities"] for sample in samples])
         int8: dict[str, Any] = self.manifest["int8"]
-        wanted = self.settings.precision_of(self.task)
+        wanted = self.settings.precision
         if wanted == "fp32" or (wanted == "auto" and int8["refused"]):
             return "fp32", fp32
         if int8["refused"]:
             raise ModelError(f"{self.folder}: precision int8 is wanted, but {int8['refused']}; say fp32 or auto")
         quantised = self._checked("int8", graphs, rows, int8["sample_probabilities"])
-        if wanted == "int8" or choose(fp32, quantised, {self.input: self.join(rows[:1])}) == "int8":
+        chosen = wanted if wanted == "int8" else handed_on_precision(self.task)
+        if (chosen or choose(fp32, quantised, {self.input: self.join(rows[:1])})) == "int8":
             return "int8", quantised
         return "fp32", fp32
 
@@ -106,6 +107,8 @@ class Model:
         path = self.folder / GRAPHS[precision]
         session = open_session(graphs[precision], path, self.settings.device)
         probabilities, _ = session.run(OUTPUTS, {self.input: self.join(rows)})
+        if probabilities.shape[1] != len(self.labels):
+            raise ModelError(f"{path}: gives {probabilities.shape[1]} probabilities for {len(self.labels)} labels")
         off = np.abs(probabilities - expected).max()
         if not off <= TOLERANCES[precision]:
             raise ModelError(
@@ -170,6 +173,18 @@ class TextModel(Model):
 MODELS: dict[str, type[Model]] = {"image": ImageModel, "text": TextModel}
 
 
+def load_model(task: str, folder: Path, settings: Settings) -> Model:
+    """Raises ModelError, whatever is wrong with the files: they come from outside."""
+    try:
+        if (found := read_manifest(folder)["task"]) != task:
+            raise ModelError(f"{folder}: holds a model of the task {found}, not of {task}")
+        return MODELS[task](folder, settings)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{folder}: cannot be used, {error!r}; remake it with `dvc repro`") from error
+
+
 class ReluWatch:
     """Zero shares of answered rows, on their way to the drift monitor and `/metrics`: together, for that is cheaper."""
 
@@ -211,8 +226,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ModelError(message) from error
     except ValueError as error:
         raise ModelError(f"{path}: not JSON; remake it with `dvc repro`") from error
+    files = manifest.get("files", {}) if isinstance(manifest, dict) else {}
     for name in (SAMPLES, *GRAPHS.values()):
-        if name not in manifest["files"]:
+        if name not in files:
             raise ModelError(f"{path}: names no {name}, as those of an earlier version; remake it with `dvc repro`")
     return manifest
 

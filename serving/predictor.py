@@ -1,6 +1,8 @@
 """From what callers sent to answers: in this process, or by way of the lanes in which requests wait."""
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +12,7 @@ from serving.errors import RequestError
 from serving.lanes import Lane
 from serving.live import LiveModel
 from serving.metrics import TALLY
-from serving.models import Model, Row
+from serving.models import MODELS, Model, Row
 from serving.schemas import Answer
 from serving.settings import Settings
 
@@ -26,12 +28,11 @@ class Predictor:
 
     def __init__(self, models: Path, settings: Settings) -> None:
         self.settings = settings
-        self.live = {task: LiveModel(models / task, settings) for task in ("image", "text")}
-        thread = ThreadPoolExecutor(1, "bulk")
+        self.live = {task: LiveModel(task, models / task, settings) for task in MODELS}
         rows = settings.queue.micro_batch_rows
-        self.bulk: Lane[Job, dict[str, Any]] = Lane(_do, settings.queue, executor=thread)
+        self.bulk: Lane[Job, dict[str, Any]] = Lane(_do, settings.queue, executor=ThreadPoolExecutor(1))
         self.lanes: dict[str, Lane[tuple[Model, Row], dict[str, Any]]] = {
-            task: Lane(_run, settings.queue, rows, thread if rows > 1 else None) for task in self.live
+            task: Lane(_run, settings.queue, rows, ThreadPoolExecutor(1) if rows > 1 else None) for task in self.live
         }
 
     def follow(self) -> None:
@@ -54,7 +55,8 @@ class Predictor:
 
     async def answer_batch(self, task: str, read: Callable[[], list[Any]]) -> dict[str, Any]:
         """`read` gives the items; it too is called in the thread."""
-        return await self.bulk.submit(lambda: self.classify_batch(task, read()))
+        end = time.monotonic() + self.settings.deadline_s
+        return await self.bulk.submit(lambda: self.classify_batch(task, read(), end))
 
     def classify(self, task: str, item: Any) -> dict[str, Any]:
         """A `Prediction`, as plain data."""
@@ -62,11 +64,14 @@ class Predictor:
         (answer,) = model.run([model.read(item)])
         return _signed(model, answer)
 
-    def classify_batch(self, task: str, items: list[Any]) -> dict[str, Any]:
-        """`Predictions`, as plain data: what could not be read keeps its place, with its own error."""
+    def classify_batch(self, task: str, items: list[Any], end: float = math.inf) -> dict[str, Any]:
+        """`Predictions`, as plain data: what could not be read keeps its place, with its own error.
+
+        Given up at `end`, of the monotonic clock: nobody waits for it any more.
+        """
         self._check_count(items)
         model = self.live[task].current
-        outcomes = [_attempt(model.read, item) for item in items]
+        outcomes = [_attempt(model.read, item) for item in _until(end, items)]
         answers = iter(model.run([outcome for outcome in outcomes if not isinstance(outcome, RequestError)]))
         entries = [outcome.as_item() if isinstance(outcome, RequestError) else next(answers) for outcome in outcomes]
         return {"predictions": entries, "model": model.signature}
@@ -76,6 +81,13 @@ class Predictor:
         if not 1 <= len(items) <= most:
             message = f"the request has {len(items)} items; send 1 to {most}"
             raise RequestError(413 if items else 400, "wrong_item_count", message)
+
+
+def _until(end: float, items: list[Any]) -> Iterator[Any]:
+    for item in items:
+        if time.monotonic() > end:
+            raise RequestError(408, "deadline_exceeded", "the batch takes too long to read")
+        yield item
 
 
 def _run(waiting: list[tuple[Model, Row]]) -> list[dict[str, Any]]:

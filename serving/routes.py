@@ -9,7 +9,7 @@ from serving import metrics
 from serving.drain import Drain
 from serving.errors import RequestError
 from serving.guard import Endpoint
-from serving.http import Reply, Request, json_reply, parse_form, parse_json_field
+from serving.http import Reply, Request, TextBody, TextsBody, check_strings, json_reply, parse_form, parse_json
 from serving.openapi import document
 from serving.pages import pages
 from serving.predictor import Predictor
@@ -17,7 +17,8 @@ from serving.predictor import Predictor
 FORM = "multipart/form-data"
 PROMETHEUS = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 SECRET = ("/samples", "/relu_health/image.png", "/relu_health/text.png")  # of the pages, what shows the models
-PASSED = ("/schema.json", "/livez", "/healthz", "/static_content/")  # to BentoML; of these its client needs the first
+PASSED = ("/schema.json", "/livez", "/healthz")  # to BentoML; its client needs the first
+PASSED_BELOW = "/static_content/"  # Swagger UI, for /docs
 
 
 def endpoints(predictor: Predictor, drain: Drain, info: Callable[[], dict[str, Any]]) -> dict[str, Endpoint]:
@@ -65,11 +66,12 @@ async def classify_images(predictor: Predictor, request: Request) -> Reply:
 
 
 async def classify_text(predictor: Predictor, request: Request) -> Reply:
-    return json_reply(await predictor.answer("text", parse_json_field(request.body, "text")))
+    return json_reply(await predictor.answer("text", parse_json(request.body, TextBody).text))
 
 
 async def classify_texts(predictor: Predictor, request: Request) -> Reply:
-    return json_reply(await predictor.answer_batch("text", lambda: _texts(request.body)))
+    most = predictor.settings.max_batch_items
+    return json_reply(await predictor.answer_batch("text", lambda: _texts(request.body, most)))
 
 
 def describe_api(predictor: Predictor) -> Reply:
@@ -114,8 +116,6 @@ def _files(request: Request, most: int) -> list[bytes]:
     return [part.content for part in parse_form(request, most + 1) if part.filename is not None]
 
 
-def _texts(body: bytes) -> list[Any]:
-    texts = parse_json_field(body, "texts")
-    if not isinstance(texts, list):
-        raise RequestError(400, "invalid_request", '"texts" must be a list of strings')
-    return texts
+def _texts(body: bytes, most: int) -> list[str]:
+    check_strings(body, most + 1)  # and the name of the field
+    return parse_json(body, TextsBody).texts

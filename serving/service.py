@@ -15,7 +15,7 @@ from serving.drain import Drain
 from serving.errors import ModelError, RequestError
 from serving.guard import Guard
 from serving.predictor import Predictor
-from serving.routes import PASSED, endpoints
+from serving.routes import PASSED, PASSED_BELOW, endpoints
 from serving.schemas import Prediction, Predictions
 from serving.settings import api_key, hand_on_precision, load_settings, models_dir
 
@@ -110,11 +110,12 @@ async def tick() -> None:
 
 
 workers.watch_closely()
-connections.install(DRAIN, SETTINGS.deadline_s, SETTINGS.max_connections)
+connections.install(DRAIN, SETTINGS, {f"/classify_{task}": lane for task, lane in PREDICTOR.lanes.items()})
 ReluPipeline.add_asgi_middleware(
     Guard,
     endpoints=endpoints(PREDICTOR, DRAIN, describe),
     passed=PASSED,
+    passed_below=PASSED_BELOW,
     key=api_key(),
     deadline_s=SETTINGS.deadline_s,
     max_held_bytes=SETTINGS.max_held_bytes,

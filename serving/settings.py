@@ -30,7 +30,6 @@ class QueueSettings(Section):
 
     max_waiting: PositiveInt
     max_waiting_overloaded: PositiveInt
-    calm_s: PositiveFloat
     micro_batch_rows: PositiveInt
 
 
@@ -53,12 +52,14 @@ class Settings(Section):
     deadline_s: PositiveFloat
     drain_notice_s: NonNegativeFloat
     max_connections: PositiveInt
+    max_requests: PositiveInt
     queue: QueueSettings
     drift: DriftSettings
 
-    def precision_of(self, task: str) -> str:
-        """What a process before this one chose holds for it too: workers shall not answer differently."""
-        return os.environ.get(_choice(task)) or self.precision
+
+def handed_on_precision(task: str) -> str | None:
+    """What the process that started this one chose: workers shall not answer differently."""
+    return os.environ.get(_choice(task))
 
 
 def hand_on_precision(task: str, precision: Precision) -> None:

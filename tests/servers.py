@@ -71,7 +71,8 @@ def start(
             process = subprocess.Popen(
                 [*serve_command(port), *options],
                 cwd=project,
-                env=service_environment(models) | dict(environment or {}),
+                # Of its own, for BentoML empties the folder of the workers' metrics in it when it starts.
+                env=service_environment(models) | {"BENTOML_HOME": scratch} | dict(environment or {}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

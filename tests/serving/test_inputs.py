@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from serving.errors import RequestError
-from serving.http import parse_json_field
+from serving.http import TextBody, parse_json
 from serving.inputs import check_text, decode_image
 
 SIDE, MAX_PIXELS = 32, 1_000_000
@@ -77,7 +77,7 @@ def test_what_is_no_acceptable_image_is_a_4xx(content: bytes, status: int, code:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"text": "a", "more": 1}', b"\xff", b"[" * 100_000])
 def test_a_body_of_another_form_is_refused(body: bytes) -> None:
     with pytest.raises(RequestError) as caught:
-        parse_json_field(body, "text")
+        parse_json(body, TextBody)
     assert caught.value.status == 400
 
 

@@ -83,7 +83,7 @@ def test_samples_are_those_of_the_export(predictor: Predictor, models: Path) -> 
 def test_the_picture_is_of_the_model_that_answers(models: Path, tmp_path: Path, task: str) -> None:
     folder = tmp_path / task
     shutil.copytree(models / task, folder)
-    live = LiveModel(folder, load_settings())
+    live = LiveModel(task, folder, load_settings())
     page = pages({task: live})[f"/relu_health/{task}.png"]
     assert headers(page())["content-type"] == "image/png"
     assert page().body == (models / task / "relu_health.png").read_bytes()

@@ -1,0 +1,115 @@
+"""Overload, SIGTERM, `kill -9`, slow clients, hours of load, new models: is each promise kept?
+
+`python -m benchmarks.reliability [--only overload drain ...] [--seconds 60] [--soak-seconds 600]` after `dvc repro`
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import psutil
+import uvloop
+
+from benchmarks.reliability import crash, drain, overload, slow, soak, swap
+from benchmarks.reliability.bench import Bench, Outcome, Promise, serve
+from benchmarks.report import write
+
+MODELS = Path("models")
+PACKAGES = ("bentoml", "starlette", "uvicorn", "uvloop", "httptools")
+NOTE = (
+    "a service of its own for each line, with the settings of configs/serving.yaml; the client runs beside it on the "
+    "same cores and asks for the models' samples; latencies count from when a request was due, whether or not it "
+    "could be sent; capacity is the rate of a closed loop, unloaded a tenth of it"
+)
+CALM_S = 10.0
+SETTLE_S = 15.0
+SLOW_CLIENTS = 200
+SOAK_WARM_UP_S = 60.0
+
+Line = Callable[[Bench], Awaitable[Outcome]]
+
+
+def lines(seconds: float, soak_seconds: float) -> dict[str, Line]:
+    return {
+        "overload_text": partial(overload.measure, task="text", seconds=seconds, calm_s=CALM_S),
+        "overload_image": partial(overload.measure, task="image", seconds=seconds, calm_s=CALM_S),
+        "drain": partial(drain.measure, calm_s=CALM_S),
+        "crash": partial(crash.measure, settle_s=SETTLE_S, calm_s=CALM_S),
+        "slow": partial(slow.measure, clients=SLOW_CLIENTS, calm_s=CALM_S),
+        "swap_text": partial(swap.measure, task="text", calm_s=CALM_S),
+        "swap_image": partial(swap.measure, task="image", calm_s=CALM_S),
+        "soak": partial(soak.measure, seconds=soak_seconds, warm_up_s=SOAK_WARM_UP_S, calm_s=CALM_S),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[], metavar="LINE", help="lines, or beginnings of their names")
+    parser.add_argument("--seconds", type=float, default=60, help="of overload")
+    parser.add_argument("--soak-seconds", type=float, default=600)
+    arguments = parser.parse_args()
+    known = lines(arguments.seconds, arguments.soak_seconds)
+    chosen = {name: line for name, line in known.items() if name.startswith(tuple(arguments.only or [""]))}
+    if not chosen:
+        parser.error(f"--only {' '.join(arguments.only)}: no such line; choose from {', '.join(known)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service is stopped, too
+    busy_percent = psutil.cpu_percent(1)
+    outcomes = {name: run(name, line) for name, line in chosen.items()}
+    context = {
+        "note": NOTE,
+        "busy_before_percent": busy_percent,
+        "versions": {name: version(name) for name in PACKAGES} | {"onnxruntime": onnxruntime.__version__},
+    }
+    path = write("_".join(["reliability", *arguments.only]), context | {"lines": plain(outcomes)})
+    print("\n".join(table(outcomes)), f"\n{path}")
+    broken = [f"{name}: {one.what}" for name, outcome in outcomes.items() for one in outcome.promises if not one.kept]
+    if broken:
+        sys.exit(f"error: {len(broken)} promises are broken: {'; '.join(broken)}")
+
+
+def run(name: str, line: Line) -> Outcome:
+    print(name, flush=True)
+    with serve(MODELS) as bench:
+        return uvloop.run(line(bench))
+
+
+def plain(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    return {
+        name: {
+            "promises": [_finite(asdict(promise) | {"kept": promise.kept}) for promise in outcome.promises],
+            "figures": _finite(outcome.figures),
+        }
+        for name, outcome in outcomes.items()
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity: null is what never came."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def table(outcomes: Mapping[str, Outcome]) -> list[str]:
+    rows = [row(name, promise) for name, outcome in outcomes.items() for promise in outcome.promises]
+    return ["| line | what | found | at most | kept |", "| --- | --- | --- | --- | --- |", *rows]
+
+
+def row(name: str, promise: Promise) -> str:
+    return (
+        f"| {name} | {promise.what} | {promise.found:.3g} | {promise.limit:g} | {'yes' if promise.kept else '**no**'} |"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""A service under test, what it is asked, and what it is held to."""
+
+import base64
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import orjson
+import psutil
+import yaml
+from numpy.typing import NDArray
+
+from benchmarks.reliability.client import Record, closed_loop
+from relu_pipeline import artifacts
+from relu_pipeline.config import TASKS, Task
+from serving.settings import Settings
+from tests.servers import ROOT, Server, start
+
+CONNECTIONS_PER_WORKER = 8  # of a closed loop: enough to keep it busy, too few for it to refuse any
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`models` are the served files, a copy; `written` the folders for all that it writes, its log apart."""
+
+    server: Server
+    settings: Settings
+    models: Path
+    written: tuple[Path, ...]
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def requests(self, *tasks: Task) -> list[bytes]:
+        """The samples of each model in turn, encoded."""
+        encoded = [[ENCODE[task](content) for content in samples(self.models / task)] for task in tasks]
+        longest = max(encoded, key=len)
+        return list(chain.from_iterable(zip(*(cycle(one) for one in encoded), longest, strict=False)))
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Kept if what was `found` is at most the `limit`."""
+
+    what: str
+    found: float
+    limit: float
+
+    @property
+    def kept(self) -> bool:
+        return self.found <= self.limit
+
+
+@dataclass(frozen=True)
+class Outcome:
+    figures: dict[str, Any]
+    promises: list[Promise]
+
+
+@contextmanager
+def serve(models: Path, project: Path = ROOT) -> Iterator[Bench]:
+    """A service of a copy of `models`, with a home of its own: BentoML clears the metrics of others in a shared one."""
+    with TemporaryDirectory() as scratch:
+        copy, home, temporary = (Path(scratch) / name for name in ("models", "home", "tmp"))
+        temporary.mkdir()
+        for task in TASKS:
+            copy_model(models / task, copy / task)
+        environment = {"TMPDIR": str(temporary), "BENTOML_HOME": str(home)}
+        settings = Settings.model_validate(yaml.safe_load((project / "configs/serving.yaml").read_text()))
+        with start(copy, environment, project) as server:
+            yield Bench(server, settings, copy, (home, temporary))
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """What the service reads."""
+    target.mkdir(parents=True)
+    for name in (*json.loads((source / artifacts.MANIFEST).read_text())["files"], artifacts.MANIFEST):
+        shutil.copyfile(source / name, target / name)
+
+
+def samples(model: Path) -> list[str]:
+    return [sample["input"] for sample in json.loads((model / "samples.json").read_text())["samples"]]
+
+
+def post(path: str, media_type: str, body: bytes) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def get_once(path: str) -> bytes:
+    """On a connection that is closed after the answer."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+
+
+ENCODE = {
+    "image": lambda content: post("/classify_image", "image/png", base64.b64decode(content)),
+    "text": lambda content: post("/classify_text", "application/json", orjson.dumps({"text": content})),
+}
+PROBE = get_once("/readyz")
+
+
+async def find_capacity(bench: Bench, requests: list[bytes], seconds: float) -> tuple[float, Record]:
+    """Requests a second in a closed loop."""
+    connections = CONNECTIONS_PER_WORKER * len(bench.server.workers())
+    record = await closed_loop(bench.port, requests, connections, seconds)
+    return len(record.seconds()) / seconds, record
+
+
+def ports_of(worker: psutil.Process, port: int) -> set[int]:
+    """The clients' side of the connections that this worker has accepted."""
+    return {one.raddr.port for one in worker.net_connections("tcp") if one.raddr and one.laddr.port == port}
+
+
+def p99_ms(seconds: NDArray[np.float64]) -> float:
+    """Infinite if nothing was answered: that is no latency to be proud of."""
+    return float(np.quantile(seconds, 0.99)) * 1e3 if len(seconds) else np.inf
+
+
+def latencies_ms(seconds: NDArray[np.float64]) -> dict[str, float]:
+    if not len(seconds):
+        return {}
+    found = np.quantile(seconds, (0.5, 0.99, 0.999, 1)) * 1e3
+    return dict(zip(("p50", "p99", "p999", "max"), found.round(3).tolist(), strict=True))

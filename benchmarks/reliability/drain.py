@@ -1,0 +1,91 @@
+"""SIGTERM under load: the service says that it leaves, answers what was begun, refuses what is new, and is gone."""
+
+import asyncio
+import signal
+import subprocess
+from math import inf
+
+import orjson
+
+from benchmarks.reliability.bench import PROBE, Bench, Outcome, Promise, find_capacity, post, samples
+from benchmarks.reliability.client import Record, loading, now
+
+LOAD = 0.5  # of capacity
+BATCHES_PER_S = 4
+BATCH_TEXTS = 256  # long enough that one is under way at most moments
+PROBES_PER_S = 50
+NOTICED_S = 0.5
+EDGE_S = 0.1  # ahead of the end of the notice: what is due then may arrive after it
+SIGNAL_S = 0.5  # until every worker has heard of it
+AFTER_S = 2.0  # of load behind the notice
+REFUSED_S = 1.0
+EXIT_S = 15.0
+
+
+async def measure(bench: Bench, calm_s: float) -> Outcome:
+    """Ends the service. `calm_s` for the capacity, and of load ahead of the signal."""
+    requests = bench.requests("text", "image")
+    capacity, _ = await find_capacity(bench, requests, calm_s)
+    single, batches, probes = Record(), Record(), Record()
+    async with (
+        loading(bench.port, requests, LOAD * capacity, single),
+        loading(bench.port, [text_batch(bench)], BATCHES_PER_S, batches),
+        loading(bench.port, [PROBE], PROBES_PER_S, probes),
+    ):
+        await asyncio.sleep(calm_s)
+        told_s = now()
+        bench.server.process.send_signal(signal.SIGTERM)
+        exiting = asyncio.create_task(asyncio.to_thread(await_exit, bench.server.process))
+        await asyncio.sleep(bench.settings.drain_notice_s + AFTER_S)
+    exited_s, status = await exiting
+    figures = {"per_s": LOAD * capacity, "exit_s": exited_s - told_s, "exit_status": status}
+    promises = [Promise("exit, s", exited_s - told_s, EXIT_S), Promise("exit status", abs(status), 0)]
+    ends_s = told_s + bench.settings.drain_notice_s
+    for name, record in (("single", single), ("batch", batches)):
+        figures[name] = by_phase(record, told_s, ends_s)
+        promises += promises_of(name, record, ends_s)
+    figures["readyz"] = by_phase(probes, told_s, ends_s)
+    unready = [done for done, status in zip(probes.done, probes.status, strict=True) if status == 503]
+    promises += [
+        Promise("first 503 of /readyz, s after the signal", min(unready, default=inf) - told_s, NOTICED_S),
+        Promise("200 of /readyz later than that", probes.statuses(told_s + NOTICED_S).get("200", 0), 0),
+    ]
+    return Outcome(figures, promises)
+
+
+def promises_of(name: str, record: Record, ends_s: float) -> list[Promise]:
+    until, after = record.statuses(until_s=ends_s - EDGE_S), record.statuses(ends_s + SIGNAL_S)
+    refused_s = [one.failed_s - one.due_s for one in record.failures if one.due_s > ends_s]
+    return [
+        Promise(f"{name}: lost before the notice ended", record.others("200", "429", until_s=ends_s - EDGE_S), 0),
+        Promise(f"{name}: refused before", until.get("429", 0), 0),
+        Promise(f"{name}: answered after", sum(after.values()) - after.get("none", 0), 0),
+        Promise(f"{name}: longest wait to be refused, s", max(refused_s, default=0), REFUSED_S),
+    ]
+
+
+def by_phase(record: Record, told_s: float, ends_s: float) -> dict[str, object]:
+    return {
+        "before": record.statuses(until_s=told_s),
+        "during_the_notice": record.statuses(told_s, ends_s - EDGE_S),
+        "as_it_ended": record.statuses(ends_s - EDGE_S, ends_s + SIGNAL_S),
+        "after": record.statuses(ends_s + SIGNAL_S),
+        "under_way_at_the_signal": record.under_way(told_s),
+        "under_way_as_the_notice_ended": record.under_way(ends_s),
+        "failures": record.reasons(),
+    }
+
+
+def text_batch(bench: Bench) -> bytes:
+    texts = samples(bench.models / "text")
+    repeated = [texts[index % len(texts)] for index in range(BATCH_TEXTS)]
+    return post("/classify_texts", "application/json", orjson.dumps({"texts": repeated}))
+
+
+def await_exit(process: "subprocess.Popen[bytes]") -> tuple[float, int]:
+    """When it ended, and its status; -9 if it had to be killed."""
+    try:
+        process.wait(2 * EXIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    return now(), process.wait()

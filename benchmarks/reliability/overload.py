@@ -1,0 +1,51 @@
+"""Four times as many requests as the service can answer: it refuses the rest, and answers in time what it takes."""
+
+import asyncio
+
+import numpy as np
+
+from benchmarks.reliability.bench import PROBE, Bench, Outcome, Promise, find_capacity, latencies_ms, p99_ms
+from benchmarks.reliability.client import Record, loading, open_loop
+from relu_pipeline.config import Task
+
+TIMES = 4
+UNLOADED = 0.1  # of capacity
+PROBES_PER_S = 10
+PROBE_LIMIT_MS = 100
+
+
+async def measure(bench: Bench, task: Task, seconds: float, calm_s: float) -> Outcome:
+    """`calm_s` for the capacity, and as much for the latency without load."""
+    requests = bench.requests(task)
+    capacity, closed = await find_capacity(bench, requests, calm_s)
+    unloaded = await open_loop(bench.port, requests, UNLOADED * capacity, calm_s)
+    record, probes = Record(), Record()
+    async with (
+        loading(bench.port, [PROBE], PROBES_PER_S, probes),
+        loading(bench.port, requests, TIMES * capacity, record),
+    ):
+        await asyncio.sleep(seconds)
+    calm_ms, loaded_ms = p99_ms(unloaded.seconds()), p99_ms(record.seconds())
+    figures = {
+        "capacity_per_s": capacity,
+        "unloaded": {"per_s": UNLOADED * capacity, "ms": latencies_ms(unloaded.seconds())},
+        "overloaded": {
+            "per_s": TIMES * capacity,
+            "answered_per_s": len(record.seconds()) / seconds,
+            "statuses": record.statuses(),
+            "ms": latencies_ms(record.seconds()),
+            "refused_ms": latencies_ms(record.seconds(429)),
+            "sent_late_ms": latencies_ms(np.array(record.late)),
+        },
+        "readyz_ms": latencies_ms(probes.seconds()),
+    }
+    promises = [
+        Promise("lost without overload", closed.others("200", "429") + unloaded.others("200", "429"), 0),
+        Promise("refused without overload", closed.refused() + unloaded.refused(), 0),
+        Promise("lost in overload", record.others("200", "429", "unsent"), 0),
+        Promise("unsent in overload, as no connection was free", record.statuses().get("unsent", 0), 0),
+        Promise("p99 of what is answered, against unloaded", loaded_ms / calm_ms, 2),
+        Promise("/readyz that fail", probes.others("200"), 0),
+        Promise("longest /readyz, ms", probes.seconds().max(initial=0) * 1e3, PROBE_LIMIT_MS),
+    ]
+    return Outcome(figures, promises)

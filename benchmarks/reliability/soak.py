@@ -1,0 +1,85 @@
+"""Half of what it can do, for long: nothing grows."""
+
+import asyncio
+from itertools import pairwise
+from statistics import median
+
+import numpy as np
+import psutil
+
+from benchmarks.reliability.bench import Bench, Outcome, Promise, find_capacity, latencies_ms, p99_ms
+from benchmarks.reliability.client import Record, loading, now
+
+LOAD = 0.5  # of capacity
+SAMPLES = 30
+EDGE = 3  # samples at each end, whose medians are compared
+FIFTHS = 5
+MEMORY = ("rss", "uss")
+MEMORY_TIMES = 1.05
+P99_TIMES = 1.5
+
+Sample = dict[str, int]
+
+
+async def measure(bench: Bench, seconds: float, warm_up_s: float, calm_s: float) -> Outcome:
+    """`seconds` of load after the warm-up; `calm_s` for the capacity."""
+    requests = bench.requests("text", "image")
+    capacity, _ = await find_capacity(bench, requests, calm_s)
+    record, taken = Record(), list[Sample]()
+    async with loading(bench.port, requests, LOAD * capacity, record):
+        await asyncio.sleep(warm_up_s)
+        edges = [now()]
+        for _ in range(SAMPLES):
+            taken.append(await asyncio.to_thread(sample, bench))
+            await asyncio.sleep(max(0.0, edges[0] + len(taken) * seconds / SAMPLES - now()))
+        edges.append(now())
+    grown = growth(taken)
+    bounds = np.linspace(*edges, FIFTHS + 1)
+    fifths = [record.seconds(since_s=since, until_s=until) for since, until in pairwise(bounds)]
+    figures = {
+        "per_s": LOAD * capacity,
+        "seconds": seconds,
+        "statuses": record.statuses(),
+        "ms": latencies_ms(record.seconds(since_s=edges[0])),
+        "p99_ms_by_fifth": [p99_ms(fifth) for fifth in fifths],
+        "held": grown,
+    }
+    promises = [
+        Promise("lost", record.others("200", "429"), 0),
+        Promise("refused", record.refused(), 0),
+        Promise("p99 of the last fifth against the first", p99_ms(fifths[-1]) / p99_ms(fifths[0]), P99_TIMES),
+    ]
+    return Outcome(figures, promises + promises_of(grown))
+
+
+def sample(bench: Bench) -> Sample:
+    """What each worker holds, and what lies in the folders that the service writes to."""
+    found = {"log bytes": bench.server.log.stat().st_size}
+    for number, worker in enumerate(bench.server.workers(), start=1):
+        memory = worker.memory_full_info()
+        held = {"rss": memory.rss, "uss": memory.uss, "threads": worker.num_threads(), "open files": files_of(worker)}
+        found |= {f"worker {number} {name}": value for name, value in held.items()}
+    files = [path.stat() for folder in bench.written for path in folder.rglob("*") if path.is_file()]
+    return found | {"files": len(files), "file bytes": sum(file.st_size for file in files)}
+
+
+def files_of(worker: psutil.Process) -> int:
+    """Its descriptors but for connections, which are the clients' affair."""
+    return worker.num_fds() - len(worker.net_connections())
+
+
+def growth(taken: list[Sample]) -> dict[str, dict[str, float]]:
+    """By what is held: medians of the first and of the last samples."""
+    return {
+        name: {"first": median(one[name] for one in taken[:EDGE]), "last": median(one[name] for one in taken[-EDGE:])}
+        for name in taken[0]
+    }
+
+
+def promises_of(grown: dict[str, dict[str, float]]) -> list[Promise]:
+    return [
+        Promise(f"{name}, times", ends["last"] / ends["first"], MEMORY_TIMES)
+        if name.endswith(MEMORY)
+        else Promise(f"{name}, more", ends["last"] - ends["first"], 0)
+        for name, ends in grown.items()
+    ]

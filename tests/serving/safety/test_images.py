@@ -1,0 +1,232 @@
+"""An image is answered as its plain RGB PNG is, or refused; none costs memory that it does not earn."""
+
+import io
+from math import log
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, ImageOps
+
+from tests.servers import Server
+from tests.serving.safety import pictures
+from tests.serving.safety.answers import Caller, code_of, refusal, scores, scores_of
+from tests.serving.safety.pictures import encode, picture, plain
+
+pytestmark = pytest.mark.pipeline
+
+TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+ROTATED_CLOCKWISE = 6  # EXIF: turn it by 90 degrees to see it upright
+MEMORY = 50 << 20
+TOLERANCE = 0.02
+NEGLIGIBLE = 1e-30
+
+
+def logits(response: requests.Response) -> dict[str, float]:
+    return _logs(scores(response))
+
+
+def logits_of(answer: dict[str, Any]) -> dict[str, float]:
+    return _logs(scores_of(answer))
+
+
+def _logs(probabilities: dict[str, float]) -> dict[str, float]:
+    """They tell answers apart where a probability is all but 1."""
+    return {label: log(value) for label, value in probabilities.items() if value > NEGLIGIBLE}
+
+
+def exif(orientation: int) -> bytes:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags.tobytes()
+
+
+def photograph(form: str, orientation: int) -> tuple[bytes, bytes]:
+    """As a camera stores it, and what a person sees."""
+    options = {"lossless": True} if form == "WEBP" else {}
+    stored = encode(picture().resize((48, 32)), form, exif=exif(orientation), **options)
+    return stored, plain(ImageOps.exif_transpose(Image.open(io.BytesIO(stored))))
+
+
+def test_the_picture_tells_orientations_and_channels_apart(caller: Caller) -> None:
+    """Or the tests below could not fail."""
+    upright = logits(caller.image(plain(picture())))
+    others = [picture().rotate(90), picture().rotate(180), ImageOps.mirror(picture()), picture().convert("L")]
+    others += [ImageOps.invert(picture()), Image.merge("RGB", picture().split()[::-1])]
+    others += [pictures.on_white(pictures.translucent())]
+    for other in others:
+        assert logits(caller.image(plain(other))) != pytest.approx(upright, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("content", "equal"),
+    [
+        pytest.param(encode(picture(), "WEBP", lossless=True), plain(picture()), id="lossless-webp"),
+        pytest.param(*pictures.lossy("WEBP", picture()), id="lossy-webp"),
+        pytest.param(*pictures.lossy("JPEG", picture()), id="jpeg"),
+        pytest.param(*pictures.lossy("JPEG", picture(), progressive=True), id="progressive-jpeg"),
+        pytest.param(*pictures.lossy("JPEG", picture().convert("CMYK")), id="cmyk-jpeg"),
+        pytest.param(*pictures.lossy("JPEG", picture().convert("L")), id="grey-jpeg"),
+        pytest.param(*pictures.palette(transparent=False), id="palette"),
+        pytest.param(*pictures.palette(transparent=True), id="palette-with-transparency"),
+        pytest.param(encode(picture().convert("L")), plain(picture().convert("L")), id="grey"),
+        pytest.param(encode(picture().convert("1")), plain(picture().convert("1")), id="1-bit"),
+        pytest.param(
+            encode(pictures.translucent()), plain(pictures.on_white(pictures.translucent())), id="alpha-on-white"
+        ),
+        pytest.param(
+            encode(pictures.translucent(), "WEBP", lossless=True, exact=True),
+            plain(pictures.on_white(pictures.translucent())),
+            id="alpha-webp",
+        ),
+        pytest.param(
+            encode(pictures.translucent().convert("LA")),
+            plain(pictures.on_white(pictures.translucent().convert("LA"))),
+            id="grey-with-alpha",
+        ),
+        pytest.param(encode(Image.new("RGBA", (40, 40))), plain(Image.new("RGB", (40, 40), "white")), id="all-clear"),
+        pytest.param(pictures.animation("PNG"), plain(picture()), id="first-frame-of-apng"),
+        pytest.param(pictures.animation("WEBP"), plain(picture()), id="first-frame-of-webp"),
+        pytest.param(encode(picture(), interlace=1), plain(picture()), id="interlaced"),
+        *[
+            pytest.param(*photograph(form, orientation), id=f"exif-{orientation}-{form}")
+            for form in TYPES
+            for orientation in range(1, 9)
+        ],
+        pytest.param(encode(picture(), exif=b"Exif\0\0II*\0garbage"), plain(picture()), id="broken-exif"),
+    ],
+)
+def test_an_image_is_answered_as_its_plain_png(caller: Caller, content: bytes, equal: bytes) -> None:
+    answer = logits(caller.image(content))
+    assert answer == pytest.approx(logits(caller.image(equal)), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("content", "equal"),
+    [
+        pytest.param(pictures.deep_png(np.asarray(picture()), pictures.RGB), plain(picture()), id="rgb"),
+        pytest.param(
+            pictures.deep_png(np.asarray(pictures.translucent()), pictures.RGBA),
+            plain(pictures.on_white(pictures.translucent())),
+            id="rgba",
+        ),
+        pytest.param(
+            encode(Image.fromarray(np.asarray(picture().convert("L")).astype(np.uint16) << 8)),
+            plain(picture().convert("L")),
+            id="grey",
+        ),
+    ],
+)
+def test_16_bits_a_channel_are_refused_or_answered_as_their_upper_8(
+    caller: Caller, content: bytes, equal: bytes
+) -> None:
+    response = caller.image(content)
+    if response.status_code != 200:
+        assert refusal(response) == (400, "invalid_image")
+    else:
+        expected = logits(caller.image(equal))
+        assert logits(response) == pytest.approx(expected, abs=TOLERANCE)
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_same_pixels_have_the_same_answer(caller: Caller, pixels: np.ndarray) -> None:
+    image = Image.fromarray(pixels)
+    expected = logits(caller.image(plain(image)))
+    webp = encode(image, "WEBP", lossless=True)
+    assert logits(caller.image(webp, "image/webp")) == pytest.approx(expected, abs=TOLERANCE)
+    form = caller.post("/classify_images", files=[("images", ("a", plain(image))), ("images", ("b", webp))]).json()
+    for item in form["predictions"]:
+        assert logits_of(item) == pytest.approx(expected, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("form", TYPES)
+@pytest.mark.parametrize("tenth", range(10))
+def test_a_truncated_image_is_refused(caller: Caller, form: str, tenth: int) -> None:
+    content = encode(picture(), form)
+    assert caller.image(content[: len(content) * tenth // 10], TYPES[form]).status_code == 400
+
+
+@pytest.mark.parametrize("claimed", [True, False], ids=["as-png", "as-itself"])
+@pytest.mark.parametrize(
+    ("media_type", "content"),
+    [
+        ("image/gif", encode(picture(), "GIF")),
+        ("image/bmp", encode(picture(), "BMP")),
+        ("image/tiff", encode(picture(), "TIFF")),
+        ("image/x-icon", encode(picture(), "ICO")),
+        ("image/avif", encode(picture(), "AVIF")),
+        ("image/jp2", encode(picture(), "JPEG2000")),
+        ("image/x-portable-pixmap", encode(picture(), "PPM")),
+        ("image/x-eps", encode(picture(), "EPS")),
+        ("application/pdf", encode(picture(), "PDF")),
+        ("image/svg+xml", b'<svg xmlns="http://www.w3.org/2000/svg" width="32" height="32"/>'),
+    ],
+)
+def test_any_other_format_is_refused(caller: Caller, media_type: str, content: bytes, claimed: bool) -> None:
+    assert caller.image(content, "image/png" if claimed else media_type).status_code in (400, 415)
+    form = {"image": ("a.png" if claimed else "a", content, "image/png" if claimed else media_type)}
+    assert refusal(caller.post("/classify_image", files=form)) == (400, "invalid_image")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(pictures.png(0, 0, 8, pictures.RGB, pictures.zeros(0)), id="no-pixels"),
+        pytest.param(pictures.png(0, 32, 8, pictures.RGB, pictures.zeros(32)), id="no-width"),
+        pytest.param(pictures.jpeg_of_size(0, 0), id="no-pixels-jpeg"),
+        pytest.param(b"", id="no-bytes"),
+        pytest.param(b"\0" * 1000, id="zeros"),
+        pytest.param(plain(picture())[:8], id="signature-alone"),
+    ],
+)
+def test_an_image_of_nothing_is_refused(caller: Caller, content: bytes) -> None:
+    assert caller.image(content).status_code == 400
+
+
+@pytest.mark.parametrize(("width", "height"), [(25_000_000, 1), (1, 25_000_000)])
+def test_an_image_of_odd_shape_costs_no_more_than_its_pixels(
+    server: Server, caller: Caller, width: int, height: int
+) -> None:
+    content = pictures.png(width, height, 8, pictures.RGBA, pictures.zeros(height * (4 * width + 1)))
+    with server.growth() as growth:
+        caller.image(content)
+    assert max(growth) < 16 * width * height + MEMORY
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(pictures.png(50_000, 50_000, 8, pictures.RGB, pictures.zeros(300 << 20)), id="png"),
+        pytest.param(pictures.png(50_000, 50_000, 1, 0, pictures.zeros(50_000 * 6_251)), id="png-1-bit"),
+        pytest.param(pictures.png(2**31 - 1, 2**31 - 1, 16, pictures.RGBA, pictures.zeros(0)), id="png-largest"),
+        pytest.param(pictures.jpeg_of_size(65_535, 65_535), id="jpeg"),
+        pytest.param(pictures.webp_of_size(16_383, 16_383, extended=False), id="webp"),
+        pytest.param(pictures.webp_of_size(16_383, 16_383, extended=True), id="webp-extended"),
+        pytest.param(
+            pictures.png(
+                *(32, 32, 8, pictures.RGB, pictures.zeros(32 * 97)),
+                more=pictures.png_chunk(b"zTXt", b"Comment\0\0" + pictures.zeros(400 << 20)),
+            ),
+            id="text-in-png",
+        ),
+        pytest.param(
+            pictures.png(
+                *(32, 32, 8, pictures.RGB, pictures.zeros(32 * 97)),
+                more=pictures.png_chunk(b"iCCP", b"profile\0\0" + pictures.zeros(400 << 20)),
+            ),
+            id="profile-in-png",
+        ),
+    ],
+)
+def test_a_decompression_bomb_costs_no_memory(server: Server, caller: Caller, content: bytes) -> None:
+    with server.growth() as growth:
+        response = caller.image(content)
+        form = caller.post("/classify_images", files=[("images", ("a.png", content))] * 2)
+    assert (response.status_code, code_of(response)) in [(413, "image_too_large"), (400, "invalid_image")]
+    assert all(item["error"]["code"] == code_of(response) for item in form.json()["predictions"])
+    assert max(growth) < MEMORY

@@ -1,0 +1,191 @@
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import RequestError
+from serving.lanes import Lane
+from serving.metrics import TALLY
+from serving.settings import QueueSettings
+
+LIMITS = QueueSettings(max_waiting=8, max_waiting_overloaded=2, micro_batch_rows=1)
+
+both_settings = pytest.mark.parametrize("rows", [1, 4])
+both_places = pytest.mark.parametrize("threaded", [False, True])
+
+
+class StepByStep(Executor):
+    """Runs what it was given when the test says so."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[Future[Any], Callable[..., Any], Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.given.append((future, fn, args))
+        return future
+
+    def step(self) -> None:
+        if self.given:
+            future, fn, args = self.given.pop(0)
+            future.set_result(fn(*args))
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def run_out(lane: Lane[Any, Any], steps: StepByStep) -> None:
+    while lane.server:
+        steps.step()
+        await settle()
+
+
+async def outcome(task: "asyncio.Task[Any]") -> Any:
+    try:
+        return await task
+    except RequestError as error:
+        return error.status
+    except asyncio.CancelledError:
+        return "cancelled"
+
+
+@both_settings
+@both_places
+@given(items=st.lists(st.integers(), max_size=LIMITS.max_waiting))
+def test_a_calm_lane_answers_each_once_and_in_order(rows: int, threaded: bool, items: list[int]) -> None:
+    runs: list[list[int]] = []
+
+    def execute(taken: list[int]) -> list[str]:
+        runs.append(taken)
+        return [f"answer to {item}" for item in taken]
+
+    async def ask_all() -> list[str]:
+        with ThreadPoolExecutor(1) if threaded else nullcontext() as executor:
+            lane = Lane(execute, LIMITS, rows, executor)
+            return await asyncio.gather(*map(lane.submit, items))
+
+    assert asyncio.run(ask_all()) == [f"answer to {item}" for item in items]
+    assert [item for run in runs for item in run] == items
+    assert all(1 <= len(run) <= rows for run in runs)
+
+
+async def play(actions: list[str], lane: Lane[int, int], steps: StepByStep) -> list[Any]:
+    """What each caller heard; they submit 1, 2, 3 and so on."""
+    others = TALLY.waiting
+    callers: list[asyncio.Task[Any]] = []
+    for action in actions:
+        pending = [caller for caller in callers if not caller.done()]
+        if action == "ask":
+            callers.append(asyncio.create_task(lane.submit(len(callers) + 1)))
+        elif action == "run":
+            steps.step()
+        elif pending:
+            pending[0 if action == "cancel oldest" else -1].cancel()
+        await settle()
+        assert len(lane.waiting) <= LIMITS.max_waiting
+        assert TALLY.waiting - others == len(lane.waiting)
+    await run_out(lane, steps)
+    return [await outcome(caller) for caller in callers]
+
+
+@both_settings
+@given(actions=st.lists(st.sampled_from(["ask", "ask", "ask", "run", "cancel oldest", "cancel newest"]), max_size=60))
+def test_whatever_happens_each_caller_hears_once_and_the_bound_holds(rows: int, actions: list[str]) -> None:
+    executed: list[int] = []
+
+    def execute(taken: list[int]) -> list[int]:
+        executed.extend(taken)
+        return [-item for item in taken]
+
+    async def heard() -> list[Any]:
+        steps = StepByStep()
+        return await play(actions, Lane(execute, LIMITS, rows, steps), steps)
+
+    results = dict(enumerate(asyncio.run(heard()), start=1))
+    answered = [item for item, result in results.items() if result == -item]
+    assert all(result in (-item, 429, "cancelled") for item, result in results.items())
+    assert executed == sorted(set(executed))  # the oldest first, none twice
+    assert set(answered) <= set(executed)
+    if set(actions) <= {"ask", "run"}:
+        assert answered == executed  # no run for nothing
+
+
+def test_an_overloaded_lane_keeps_the_newest_few_until_it_is_calm() -> None:
+    async def heard() -> tuple[list[Any], list[Any]]:
+        steps = StepByStep()
+        lane = Lane(list, LIMITS, 1, steps)
+
+        async def ask(count: int) -> list[Any]:
+            callers = []
+            for number in range(count):
+                callers.append(asyncio.create_task(lane.submit(number)))
+                await settle()
+            await run_out(lane, steps)
+            return [await outcome(caller) for caller in callers]
+
+        # One is under way, eight wait, one is too many; while the lane is overloaded two may wait.
+        return await ask(12), await ask(9)
+
+    flood, calm = asyncio.run(heard())
+    assert flood == [0, *[429] * 6, 7, 8, 429, 429, 429]
+    assert calm == list(range(9))
+
+
+@both_settings
+@both_places
+def test_what_a_run_raises_reaches_those_of_that_run_alone(rows: int, threaded: bool) -> None:
+    def execute(taken: list[int]) -> list[int]:
+        if 0 in taken:
+            raise ValueError("broken")
+        return taken
+
+    async def ask_all() -> list[Any]:
+        with ThreadPoolExecutor(1) if threaded else nullcontext() as executor:
+            lane = Lane(execute, LIMITS, rows, executor)
+            return await asyncio.gather(*map(lane.submit, range(8)), return_exceptions=True)
+
+    heard = asyncio.run(ask_all())
+    assert [type(result) for result in heard[:rows]] == [ValueError] * rows
+    assert heard[rows:] == list(range(rows, 8))
+
+
+@both_settings
+@both_places
+def test_an_exception_as_a_result_reaches_its_own_caller_alone(rows: int, threaded: bool) -> None:
+    def execute(taken: list[int]) -> list[Any]:
+        return [RequestError(400, "odd", "odd") if item % 2 else item for item in taken]
+
+    async def ask_all() -> list[Any]:
+        with ThreadPoolExecutor(1) if threaded else nullcontext() as executor:
+            lane = Lane(execute, LIMITS, rows, executor)
+            return [await outcome(caller) for caller in [asyncio.create_task(lane.submit(item)) for item in range(8)]]
+
+    assert asyncio.run(ask_all()) == [0, 400, 2, 400, 4, 400, 6, 400]
+
+
+@both_settings
+def test_who_gave_up_is_skipped(rows: int) -> None:
+    executed: list[int] = []
+
+    async def heard() -> list[Any]:
+        steps = StepByStep()
+        lane = Lane(lambda taken: executed.extend(taken) or taken, LIMITS, rows, steps)
+        callers = []
+        for item in range(8):
+            callers.append(asyncio.create_task(lane.submit(item)))
+            await settle()
+        for caller in callers[2:7]:
+            caller.cancel()
+        await settle()
+        await run_out(lane, steps)
+        return [await outcome(caller) for caller in callers]
+
+    assert asyncio.run(heard()) == [0, 1, *["cancelled"] * 5, 7]
+    assert executed == [0, 1, 7]

@@ -1,0 +1,69 @@
+"""The lines of benchmarks/reliability in short, against a real service: what may never happen, not how fast it is."""
+
+from collections.abc import Iterator
+from math import isfinite
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from benchmarks.reliability import crash, drain, overload, slow, soak, swap
+from benchmarks.reliability.bench import Bench, Outcome, serve
+from tests.servers import copy_project
+
+CALM_S = 1.0
+
+pytestmark = pytest.mark.pipeline
+
+
+@pytest.fixture(scope="module")
+def bench(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    project = copy_project(tmp_path_factory.mktemp("reliability") / "project", deadline_s=2.0)
+    with serve(models, project) as bench:
+        yield bench
+
+
+def broken(outcome: Outcome) -> list[str]:
+    """Of what may never happen; on a busy machine the client sends in bursts, which may be refused or stay unsent."""
+    may = ("refused", "unsent")
+    never = [one for one in outcome.promises if one.limit == 0 and not any(word in one.what for word in may)]
+    assert never
+    return [f"{promise.what}: {promise.found:g}" for promise in never if not promise.kept]
+
+
+def test_overload_is_refused_with_429_and_the_rest_is_answered(bench: Bench) -> None:
+    outcome = uvloop.run(overload.measure(bench, "text", seconds=4.0, calm_s=CALM_S))
+    assert broken(outcome) == []
+    assert {"200", "429"} <= set(outcome.figures["overloaded"]["statuses"])
+
+
+def test_slow_clients_are_cut_off_and_others_are_answered(bench: Bench) -> None:
+    outcome = uvloop.run(slow.measure(bench, clients=30, calm_s=CALM_S))
+    assert broken(outcome) == []
+    for times in outcome.figures["open_s"].values():
+        assert bench.settings.deadline_s / 2 < times["min"] <= times["max"] < 2 * bench.settings.deadline_s
+
+
+def test_nothing_is_written_or_left_open_under_load(bench: Bench) -> None:
+    outcome = uvloop.run(soak.measure(bench, seconds=4.0, warm_up_s=2.0, calm_s=CALM_S))
+    assert broken(outcome) == []
+
+
+def test_new_models_are_taken_up_and_broken_ones_refused_under_load(bench: Bench) -> None:
+    outcome = uvloop.run(swap.measure(bench, "text", calm_s=CALM_S))
+    assert broken(outcome) == []
+    assert len(outcome.figures["answers"]) == 2
+
+
+def test_only_what_a_killed_worker_had_is_lost_and_another_takes_its_place(bench: Bench) -> None:
+    outcome = uvloop.run(crash.measure(bench, calm_s=CALM_S, settle_s=1.0))
+    assert broken(outcome) == []
+    assert isfinite(outcome.figures["new_worker_answers_after_s"])
+
+
+def test_a_stop_loses_nothing_and_is_announced(models: Path) -> None:
+    with serve(models) as bench:
+        outcome = uvloop.run(drain.measure(bench, calm_s=CALM_S))
+    assert broken(outcome) == []
+    assert outcome.figures["readyz"]["during_the_notice"]["503"] > 0
+    assert outcome.figures["exit_s"] < drain.EXIT_S
