@@ -52,6 +52,7 @@ bench: $(READY)  ## measure against what people use instead, about an hour; afte
 	python -m benchmarks.resume
 	python -m benchmarks.serve
 	python -m benchmarks.reliability
+	RELU_FUZZ_CASES=5000 pytest tests/serving/safety/test_fuzz.py
 
 UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--python-version 3.11 pyproject.toml --extra serve

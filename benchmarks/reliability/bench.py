@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import numpy as np
-import orjson
 import psutil
 import yaml
 from numpy.typing import NDArray
@@ -104,7 +104,7 @@ def get_once(path: str) -> bytes:
 
 ENCODE = {
     "image": lambda content: post("/classify_image", "image/png", base64.b64decode(content)),
-    "text": lambda content: post("/classify_text", "application/json", orjson.dumps({"text": content})),
+    "text": lambda content: post("/classify_text", "application/json", msgspec.json.encode({"text": content})),
 }
 PROBE = get_once("/readyz")
 

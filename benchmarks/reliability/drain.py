@@ -5,7 +5,7 @@ import signal
 import subprocess
 from math import inf
 
-import orjson
+import msgspec
 
 from benchmarks.reliability.bench import PROBE, Bench, Outcome, Promise, find_capacity, post, samples
 from benchmarks.reliability.client import Record, loading, now
@@ -79,7 +79,7 @@ def by_phase(record: Record, told_s: float, ends_s: float) -> dict[str, object]:
 def text_batch(bench: Bench) -> bytes:
     texts = samples(bench.models / "text")
     repeated = [texts[index % len(texts)] for index in range(BATCH_TEXTS)]
-    return post("/classify_texts", "application/json", orjson.dumps({"texts": repeated}))
+    return post("/classify_texts", "application/json", msgspec.json.encode({"texts": repeated}))
 
 
 def await_exit(process: "subprocess.Popen[bytes]") -> tuple[float, int]:

@@ -10,7 +10,7 @@ from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import orjson
+import msgspec
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -136,5 +136,5 @@ def misanswered(record: Record, done: list[Done]) -> tuple[int, int]:
 
 def read(body: bytes) -> tuple[str, frozenset[str]]:
     """The version and all labels of an answer."""
-    answer = orjson.loads(body)
+    answer = msgspec.json.decode(body)
     return answer["model"]["version"], frozenset(score["label"] for score in answer["top"])

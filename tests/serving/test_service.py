@@ -1,12 +1,9 @@
 """A real `bentoml serve` process, over plain HTTP and through BentoML's own client."""
 
-import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -78,81 +75,9 @@ def test_a_batch_reports_each_item(url: str) -> None:
     assert second == {"error": {"code": "invalid_image", "message": "not a readable PNG, JPEG or WebP image"}}
 
 
-MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
-JSON = {"Content-Type": "application/json"}
-
-
-@pytest.mark.parametrize(
-    ("path", "headers", "body", "status"),
-    [
-        ("/classify_image", {"Content-Type": "image/png"}, b"", 400),
-        ("/classify_image", {"Content-Type": "image/png"}, b"no image", 400),
-        ("/classify_image", {"Content-Type": "image/png"}, bytes(9_000_000), 413),
-        ("/classify_image", {"Content-Type": "text/plain"}, PNG, 415),
-        ("/classify_image", {}, PNG, 415),
-        ("/classify_image", {"Content-Type": "application/vnd.bentoml+pickle"}, b"", 415),
-        ("/classify_image", {"Content-Type": "multipart/form-data"}, b"--x--", 400),
-        ("/classify_image", MULTIPART, b"", 400),
-        ("/classify_image", MULTIPART, b"--wrong\r\n\r\n", 400),
-        (
-            "/classify_image",
-            MULTIPART,
-            b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\nhttp://a\r\n--x--',
-            400,
-        ),
-        ("/classify_images", JSON, b"{}", 415),
-        ("/classify_images", MULTIPART, b"--x--\r\n", 400),
-        ("/classify_text", JSON, b"", 400),
-        ("/classify_text", JSON, b'{"text": ""}', 400),
-        ("/classify_text", JSON, b'{"text": 5}', 400),
-        ("/classify_text", JSON, b'{"text": "\\ud800"}', 400),
-        ("/classify_text", JSON, b'{"text": "' + b"a" * 70_000 + b'"}', 413),
-        ("/classify_text", {"Content-Type": "text/plain"}, b"a", 415),
-        ("/classify_texts", JSON, b'{"texts": []}', 400),
-        ("/classify_texts", JSON, b'{"texts": "a"}', 400),
-    ],
-)
-def test_a_callers_mistake_is_a_4xx_of_one_shape(
-    url: str, path: str, headers: dict[str, str], body: bytes, status: int
-) -> None:
-    response = requests.post(f"{url}{path}", data=body, headers=headers, timeout=10)
-    assert response.status_code == status, response.text
-    assert set(response.json()) == {"error"}
-    assert set(response.json()["error"]) == {"code", "message"}
-
-
-def test_a_body_that_grows_beyond_the_limit_is_refused_without_a_length(url: str) -> None:
-    chunks = (bytes(1 << 20) for _ in range(12))
-    response = requests.post(f"{url}/classify_image", data=chunks, headers={"Content-Type": "image/png"}, timeout=10)
-    assert response.status_code == 413
-
-
 def test_another_method_is_a_405_of_the_same_shape(url: str) -> None:
     response = requests.get(f"{url}/classify_text", timeout=10)
     assert (response.status_code, response.json()["error"]["code"]) == (405, "method_not_allowed")
-
-
-def test_no_url_is_ever_fetched(url: str) -> None:
-    connections: list[object] = []
-    with socket.create_server(("127.0.0.1", 0)) as canary:
-        canary.settimeout(1)
-
-        def accept() -> None:
-            with contextlib.suppress(TimeoutError):
-                connections.append(canary.accept())
-
-        watcher = threading.Thread(target=accept)
-        watcher.start()
-        target = f"http://127.0.0.1:{canary.getsockname()[1]}/a.png"
-        answers = [
-            requests.post(f"{url}/classify_image", json={"image": target}, timeout=10),
-            requests.post(f"{url}/classify_image", data={"image": target}, timeout=10),
-            requests.post(f"{url}/classify_image", files={"image": (None, target)}, timeout=10),
-            requests.post(f"{url}/classify_image", data=target, headers={"Content-Type": "image/png"}, timeout=10),
-        ]
-        watcher.join()
-    assert all(400 <= answer.status_code < 500 for answer in answers)
-    assert not connections
 
 
 def test_info_health_and_metrics(url: str) -> None:
@@ -203,28 +128,6 @@ def test_requests_that_drift_raise_the_alarm_until_it_ends(project: Path, demo_r
         assert shown["relu_drift_raised"] == 1
         info, shown = send(texts[:200])
         assert (info["raised_since"], shown["relu_drift_raised"]) == (None, 0)
-
-
-@pytest.mark.parametrize("harm", ["missing", "altered"])
-def test_a_wrong_model_ends_the_command_with_one_line(project: Path, tmp_path: Path, harm: str) -> None:
-    models = tmp_path / "models"
-    shutil.copytree(project / "models", models)
-    graph = models / "text/model.onnx"
-    graph.write_bytes(b"altered") if harm == "altered" else graph.unlink()
-    result = subprocess.run(
-        [sys.executable, "-m", "bentoml", "serve", "--port", "0"],
-        cwd=project,
-        env=os.environ | {"RELU_MODELS_DIR": str(models)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert result.returncode != 0
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1
-    assert "model.onnx" in errors[0]
-    assert "dvc repro" in errors[0]
 
 
 def test_the_service_loads_no_training_library(project: Path) -> None:

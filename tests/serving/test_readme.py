@@ -1,0 +1,56 @@
+"""The README's own commands and lines of Python, against a service that runs."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relu_pipeline.demo import sample_digit
+from tests.servers import ROOT, Server, start
+
+pytestmark = pytest.mark.pipeline
+PORT = re.compile(r"127\.0\.0\.1:3000")
+
+
+@pytest.fixture(scope="module")
+def server(models: Path) -> Iterator[Server]:
+    with start(models) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "picture.png").write_bytes(sample_digit())
+    return tmp_path
+
+
+def blocks(language: str) -> list[str]:
+    """Of the section that tells how to ask."""
+    section = (ROOT / "README.md").read_text().partition("## Ask the service")[2].partition("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_shell_commands_answer(server: Server, folder: Path) -> None:
+    (block,) = blocks("sh")
+    commands = block.replace("\\\n", " ").strip().splitlines()
+    assert {command.split()[0] for command in commands} == {"curl", "relu-pipeline"}
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in commands:
+        here = PORT.sub(f"127.0.0.1:{server.port}", command)
+        if command.startswith("relu-pipeline"):
+            here += f" --url {server.url}"
+        done = subprocess.run(here, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        assert "error" not in done.stdout, command
+        assert "relu-pipeline-" in done.stdout, command  # the model's name
+
+
+def test_the_lines_of_python_answer(server: Server, folder: Path) -> None:
+    (block,) = blocks("python")
+    code = PORT.sub(f"127.0.0.1:{server.port}", block)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
