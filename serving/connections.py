@@ -21,7 +21,6 @@ from serving.settings import Settings
 MAX_HEAD_BYTES = 65536  # of headers, after the packet in which they began
 GRACE_S = 0.5  # past the deadline, so that a body that is slow hears 408 before its connection is closed
 CLOSING_S = 2.0  # for what was answered to be read
-CLOSE = (b"connection", b"close")
 PLAIN_POST = re.compile(rb"POST (/\w+) HTTP/1\.1\r\n")
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
@@ -82,10 +81,10 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.in_head = False
+        super().on_headers_complete()
         self.requests += 1
         if self.requests >= self.max_requests:
-            self.headers.append(CLOSE)  # as if the client had asked for it
-        super().on_headers_complete()
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

@@ -15,12 +15,19 @@ from tests.servers import Server, copy_project, start
 pytestmark = pytest.mark.pipeline
 DEADLINE_S = 1.0
 MARGIN_S = 3.0  # of a busy machine
+MAX_REQUESTS = 10
 
 
 @pytest.fixture(scope="module")
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("project")
-    settings = {"deadline_s": DEADLINE_S, "workers": 1, "max_connections": 20, "max_held_bytes": 100_000}
+    settings = {
+        "deadline_s": DEADLINE_S,
+        "workers": 1,
+        "max_connections": 20,
+        "max_requests": MAX_REQUESTS,
+        "max_held_bytes": 100_000,
+    }
     with start(models, project=copy_project(folder, **settings)) as running:
         yield running
 
@@ -102,3 +109,13 @@ def test_bodies_are_held_up_to_a_budget(server: Server) -> None:
         f"{server.url}/classify_image", data=bytes(90_000), headers={"Content-Type": "image/png"}, timeout=5
     )
     assert answer.json()["error"]["code"] == "invalid_image"
+
+
+def test_a_connection_is_closed_in_good_order_after_its_share_of_requests(server: Server) -> None:
+    closing = []
+    with requests.Session() as session:
+        for _ in range(2 * MAX_REQUESTS):
+            answer = session.get(f"{server.url}/readyz", timeout=5)
+            answer.raise_for_status()
+            closing.append(answer.headers.get("Connection") == "close")
+    assert [number for number, close in enumerate(closing, start=1) if close] == [MAX_REQUESTS, 2 * MAX_REQUESTS]
