@@ -5,24 +5,28 @@ And what it is too slow for: to refuse, when there is far more to do than can be
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
 import uvicorn.config
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.drain import Drain
 from serving.errors import RequestError, overload
+from serving.guard import Guard
 from serving.lanes import Lane
 from serving.metrics import TALLY
 from serving.settings import Settings
+from serving.transport import JoiningTransport
 
 MAX_HEAD_BYTES = 65536  # of headers, after the packet in which they began
 GRACE_S = 0.5  # past the deadline, so that a body that is slow hears 408 before its connection is closed
 CLOSING_S = 2.0  # for what was answered to be read
 PLAIN_POST = re.compile(rb"POST (/\w+) HTTP/1\.1\r\n")
-CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *+(\d{1,9})\r\n", re.IGNORECASE)
+NOT_PLAIN = re.compile(rb"\r\n(?:connection: *+(?!keep-alive\r\n)|transfer-encoding|expect|upgrade)", re.IGNORECASE)
 
 
 def _response(status: bytes, error: RequestError, *headers: bytes) -> bytes:
@@ -34,10 +38,33 @@ def _response(status: bytes, error: RequestError, *headers: bytes) -> bytes:
 OVERLOAD = _response(b"429 Too Many Requests", overload(), b"retry-after: 1")
 
 
-class Connection(HttpToolsProtocol):
-    """Closed if a request, headers and body, is not complete `deadline_s` after it began, or after connecting.
+class Deadline:
+    """`end` is called with `reason` where what began is not met within `seconds`."""
 
-    And after `max_requests`, for its client to connect anew, to whichever worker has time.
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, seconds: float, end: Callable[[str], None], reason: str
+    ) -> None:
+        self.loop = loop
+        self.seconds = seconds
+        self.end = end
+        self.reason = reason
+        self.timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Unless it has begun already."""
+        if self.timer is None:
+            self.timer = self.loop.call_later(self.seconds, self.end, self.reason)
+
+    def met(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class Connection(HttpToolsProtocol):
+    """Closed if a request, headers and body, is not complete `deadline_s` after it began, or after connecting; if an
+    answer is not read for as long; and after `max_requests`, for its client to connect anew, to whichever worker has
+    time.
     """
 
     deadline_s: ClassVar[float]
@@ -46,32 +73,40 @@ class Connection(HttpToolsProtocol):
     drain: ClassVar[Drain]
     lanes: ClassVar[Mapping[str, Lane[Any, Any]]]
 
+    def __init__(self, config: uvicorn.config.Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.app = _guard_of(config.loaded_app)
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.transport = JoiningTransport(transport, self.loop)
         self.in_head = self.in_message = False
         self.head_bytes = 0
         self.requests = 0
-        self.deadline: asyncio.TimerHandle | None = None
-        if self.drain.refusing or len(self.connections) > self.max_connections:
-            transport.abort()
+        self.reading = Deadline(self.loop, self.deadline_s + GRACE_S, self._cut_off, "request_incomplete")
+        self.writing = Deadline(self.loop, self.deadline_s + GRACE_S, self._cut_off, "answer_unread")
+        if self.drain.refusing:
+            self._cut_off("draining")
+        elif len(self.connections) > self.max_connections:
+            self._cut_off("too_many_connections")
         else:
-            self._expect()
+            self.reading.begin()
 
     def data_received(self, data: bytes) -> None:
         if (path := self._hopeless(data)) is not None:
             self._refuse(path)
             return
-        if self.deadline is None:
-            self._expect()
+        self.reading.begin()
         if self.in_head:
             self.head_bytes += len(data)
         if self.head_bytes > MAX_HEAD_BYTES:
-            self.transport.abort()
+            self._cut_off("head_too_large")
         else:
             super().data_received(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.reading.begin()
         self.in_head = self.in_message = True
         self.head_bytes = 0
 
@@ -89,29 +124,31 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.in_message = False
-        self._wait_no_more()
+        self.reading.met()
 
     def pause_writing(self) -> None:
-        """The client does not read: this too must end."""
         super().pause_writing()
-        self._expect()
+        self.writing.begin()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._wait_no_more()
+        self.writing.met()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._wait_no_more()
+        self.reading.met()
+        self.writing.met()
 
     def shutdown(self) -> None:
         """uvicorn waits for each connection to end, and would for one whose client is gone."""
         super().shutdown()
-        self.loop.call_later(CLOSING_S, self.transport.abort)
+        seconds = CLOSING_S if self._is_idle() else max(CLOSING_S, self.drain.left_s())
+        self.loop.call_later(seconds, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         """In the shape of all errors."""
         error = RequestError(400, "invalid_http", msg)
+        TALLY.refusal(error.code)
         self.transport.write(_response(b"400 Bad Request", error, b"connection: close"))
         self.transport.close()
 
@@ -124,27 +161,36 @@ class Connection(HttpToolsProtocol):
         lane = self.lanes.get(path := start[1].decode()) if start else None
         if lane is None or not lane.overloaded or not lane.is_full():
             return None
-        if self.in_message or (self.cycle is not None and not self.cycle.response_complete):
+        is_last = self.drain.began or self.requests + 1 >= self.max_requests
+        if is_last or self.in_message or not self._is_idle():
             return None
         body = data.find(b"\r\n\r\n") + 4
-        length = CONTENT_LENGTH.search(data, 0, body)
-        return path if length and body + int(length[1]) == len(data) else None
+        lengths = CONTENT_LENGTH.findall(data, 0, body)
+        is_whole = len(lengths) == 1 and body + int(lengths[0]) == len(data)
+        return path if is_whole and not NOT_PLAIN.search(data, 0, body) else None
 
     def _refuse(self, path: str) -> None:
         self.transport.write(OVERLOAD)
-        self._wait_no_more()
+        self.requests += 1
+        self.reading.met()
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
         TALLY.hopeless(path)
 
-    def _expect(self) -> None:
-        self._wait_no_more()
-        self.deadline = self.loop.call_later(self.deadline_s + GRACE_S, self.transport.abort)
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
-    def _wait_no_more(self) -> None:
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
+    def _cut_off(self, reason: str) -> None:
+        """Whoever is there hears nothing, but the metrics do."""
+        TALLY.refusal(reason)
+        self.transport.abort()
+
+
+def _guard_of(app: Any) -> Guard:
+    """What uvicorn and BentoML put around it gives each request a task, a timer and a span of its own."""
+    while not isinstance(app, Guard):
+        app = app.middleware_stack if isinstance(app, Starlette) else app.app
+    return app
 
 
 def install(drain: Drain, settings: Settings, lanes: Mapping[str, Lane[Any, Any]]) -> None:
@@ -158,3 +204,4 @@ def install(drain: Drain, settings: Settings, lanes: Mapping[str, Lane[Any, Any]
     Connection.max_requests = settings.max_requests
     Connection.lanes = lanes
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
+    uvicorn.config.WS_PROTOCOLS["auto"] = None  # they would pass the guard

@@ -23,6 +23,7 @@ class Drain:
         self.deadline_s = deadline_s
         self.began = False
         self.refusing = False
+        self.end_s = 0.0  # of the event loop's clock
 
     def install(self) -> None:
         """In the worker's main thread, after the server's own handler."""
@@ -40,7 +41,11 @@ class Drain:
     async def _end(self, leave: Callable[[], Any]) -> None:
         await asyncio.sleep(self.notice_s)
         self.refusing = True
-        end = asyncio.get_running_loop().time() + self.deadline_s
-        while TALLY.in_flight and asyncio.get_running_loop().time() < end:
+        self.end_s = asyncio.get_running_loop().time() + self.deadline_s
+        while TALLY.in_flight and self.left_s() > 0:
             await asyncio.sleep(STEP_S)
         leave()
+
+    def left_s(self) -> float:
+        """For what is being answered once connections are refused."""
+        return self.end_s - asyncio.get_running_loop().time()

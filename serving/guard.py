@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.drain import Drain
 from serving.errors import RequestError
-from serving.http import Budget, Reply, Request, header, problem, read_body, send_reply
+from serving.http import Budget, Held, Reply, Request, header, problem, read_body, send_reply
 from serving.metrics import TALLY
 
 LOGGER = logging.getLogger("bentoml.relu_pipeline")
@@ -89,9 +89,9 @@ class Guard:
                 raise _unsupported(media_type, endpoint.accepts)
             if endpoint.admit:
                 endpoint.admit()
-            with self.budget.hold() as take:
+            with Held(self.budget) as held:
                 async with asyncio.timeout(self.deadline_s):
-                    body = await read_body(scope, receive, endpoint.max_bytes, take) if endpoint.accepts else b""
+                    body = await read_body(scope, receive, endpoint.max_bytes, held) if endpoint.accepts else b""
                     return await endpoint.answer(Request(media_type, content_type, body))
         except TimeoutError:
             return _refuse(RequestError(408, "deadline_exceeded", f"no answer within {self.deadline_s:g} s"))

@@ -1,11 +1,10 @@
 """Requests and replies as this service has them, on ASGI. Raises RequestError for what a caller did wrong."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 from python_multipart.exceptions import FormParserError
@@ -68,43 +67,49 @@ class Budget:
         self.max_bytes = max_bytes
         self.used = 0
 
-    @contextmanager
-    def hold(self) -> Iterator[Callable[[int], None]]:
-        """Gives what to call with the size of each chunk; it raises RequestError 429. All is given back at the end."""
-        held = 0
 
-        def take(size: int) -> None:
-            nonlocal held
-            if self.used + size > self.max_bytes:
-                raise overload()
-            self.used += size
-            held += size
+class Held:
+    """What one request has taken of the budget, until the block ends."""
 
-        try:
-            yield take
-        finally:
-            self.used -= held
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.budget.used -= self.size
+
+    def take(self, size: int) -> None:
+        """Raises RequestError 429 where the budget does not allow it."""
+        if self.budget.used + size > self.budget.max_bytes:
+            raise overload()
+        self.budget.used += size
+        self.size += size
 
 
-async def read_body(scope: Scope, receive: Receive, max_bytes: int, take: Callable[[int], None]) -> bytes:
-    """A body that grows beyond the limit is refused whatever its header claimed. `take` hears of each chunk's size."""
-    too_large = RequestError(413, "body_too_large", f"the body is larger than {max_bytes} bytes")
+async def read_body(scope: Scope, receive: Receive, max_bytes: int, held: Held) -> bytes:
+    """A body that grows beyond the limit is refused whatever its header claimed."""
     declared = header(scope, b"content-length")
     if declared.isdigit() and int(declared) > max_bytes:
-        raise too_large
+        raise _too_large(max_bytes)
     chunks: list[bytes] = []
-    received = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RequestError(400, "incomplete_body", "the connection closed before the body was complete")
-        chunks.append(message.get("body", b""))
-        received += len(chunks[-1])
-        if received > max_bytes:
-            raise too_large
-        take(len(chunks[-1]))
+        chunk = message.get("body", b"")
+        if held.size + len(chunk) > max_bytes:
+            raise _too_large(max_bytes)
+        held.take(len(chunk))
+        chunks.append(chunk)
         if not message.get("more_body"):
             return b"".join(chunks)
+
+
+def _too_large(max_bytes: int) -> RequestError:
+    return RequestError(413, "body_too_large", f"the body is larger than {max_bytes} bytes")
 
 
 class TextBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -36,7 +36,7 @@ class Lane(Generic[ItemT, ResultT]):
         self.max_rows = max_rows
         self.executor = executor
         self.waiting: deque[Waiting[ItemT, ResultT]] = deque()
-        self.server: asyncio.Task[None] | None = None
+        self.busy = False
         self.overloaded = False
 
     def is_full(self) -> bool:
@@ -57,23 +57,24 @@ class Lane(Generic[ItemT, ResultT]):
 
     async def submit(self, item: ItemT) -> ResultT:
         self.admit()
-        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[ResultT] = loop.create_future()
         self.waiting.append((item, future))
         TALLY.waiting += 1
-        if self.server is None:
-            self.server = asyncio.create_task(self._serve())
+        if not self.busy:
+            self.busy = True
+            loop.call_soon(self._step)
         return await future
 
-    async def _serve(self) -> None:
-        try:
-            while self.waiting:
-                taken = self._take()
-                if taken:
-                    await self._answer(taken)
-                await asyncio.sleep(0)  # lets arrivals in, and what needs no graph
-        finally:
-            self.server = None
-            self.overloaded = False
+    def _step(self) -> None:
+        """One run. Between two of them the loop lets arrivals in, and what needs no graph."""
+        taken = self._take()
+        items = [item for item, _ in taken]
+        if self.executor is None or not items:
+            self._settle(taken, self._results(items))
+            return
+        run = asyncio.get_running_loop().run_in_executor(self.executor, self._results, items)
+        run.add_done_callback(lambda run: self._settle(taken, run.result()))
 
     def _take(self) -> list[Waiting[ItemT, ResultT]]:
         """Without those whose caller has given up."""
@@ -82,13 +83,15 @@ class Lane(Generic[ItemT, ResultT]):
         TALLY.waiting -= count
         return [entry for entry in taken if not entry[1].done()]
 
-    async def _answer(self, taken: list[Waiting[ItemT, ResultT]]) -> None:
-        items = [item for item, _ in taken]
+    def _results(self, items: list[ItemT]) -> list[Any]:
         try:
-            results: list[Any] = await self._execute(items)
+            results = self.execute(items) if items else []
             assert len(results) == len(items)
         except Exception as error:  # of whatever kind: those who wait must hear of it
-            results = [error] * len(items)
+            return [error] * len(items)
+        return results
+
+    def _settle(self, taken: list[Waiting[ItemT, ResultT]], results: list[Any]) -> None:
         for (_, future), result in zip(taken, results, strict=True):
             if future.done():
                 continue
@@ -96,8 +99,7 @@ class Lane(Generic[ItemT, ResultT]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-
-    async def _execute(self, items: list[ItemT]) -> list[ResultT]:
-        if self.executor is None:
-            return self.execute(items)
-        return await asyncio.get_running_loop().run_in_executor(self.executor, self.execute, items)
+        if self.waiting:
+            asyncio.get_running_loop().call_soon(self._step)
+        else:
+            self.busy = self.overloaded = False

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
-from tokenizers import Tokenizer
 
 from serving.drift import Drift, DriftMonitor
 from serving.errors import ModelError, RequestError
@@ -21,8 +20,9 @@ from serving.precision import choose
 from serving.schemas import Answer, ModelVersion
 from serving.sessions import OUTPUTS, open_session
 from serving.settings import DriftSettings, Precision, Settings, handed_on_precision
+from serving.tokenizer import WordTokenizer
 
-Row = NDArray[Any]
+Row = Any  # uint8 `[side, side, 3]` of an image, token ids of a text
 
 GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 SAMPLES = "samples.json"
@@ -81,7 +81,9 @@ class Model:
             probabilities, zero_shares = self.session.run(OUTPUTS, {self.input: chunk})
             self.watch.add(zero_shares)
             TALLY.batch(self.task, len(probabilities))
-            answers += self._answers(probabilities)
+            answers += map(
+                self._answer, probabilities.tolist()
+            )  # for the usual one row, NumPy takes five times as long
         return answers
 
     def _choose(self, graphs: dict[str, bytes]) -> tuple[Precision, InferenceSession]:
@@ -117,13 +119,10 @@ class Model:
             )
         return session
 
-    def _answers(self, probabilities_NC: NDArray[np.float32]) -> list[Answer]:
-        best_NT = (-probabilities_NC).argsort(axis=1, kind="stable")[:, : self.settings.top]
-        values_NT = np.take_along_axis(probabilities_NC, best_NT, axis=1)
-        return [self._answer(best, values) for best, values in zip(best_NT.tolist(), values_NT.tolist(), strict=True)]
-
-    def _answer(self, best: list[int], values: list[float]) -> Answer:
-        top = [{"label": self.labels[index], "probability": value} for index, value in zip(best, values, strict=True)]
+    def _answer(self, probabilities: list[float]) -> Answer:
+        """Without NumPy, which takes five times as long for the usual one row."""
+        best = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)[: self.settings.top]
+        top = [{"label": self.labels[index], "probability": probabilities[index]} for index in best]
         return {**top[0], "top": top}
 
 
@@ -148,12 +147,12 @@ class ImageModel(Model):
             return None
 
     def join(self, rows: Sequence[Row]) -> NDArray[np.uint8]:
-        return np.stack(rows)
+        return np.array(rows)
 
 
 class TextModel(Model):
     def prepare_reading(self) -> None:
-        self.tokenizer = Tokenizer.from_buffer(self.files["tokenizer.json"])
+        self.tokenizer = WordTokenizer(self.files["tokenizer.json"])
 
     def decode_sample(self, content: str) -> str:
         return content
@@ -197,7 +196,7 @@ class ReluWatch:
 
     def add(self, shares_NR: NDArray[np.float32]) -> None:
         self.pending.append(shares_NR)
-        if len(self.pending) >= CHUNK_ROWS:
+        if len(self.pending) >= self.monitor.window:
             self.flush()
 
     def flush(self) -> Drift:

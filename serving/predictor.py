@@ -12,8 +12,9 @@ from serving.errors import RequestError
 from serving.lanes import Lane
 from serving.live import LiveModel
 from serving.metrics import TALLY
-from serving.models import MODELS, Model, Row
+from serving.models import CHUNK_ROWS, MODELS, Model, Row
 from serving.schemas import Answer
+from serving.sessions import on_gpu
 from serving.settings import Settings
 
 Job = Callable[[], dict[str, Any]]
@@ -29,11 +30,14 @@ class Predictor:
     def __init__(self, models: Path, settings: Settings) -> None:
         self.settings = settings
         self.live = {task: LiveModel(task, models / task, settings) for task in MODELS}
-        rows = settings.queue.micro_batch_rows
         self.bulk: Lane[Job, dict[str, Any]] = Lane(_do, settings.queue, executor=ThreadPoolExecutor(1))
-        self.lanes: dict[str, Lane[tuple[Model, Row], dict[str, Any]]] = {
-            task: Lane(_run, settings.queue, rows, ThreadPoolExecutor(1) if rows > 1 else None) for task in self.live
-        }
+        self.lanes = {task: self._lane(live.current) for task, live in self.live.items()}
+
+    def _lane(self, model: Model) -> "Lane[tuple[Model, Row], dict[str, Any]]":
+        rows = self.settings.queue.micro_batch_rows
+        if rows == "auto":
+            rows = CHUNK_ROWS if on_gpu(model.session) else 1
+        return Lane(_run, self.settings.queue, rows, ThreadPoolExecutor(1) if rows > 1 else None)
 
     def follow(self) -> None:
         """New model files, and what is kept for `/metrics` until there is more of it."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import logging
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,26 +17,43 @@ from serving import connections, workers
 from serving.drain import Drain
 from serving.errors import ModelError, RequestError
 from serving.guard import Guard
+from serving.models import MODELS
 from serving.predictor import Predictor
 from serving.routes import PASSED, PASSED_BELOW, endpoints
 from serving.schemas import Prediction, Predictions
-from serving.settings import api_key, hand_on_precision, load_settings, models_dir
+from serving.settings import api_key, hand_on_precision, handed_on_precision, load_settings, models_dir
 
 EXAMPLE_TEXT = "Oil prices fall as the central bank raises interest rates"
 TICK_S = 1.0
+WAIT_S = 5.0
+LOGGER = logging.getLogger("bentoml.relu_pipeline")
 
 SETTINGS = load_settings()
 
 
 def load_predictor() -> Predictor:
-    """At import, so that a wrong model ends the command at once instead of worker after worker."""
-    try:
-        predictor = Predictor(models_dir(), SETTINGS)
-    except ModelError as error:
-        sys.exit(f"error: {error}")
+    """At import, so that a wrong model ends the command at once instead of worker after worker.
+
+    A worker that takes the place of another while the files are wrong waits for right ones: were it to end, it would
+    be started again and again.
+    """
+    while True:
+        try:
+            predictor = Predictor(models_dir(), SETTINGS)
+            break
+        except ModelError as error:
+            if not is_worker():
+                sys.exit(f"error: {error}")
+            LOGGER.error("a worker waits for a model: %s", error)
+            time.sleep(WAIT_S)
     for task, live in predictor.live.items():
         hand_on_precision(task, live.current.precision)
     return predictor
+
+
+def is_worker() -> bool:
+    """The first process has loaded the models before it starts workers."""
+    return all(handed_on_precision(task) for task in MODELS)
 
 
 PREDICTOR = load_predictor()
@@ -64,7 +83,6 @@ def describe() -> dict[str, Any]:
     http={"host": "127.0.0.1"},
     metrics={"enabled": False},  # ours are in metrics.py
     logging={"access": {"enabled": False}},
-    tracing={"excluded_urls": ["classify_.*"]},
 )
 class ReluPipeline:
     """Classify images and texts. `routes` answers over HTTP; these methods are its schema and the Python interface."""

@@ -23,11 +23,15 @@ def open_session(graph: bytes, path: Path, device: Device) -> InferenceSession:
     providers = _providers(device)
     session = InferenceSession(graph, options, providers=providers)
     # ONNX Runtime falls back without a word.
-    if device == "cuda" and session.get_providers()[0] != CUDA:
+    if device == "cuda" and not on_gpu(session):
         raise ModelError(f"{path}: configs/serving.yaml says device: cuda, but ONNX Runtime could not use a GPU")
     if [output.name for output in session.get_outputs()] != OUTPUTS:
         raise ModelError(f"{path}: its outputs are not {OUTPUTS}; remake it with `dvc repro`")
     return session
+
+
+def on_gpu(session: InferenceSession) -> bool:
+    return session.get_providers()[0] == CUDA
 
 
 def _providers(device: Device) -> list[Any]:

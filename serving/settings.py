@@ -30,7 +30,7 @@ class QueueSettings(Section):
 
     max_waiting: PositiveInt
     max_waiting_overloaded: PositiveInt
-    micro_batch_rows: PositiveInt
+    micro_batch_rows: PositiveInt | Literal["auto"]
 
 
 class Settings(Section):

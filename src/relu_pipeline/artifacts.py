@@ -1,8 +1,10 @@
 """Every file that passes between stages: its path, its format, its reader and writer. All writes are atomic."""
 
 import csv
+import ctypes
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -303,12 +305,20 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        if path.exists():
+        if path.exists() and not _exchange(partial, path):
             path.replace(old)
-        partial.replace(path)
+        if not path.exists():
+            partial.replace(path)
     finally:
         for leftover in (partial, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Two folders, in one step: renameat2(2). False where the system or its file system knows no such thing."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def sha256_of(*paths: Path) -> str:

@@ -1,5 +1,7 @@
 """`relu-pipeline swap`: other model files in the place of those that a service answers with."""
 
+import os
+import shutil
 from pathlib import Path
 
 from relu_pipeline import artifacts
@@ -9,18 +11,21 @@ from relu_pipeline.errors import ArtifactError
 
 
 def swap(task: Task, source: Path, target: Path) -> str:
-    """Replace the files that the manifest of `source` names, each in one step, and the manifest last; give the version.
+    """Put the files that the manifest of `source` names into `target`, all in one step; give the version.
 
-    Nothing changes unless all of them are what the manifest says. A service that runs checks them again, and answers
-    with the earlier model until then. Raises ArtifactError.
+    What else lies in `target` stays. Nothing changes unless all files are what the manifest says. A service that runs
+    checks them again, and answers with the earlier model until then. Raises ArtifactError.
     """
     manifest = artifacts.read(source / artifacts.MANIFEST, Manifest)
     if manifest.task != task:
         raise ArtifactError(f"{source}: a model of the task {manifest.task}, not of {task}; name the folder of {task}")
     for name, expected in manifest.files.items():
         _check(source / name, expected)
-    for name in (*manifest.files, artifacts.MANIFEST):
-        artifacts.copy(source / name, target / name)
+    with artifacts.atomic_dir(target) as partial:
+        if target.exists():
+            shutil.copytree(target, partial, copy_function=os.link, dirs_exist_ok=True)
+        for name in (*manifest.files, artifacts.MANIFEST):
+            artifacts.copy(source / name, partial / name)
     return manifest.version
 
 

@@ -42,7 +42,7 @@ async def settle() -> None:
 
 
 async def run_out(lane: Lane[Any, Any], steps: StepByStep) -> None:
-    while lane.server:
+    while lane.busy:
         steps.step()
         await settle()
 
