@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-LOCKS = (Path("requirements/full.txt"), Path("requirements/serve.txt"))
+LOCKS = (Path("requirements/full.txt"), Path("requirements/serve.txt"), Path("deploy/cuda.txt"))
 WORDS = ("--disable-pip", "--require-hashes", "--progress-spinner", "off", "--format", "json")
 
 
@@ -26,16 +26,17 @@ def audit(lock: Path) -> bool:
     packages = json.loads(done.stdout)["dependencies"] if done.stdout.strip() else []
     audited = [package for package in packages if "vulns" in package]
     if not audited:
-        print(f"{lock}: not audited, no advisory database can be reached; {age(lock)}")
-    mendable = [describe(package, found) for package in audited for found in package["vulns"] if found["fix_versions"]]
-    print(*(f"{lock}: {line}" for line in mendable), sep="\n", end="\n" if mendable else "")
-    if audited and not mendable:
-        print(f"{lock}: {len(audited)} packages audited, nothing to mend")
-    return bool(mendable)
+        reason = (done.stderr.strip().splitlines() or ["no advisory database can be reached"])[-1]
+        print(f"{lock}: not audited, {reason}; {age(lock)}")
+        return False
+    found = [(package, one) for package in audited for one in package["vulns"]]
+    print(f"{lock}: {len(audited)} packages audited", *(describe(*one) for one in found), sep="\n  ")
+    return any(one["fix_versions"] for _, one in found)
 
 
 def describe(package: dict[str, Any], found: dict[str, Any]) -> str:
-    return f"{package['name']} {package['version']}: {found['id']}, mended in {', '.join(found['fix_versions'])}"
+    mended = ", ".join(found["fix_versions"])
+    return f"{package['name']} {package['version']}: {found['id']}, {f'mended in {mended}' if mended else 'not mended'}"
 
 
 def age(lock: Path) -> str:

@@ -81,7 +81,7 @@ def run_in_engine(engine: str, context: Path) -> Iterator[Container]:
     try:
         yield Container(f"http://{call('port', name, '3000/tcp')}", healthy, stop)
     except SystemExit:
-        call("logs", name)
+        print(call("logs", name))
         raise
     finally:
         call("rm", "--force", name)

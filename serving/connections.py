@@ -25,17 +25,17 @@ MAX_HEAD_BYTES = 65536  # of headers, after the packet in which they began
 GRACE_S = 0.5  # past the deadline, so that a body that is slow hears 408 before its connection is closed
 CLOSING_S = 2.0  # for what was answered to be read
 PLAIN_POST = re.compile(rb"POST (/\w+) HTTP/1\.1\r\n")
-CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *+(\d{1,9})\r\n", re.IGNORECASE)
+CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *+([^\r]*+)", re.IGNORECASE)
 NOT_PLAIN = re.compile(rb"\r\n(?:connection: *+(?!keep-alive\r\n)|transfer-encoding|expect|upgrade)", re.IGNORECASE)
 
 
-def _response(status: bytes, error: RequestError, *headers: bytes) -> bytes:
+def _response(status: bytes, error: RequestError) -> bytes:
     body = msgspec.json.encode(error.as_item())
-    lines = [b"HTTP/1.1 " + status, b"content-type: application/json", b"content-length: %d" % len(body), *headers]
-    return b"\r\n".join([*lines, b"", body])
+    headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *error.headers)
+    return b"\r\n".join([b"HTTP/1.1 " + status, *map(b": ".join, headers), b"", body])
 
 
-OVERLOAD = _response(b"429 Too Many Requests", overload(), b"retry-after: 1")
+OVERLOAD = _response(b"429 Too Many Requests", overload())
 
 
 class Deadline:
@@ -147,9 +147,9 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """In the shape of all errors."""
-        error = RequestError(400, "invalid_http", msg)
+        error = RequestError(400, "invalid_http", msg, (b"connection", b"close"))
         TALLY.refusal(error.code)
-        self.transport.write(_response(b"400 Bad Request", error, b"connection: close"))
+        self.transport.write(_response(b"400 Bad Request", error))
         self.transport.close()
 
     def _hopeless(self, data: bytes) -> str | None:
@@ -166,7 +166,7 @@ class Connection(HttpToolsProtocol):
             return None
         body = data.find(b"\r\n\r\n") + 4
         lengths = CONTENT_LENGTH.findall(data, 0, body)
-        is_whole = len(lengths) == 1 and body + int(lengths[0]) == len(data)
+        is_whole = lengths == [b"%d" % (len(data) - body)]
         return path if is_whole and not NOT_PLAIN.search(data, 0, body) else None
 
     def _refuse(self, path: str) -> None:

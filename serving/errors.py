@@ -6,16 +6,21 @@ class ModelError(Exception):
 
 
 class RequestError(Exception):
-    """The caller's mistake: `status` is a 4xx, `code` is stable for programs, the message is for people."""
+    """The caller's mistake: `status` is a 4xx, `code` is stable for programs, the message is for people.
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    `headers` are what HTTP wants beside the status (RFC 9110).
+    """
+
+    def __init__(self, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.headers = headers
 
     def as_item(self) -> dict[str, dict[str, str]]:
         return {"error": {"code": self.code, "message": str(self)}}
 
 
 def overload() -> RequestError:
-    return RequestError(429, "overloaded", "the service has more to do than it can; try again in a second")
+    message = "the service has more to do than it can; try again in a second"
+    return RequestError(429, "overloaded", message, (b"retry-after", b"1"))

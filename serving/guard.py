@@ -72,12 +72,13 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        TALLY.in_flight += 1
+        is_work = scope["method"] == "POST"  # a scrape shall not count itself
+        TALLY.in_flight += is_work
         try:
             reply = await self._reply(scope, receive)
             await send_reply(send, reply, last=self.drain.began)
         finally:
-            TALLY.in_flight -= 1
+            TALLY.in_flight -= is_work
         endpoint = scope["path"] if scope["path"] in self.endpoints else OTHER
         TALLY.request(endpoint, reply.status, time.perf_counter() - started)
 
@@ -104,12 +105,14 @@ class Guard:
     def _endpoint(self, scope: Scope) -> Endpoint:
         endpoint = self.endpoints.get(scope["path"])
         if (endpoint is None or endpoint.needs_key) and not self._has_key(scope):
-            raise RequestError(401, "unauthorized", "send the service's key as `Authorization: Bearer KEY`")
+            message = "send the service's key as `Authorization: Bearer KEY`"
+            raise RequestError(401, "unauthorized", message, (b"www-authenticate", b"Bearer"))
         if endpoint is None:
             raise RequestError(404, "not_found", f"there is no such path; /docs lists {', '.join(self.endpoints)}")
         if scope["method"] not in endpoint.methods:
             message = f"{scope['path']} takes {endpoint.methods[0]}, not {scope['method']}"
-            raise RequestError(405, "method_not_allowed", message)
+            allowed = ", ".join(endpoint.methods).encode()
+            raise RequestError(405, "method_not_allowed", message, (b"allow", allowed))
         return endpoint
 
     def _has_key(self, scope: Scope) -> bool:

@@ -14,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 from serving.errors import RequestError, overload
 
 RawHeaders = list[tuple[bytes, bytes]]
-STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# One that does not end counts as well: were it no match, each quote in it would be tried anew, up to the end.
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 JSON = (b"content-type", b"application/json")
 
 
@@ -39,8 +40,7 @@ def json_reply(content: Any, status: int = 200, headers: Iterable[tuple[bytes, b
 
 def problem(error: RequestError) -> Reply:
     """The one shape of errors."""
-    headers = [(b"retry-after", b"1")] if error.status == 429 else []
-    return json_reply(error.as_item(), error.status, headers)
+    return json_reply(error.as_item(), error.status, error.headers)
 
 
 async def send_reply(send: Send, reply: Reply, last: bool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from serving.errors import ModelError
 from serving.metrics import RELOADS, forget_drift, show_model
-from serving.models import Model, load_model, read_manifest
+from serving.models import load_model, read_manifest
 from serving.settings import Settings
 
 LOGGER = logging.getLogger("bentoml.relu_pipeline")
@@ -23,15 +23,14 @@ class LiveModel:
         self.folder = folder
         self.settings = settings
         self.loaded = self.seen = _stamp(folder)
-        self.current = self._load()
+        self.current = load_model(task, folder, settings)
         self.problem: str | None = None
+        self._show(served=True)
         for result in ("ok", "refused"):  # from 0 on, or Prometheus would not see the first as an increase
             RELOADS.labels(task, result)
 
-    def _load(self) -> Model:
-        model = load_model(self.task, self.folder, self.settings)
-        show_model(model.task, model.version, model.precision, served=True)
-        return model
+    def _show(self, served: bool) -> None:
+        show_model(self.task, self.current.version, self.current.precision, served)
 
     def follow(self) -> None:
         """Called again and again: takes files into use that are new, and stayed the same since the last call."""
@@ -46,8 +45,10 @@ class LiveModel:
         old = self.current
         try:
             if read_manifest(self.folder) != old.manifest:
-                self.current = self._load()
-                show_model(old.task, old.version, old.precision, served=False)
+                new = load_model(self.task, self.folder, self.settings)
+                self._show(served=False)
+                self.current = new
+                self._show(served=True)
                 forget_drift(old.task)
                 RELOADS.labels(old.task, "ok").inc()
                 LOGGER.info("%s: now answered by version %s", old.task, self.current.version.version)

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import Counter as Count
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -126,7 +127,8 @@ def render() -> bytes:
     for path in Path(folder).glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):
-            mark_process_dead(pid)
+            with suppress(FileNotFoundError):  # another worker is asked at the same time
+                mark_process_dead(pid)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     return generate_latest(registry)

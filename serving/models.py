@@ -223,11 +223,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except OSError as error:
         message = f"{path}: {error.strerror}; run `dvc repro`, or set RELU_MODELS_DIR to the folder that it made"
         raise ModelError(message) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not JSON; remake it with `dvc repro`") from error
-    files = manifest.get("files", {}) if isinstance(manifest, dict) else {}
+    files = manifest.get("files") if isinstance(manifest, dict) else None
     for name in (SAMPLES, *GRAPHS.values()):
-        if name not in files:
+        if not isinstance(files, dict) or name not in files:
             raise ModelError(f"{path}: names no {name}, as those of an earlier version; remake it with `dvc repro`")
     return manifest
 

@@ -3,6 +3,7 @@
 Its schemas are those of `schemas.py`; its figures are those of configs/serving.yaml.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -51,7 +52,7 @@ ANY_BATCH = {
 }
 
 
-def document(labels_image: list[str], labels_text: list[str], settings: Settings) -> Node:
+def document(labels_image: Sequence[str], labels_text: Sequence[str], settings: Settings) -> Node:
     """OpenAPI 3.1, for `/docs.json`."""
     return {
         "openapi": "3.1.0",
@@ -215,7 +216,7 @@ def _refused(refusals: Refusals) -> Node:
     return responses
 
 
-def _schemas(task: str, labels: list[str]) -> Node:
+def _schemas(task: str, labels: Sequence[str]) -> Node:
     """Of the answers of a task; the names of its classes are the only labels."""
     _, found = models_json_schema(
         [(Prediction, "serialization"), (Predictions, "serialization")],

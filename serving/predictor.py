@@ -30,7 +30,8 @@ class Predictor:
     def __init__(self, models: Path, settings: Settings) -> None:
         self.settings = settings
         self.live = {task: LiveModel(task, models / task, settings) for task in MODELS}
-        self.bulk: Lane[Job, dict[str, Any]] = Lane(_do, settings.queue, executor=ThreadPoolExecutor(1))
+        bulk = settings.queue.model_copy(update={"max_waiting": settings.queue.max_waiting_bulk})
+        self.bulk: Lane[Job, dict[str, Any]] = Lane(_do, bulk, executor=ThreadPoolExecutor(1))
         self.lanes = {task: self._lane(live.current) for task, live in self.live.items()}
 
     def _lane(self, model: Model) -> "Lane[tuple[Model, Row], dict[str, Any]]":

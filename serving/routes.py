@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from serving import metrics
@@ -13,6 +13,7 @@ from serving.http import Reply, Request, TextBody, TextsBody, check_strings, jso
 from serving.openapi import document
 from serving.pages import pages
 from serving.predictor import Predictor
+from serving.settings import Settings
 
 FORM = "multipart/form-data"
 PROMETHEUS = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
@@ -28,7 +29,7 @@ def endpoints(predictor: Predictor, drain: Drain, info: Callable[[], dict[str, A
     return shown | {
         "/classify_image": Endpoint(
             partial(classify_image, predictor),
-            accepts=(FORM, "image/", "application/octet-stream"),
+            accepts=(FORM, "image/"),
             max_bytes=limits.max_image_bytes,
             admit=predictor.lanes["image"].admit,
         ),
@@ -75,8 +76,12 @@ async def classify_texts(predictor: Predictor, request: Request) -> Reply:
 
 
 def describe_api(predictor: Predictor) -> Reply:
-    labels = {task: live.current.labels for task, live in predictor.live.items()}
-    return json_reply(document(labels["image"], labels["text"], predictor.settings))
+    return _described(*(tuple(predictor.live[task].current.labels) for task in ("image", "text")), predictor.settings)
+
+
+@lru_cache(maxsize=1)
+def _described(image: tuple[str, ...], text: tuple[str, ...], settings: Settings) -> Reply:
+    return json_reply(document(image, text, settings))
 
 
 async def ready(drain: Drain, request: Request) -> Reply:

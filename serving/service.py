@@ -127,7 +127,10 @@ async def tick() -> None:
     """Once a second: new model files, and what is written for `/metrics` in batches."""
     while True:
         await asyncio.sleep(TICK_S)
-        await asyncio.to_thread(PREDICTOR.follow)
+        try:
+            await asyncio.to_thread(PREDICTOR.follow)
+        except Exception:  # a bug of ours: the next tick shall come all the same
+            LOGGER.exception("what is done once a second failed")
 
 
 workers.watch_closely()

@@ -30,6 +30,7 @@ class QueueSettings(Section):
 
     max_waiting: PositiveInt
     max_waiting_overloaded: PositiveInt
+    max_waiting_bulk: PositiveInt
     micro_batch_rows: PositiveInt | Literal["auto"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import repeat
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -38,7 +39,7 @@ class WordTokenizer:
         if not self.plain or not text.isascii() or any(token in text for token in self.special):
             return self.general.encode(text).ids
         words = WORDS.findall(text.lower())[: self.max_tokens]
-        return [self.vocabulary.get(word, self.unknown) for word in words]
+        return list(map(self.vocabulary.get, words, repeat(self.unknown)))
 
 
 def is_plain(described: dict[str, Any]) -> bool:

@@ -41,11 +41,16 @@ def _post(url: str, **content: Any) -> dict[str, Any]:
         answer = response.json()
     except requests.ConnectionError as error:
         raise ServiceError(f"{url}: no connection; start the service with `make serve`, or name it by --url") from error
+    except requests.Timeout as error:
+        raise ServiceError(f"{url}: no answer within {TIMEOUT_S} s; look at the service's log") from error
     except (requests.RequestException, ValueError) as error:
         raise ServiceError(f"{url}: not this project's service ({error}); name another by --url") from error
-    if not response.ok:
-        raise ServiceError(f"{url}: {answer.get('error', {}).get('message', response.reason)}")
-    return answer
+    match answer:
+        case {"predictions": _, "model": _}:
+            return answer
+        case {"error": {"message": message}}:
+            raise ServiceError(f"{url}: {message}")
+    raise ServiceError(f"{url}: not this project's service (status {response.status_code}); name another by --url")
 
 
 def _shown(item: str, entry: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import yaml
 
 from serving.settings import load_settings
 from tests.servers import ROOT
+from tests.serving.safety.pictures import PIXEL_BYTES
 
 FOLDER = ROOT / "deploy/kubernetes"
 RESOURCES = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
@@ -81,6 +82,16 @@ def test_the_grace_period_outlasts_the_drain() -> None:
     settings = load_settings()
     drain_s = container["lifecycle"]["preStop"]["sleep"]["seconds"] + settings.drain_notice_s + settings.deadline_s
     assert pod["terminationGracePeriodSeconds"] > drain_s
+
+
+def test_the_memory_limit_holds_what_the_limits_of_the_service_allow() -> None:
+    """Of each worker 350 MB as the goal is, a largest image and all bodies; and the parent process."""
+    (container,) = manifest("deployment.yaml")["spec"]["template"]["spec"]["containers"]
+    settings = load_settings()
+    worker = 350e6 + PIXEL_BYTES * settings.max_image_pixels + settings.max_held_bytes
+    limit = container["resources"]["limits"]["memory"]
+    assert limit == "2Gi"
+    assert int(container["resources"]["limits"]["cpu"]) * worker + 200e6 < 2 << 30
 
 
 def test_each_limited_core_gets_its_worker() -> None:

@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from relu_pipeline.demo import sample_digit
+from serving.models import read_verified
 from tests.servers import Server, start
 
 pytestmark = pytest.mark.pipeline
@@ -108,6 +109,31 @@ def test_swap_puts_a_model_into_a_running_service(server: Server, served: Path, 
         assert time.monotonic() < end
         time.sleep(0.2)
     command("swap", "text", str(models / "text"), "--models", str(served))
+
+
+SWAP_FOR_EVER = """
+import sys
+from itertools import cycle
+from pathlib import Path
+from relu_pipeline.swap import swap
+for source in cycle(sys.argv[2:]):
+    swap("text", Path(source), Path(sys.argv[1]))
+"""
+
+
+def test_a_swap_that_is_killed_leaves_one_of_the_two_models_whole(models: Path, other: Path, tmp_path: Path) -> None:
+    target = tmp_path / "models/text"
+    shutil.copytree(models / "text", target)
+    for number in range(8):
+        words = [sys.executable, "-c", SWAP_FOR_EVER, *map(str, (target, other, models / "text"))]
+        with subprocess.Popen(words) as process:
+            time.sleep(1.0 + 0.013 * number)
+            process.kill()
+        manifest, _ = read_verified(target)
+        assert manifest["version"] in ("demo-0", "demo-1")
+        assert (target / "best.ckpt").exists()
+    command("swap", "text", str(other), "--models", str(target.parent))
+    assert [path.name for path in target.parent.iterdir()] == ["text"]
 
 
 def test_swap_changes_nothing_where_a_file_is_not_what_the_manifest_says(served: Path, other: Path) -> None:

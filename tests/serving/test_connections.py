@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,42 @@ def test_a_body_that_does_not_end_hears_408(connection: socket.socket) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "deadline_exceeded"
     assert closed_after(connection) < GRACE_S + MARGIN_S
+
+
+def is_open(server: Server, connection: socket.socket) -> bool:
+    (worker,) = server.workers()
+    own = connection.getsockname()[1]
+    return any(one.raddr and one.raddr.port == own for one in worker.net_connections("tcp"))
+
+
+def test_a_client_that_does_not_read_is_closed_whatever_else_it_asks(server: Server) -> None:
+    ask = b"GET /static_content/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(10 * ask)
+        assert is_open(server, connection)
+        until = time.monotonic() + DEADLINE_S + GRACE_S + MARGIN_S
+        while is_open(server, connection):
+            assert time.monotonic() < until
+            with suppress(OSError):
+                connection.send(ask, socket.MSG_DONTWAIT)
+            time.sleep(0.1)
+
+
+def test_what_was_cut_off_is_counted_by_reason(server: Server, connection: socket.socket) -> None:
+    def refused() -> float:
+        shown = requests.get(f"{server.url}/metrics", timeout=5).text
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in shown.splitlines()
+            if line.startswith('relu_refusals_total{reason="request_incomplete"}')
+        )
+
+    before = refused()
+    connection.sendall(b"POST /classify_text HTTP/1.1\r\n")
+    closed_after(connection)
+    assert refused() > before
 
 
 def test_an_endless_head_is_cut_off(connection: socket.socket) -> None:

@@ -48,6 +48,14 @@ def test_transparency_is_seen_on_white() -> None:
     assert (decode(encode(Image.new("RGBA", (40, 40), (255, 0, 0, 0)))) == 255).all()
 
 
+def test_a_large_photograph_is_reduced_while_it_is_decoded_and_looks_the_same(picture: np.ndarray) -> None:
+    large = Image.fromarray(picture).resize((2400, 1600), Image.Resampling.BICUBIC)
+    content = encode(large, "JPEG", quality=95)
+    whole = decode_image(encode(Image.open(io.BytesIO(content)).copy()), SIDE, 10_000_000)
+    reduced = decode_image(content, SIDE, 10_000_000)
+    assert np.abs(reduced.astype(int) - whole).max() <= 3
+
+
 def test_a_rotated_photograph_is_turned_upright(picture: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turn clockwise by 90 degrees

@@ -68,6 +68,14 @@ def test_a_new_model_is_taken_up_once_its_files_rest(live: LiveModel, folder: Pa
     assert shown(live.current) == 1
 
 
+def test_a_model_that_differs_in_its_labels_alone_is_still_shown_as_served(live: LiveModel, folder: Path) -> None:
+    first = live.current
+    change_manifest(folder, labels=[f"new {label}" for label in first.labels])
+    follow_to_the_end(live)
+    assert live.current is not first
+    assert shown(live.current) == 1
+
+
 def shown(model: "LiveModel | object") -> float | None:
     labels = model.version.model_dump() | {"task": model.task, "precision": model.precision}
     return REGISTRY.get_sample_value("relu_model_info", labels)
@@ -123,6 +131,14 @@ def a_list(folder: Path) -> None:
     (folder / artifacts.MANIFEST).write_text("[]")
 
 
+def without_a_list_of_files(folder: Path) -> None:
+    change_manifest(folder, files=None)
+
+
+def nested_without_end(folder: Path) -> None:
+    (folder / artifacts.MANIFEST).write_text("[" * 100_000)
+
+
 def not_a_graph(folder: Path) -> None:
     (folder / artifacts.ONNX_MODEL).write_bytes(b"no graph")
     rehash(folder, artifacts.ONNX_MODEL)
@@ -160,6 +176,8 @@ WRONG = [
     gone,
     without_files,
     a_list,
+    without_a_list_of_files,
+    nested_without_end,
     not_a_graph,
     not_a_tokenizer,
     samples_of_other_classes,

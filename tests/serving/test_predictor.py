@@ -1,3 +1,4 @@
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -16,11 +17,12 @@ from relu_pipeline.health.zero_shares import answer
 from relu_pipeline.models.checkpoint import load_network
 from serving.drift import DriftMonitor
 from serving.errors import ModelError, RequestError
+from serving.http import STRING
 from serving.models import MODELS, TextModel
 from serving.predictor import Predictor
 from serving.schemas import Prediction, Predictions
 from serving.sessions import _has_gpu
-from serving.settings import DriftSettings, load_settings
+from serving.settings import DriftSettings, Settings, load_settings
 from tests.serving.test_inputs import encode
 
 
@@ -68,6 +70,46 @@ def test_a_batch_of_the_wrong_size_is_a_4xx(predictor: Predictor, texts: list[st
     with pytest.raises(RequestError) as caught:
         predictor.classify_batch("text", texts)
     assert caught.value.status == status
+
+
+def test_a_string_without_an_end_is_looked_at_once() -> None:
+    """Were it tried anew at each of its quotes, a body of some kilobytes would hold a worker for minutes."""
+    assert len(STRING.findall(b'"' + b'\\"' * 20_000)) == 1
+
+
+def with_micro_batches(rows: int | str) -> Settings:
+    settings = load_settings()
+    return settings.model_copy(update={"queue": settings.queue.model_copy(update={"micro_batch_rows": rows})})
+
+
+@pytest.mark.parametrize("rows", ["auto", 1, 16])
+def test_micro_batches_answer_each_as_alone(models: Path, demo_raw: Path, rows: int | str) -> None:
+    predictor = Predictor(models, with_micro_batches(rows))
+    texts, _ = ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)
+    items = [*texts[:30], "\u0301", *texts[30:40]]
+
+    async def ask_all() -> list[object]:
+        return await asyncio.gather(*(predictor.answer("text", item) for item in items), return_exceptions=True)
+
+    for item, found in zip(items, asyncio.run(ask_all()), strict=True):
+        if item == "\u0301":
+            assert isinstance(found, RequestError)
+            assert found.code == "empty_text"
+        else:
+            alone = predictor.classify("text", item)
+            assert found["label"] == alone["label"]
+            assert found["probability"] == pytest.approx(alone["probability"], abs=1e-5)
+    assert predictor.lanes["text"].max_rows == (rows if rows != "auto" else 64 if _has_gpu() else 1)
+
+
+def test_more_batches_than_can_be_read_in_time_are_refused_at_once(predictor: Predictor) -> None:
+    async def ask_all() -> list[object]:
+        asked = [predictor.answer_batch("text", lambda: ["interest rates"]) for _ in range(20)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    refused = [found for found in asyncio.run(ask_all()) if isinstance(found, RequestError)]
+    assert {error.status for error in refused} == {429}
+    assert len(refused) < 20
 
 
 def test_a_text_without_words_is_a_4xx(predictor: Predictor) -> None:

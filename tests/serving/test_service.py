@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import bentoml
 import pytest
 import requests
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 from tokenizers import Tokenizer
 
 from relu_pipeline.data import ag_news
@@ -47,6 +49,41 @@ def digit(tmp_path: Path) -> Path:
     path = tmp_path / "digit.png"
     path.write_bytes(sample_digit())
     return path
+
+
+def figures(url: str) -> dict[tuple[str, ...], float]:
+    """Of `/metrics`, by name and the values of the labels."""
+    families = text_string_to_metric_families(requests.get(f"{url}/metrics", timeout=10).text)
+    return {
+        (sample.name, *(value for name, value in sorted(sample.labels.items()) if name != "le")): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_the_metrics_count_what_was_asked(url: str) -> None:
+    before = figures(url)
+    for text in ("The striker wins", "Oil prices fall", ""):
+        requests.post(f"{url}/classify_text", json={"text": text}, timeout=10)
+    requests.post(f"{url}/classify_texts", json={"texts": ["a goal"] * 5}, timeout=10).raise_for_status()
+    expected = {
+        ("relu_requests_total", "/classify_text", "200"): 2,
+        ("relu_requests_total", "/classify_text", "400"): 1,
+        ("relu_requests_total", "/classify_texts", "200"): 1,
+        ("relu_refusals_total", "empty_text"): 1,
+        ("relu_request_seconds_count", "/classify_text"): 3,
+        ("relu_batch_rows_count", "text"): 3,
+        ("relu_batch_rows_sum", "text"): 7,
+    }
+    until = time.monotonic() + 10
+    while True:  # each worker writes what it counted once a second
+        after = figures(url)
+        found = {key: after.get(key, 0) - before.get(key, 0) for key in expected}
+        if found == expected or time.monotonic() > until:
+            break
+        time.sleep(0.2)
+    assert found == expected
+    assert after["relu_in_flight",] == after["relu_waiting",] == 0
 
 
 def test_all_endpoints_answer_bentomls_client(url: str, digit: Path) -> None:

@@ -69,7 +69,7 @@ def judge(
     right_N, int8_right_N = (found_NC.argmax(axis=1) == labels for found_NC in (answers, int8_answers))
     loss = float((right_N.astype(int) - int8_right_N).mean())
     refused = None if config.int8 else "export.int8 is false in params.yaml"
-    if loss > config.max_int8_accuracy_loss:
+    if refused is None and loss > config.max_int8_accuracy_loss:
         refused = f"it loses {loss:.4f} of accuracy, export.max_int8_accuracy_loss is {config.max_int8_accuracy_loss}"
         print(f"warning: the int8 graph is not served: {refused}", file=sys.stderr)
     return Int8(

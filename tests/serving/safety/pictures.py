@@ -13,6 +13,7 @@ from relu_pipeline.demo import sample_digit
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 RGB, RGBA = 2, 6  # PNG's colour types
+PIXEL_BYTES = 16  # that the service takes for a pixel at the peak: decoded, and in another form
 
 
 def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:

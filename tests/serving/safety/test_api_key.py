@@ -48,7 +48,9 @@ def ask(
 @pytest.mark.parametrize("path", ["/info", "/classify_text"])
 def test_a_wrong_key_is_refused(guarded: Server, path: str, authorization: bytes | None) -> None:
     method = "POST" if path in POSTS else "GET"
-    assert refusal(ask(guarded, path, authorization, method, json={"text": "goal"})) == (401, "unauthorized")
+    answer = ask(guarded, path, authorization, method, json={"text": "goal"})
+    assert refusal(answer) == (401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS", "PUT"])

@@ -78,7 +78,11 @@ def repeat(rng: np.random.Generator, content: bytes) -> bytes:
     return content[:end] + content[start:]
 
 
-DAMAGES: list[Callable[[np.random.Generator, bytes], bytes]] = [flip_bits, flip_bits, flip_bits, cut_out, repeat]
+def keep(rng: np.random.Generator, content: bytes) -> bytes:
+    return content
+
+
+DAMAGES: list[Callable[[np.random.Generator, bytes], bytes]] = [keep, keep, keep, cut_out, repeat]
 
 
 @pytest.mark.parametrize("kind", UPLOADS)
@@ -88,7 +92,7 @@ def test_a_damaged_upload_breaks_nothing(server: Server, caller: Caller, kind: s
     statuses: Counter[int] = Counter()
     for seed in range(CASES // len(UPLOADS)):
         rng = np.random.default_rng(seed)
-        damaged = DAMAGES[seed % len(DAMAGES)](rng, content)
+        damaged = flip_bits(rng, DAMAGES[seed % len(DAMAGES)](rng, content))
         statuses[caller.post(path, damaged, content_type).status_code] += 1
     assert statuses[400], "no damage was seen"
     assert server.workers() == workers

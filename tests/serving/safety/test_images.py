@@ -188,14 +188,50 @@ def test_an_image_of_nothing_is_refused(caller: Caller, content: bytes) -> None:
     assert caller.image(content).status_code == 400
 
 
+def clear_png(width: int, height: int) -> bytes:
+    return pictures.png(width, height, 8, pictures.RGBA, pictures.zeros(height * (4 * width + 1)))
+
+
 @pytest.mark.parametrize(("width", "height"), [(25_000_000, 1), (1, 25_000_000)])
 def test_an_image_of_odd_shape_costs_no_more_than_its_pixels(
     server: Server, caller: Caller, width: int, height: int
 ) -> None:
-    content = pictures.png(width, height, 8, pictures.RGBA, pictures.zeros(height * (4 * width + 1)))
     with server.growth() as growth:
-        caller.image(content)
-    assert max(growth) < 16 * width * height + MEMORY
+        caller.image(clear_png(width, height))
+    assert max(growth) < pictures.PIXEL_BYTES * width * height + MEMORY
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(clear_png(5000, 5000), id="png"),
+        pytest.param(encode(Image.new("RGBA", (5000, 5000)), "WEBP", lossless=True), id="webp"),
+        pytest.param(encode(Image.new("RGB", (5000, 5000), "white"), "JPEG"), id="jpeg"),
+    ],
+)
+def test_the_largest_images_are_answered_within_the_memory_that_is_planned_for(
+    server: Server, caller: Caller, content: bytes
+) -> None:
+    """`deploy/kubernetes/deployment.yaml` has room for one a worker."""
+    with server.growth() as growth:
+        found = logits(caller.image(content))
+    assert max(growth) < pictures.PIXEL_BYTES * 25_000_000 + MEMORY
+    assert found == pytest.approx(logits(caller.image(plain(Image.new("RGB", (32, 32), "white")))), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("tags", [b"garbage", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff"])
+@pytest.mark.parametrize("form", TYPES)
+def test_broken_exif_is_no_failure_of_the_service(caller: Caller, form: str, tags: bytes) -> None:
+    content = encode(picture(), form, exif=b"Exif\0\0" + tags)
+    assert caller.image(content, TYPES[form]).status_code in (200, 400)
+    answer = caller.post("/classify_images", files=[("images", ("a", one)) for one in (content, plain(picture()))])
+    assert "label" in answer.json()["predictions"][1]
+
+
+def test_texts_in_a_small_file_are_not_unpacked_for_long(caller: Caller) -> None:
+    texts = b"".join(pictures.png_chunk(b"zTXt", b"Comment\0\0" + pictures.zeros(1_000_000)) for _ in range(40))
+    content = pictures.png(32, 32, 8, pictures.RGB, pictures.zeros(32 * 97), more=texts)
+    assert refusal(caller.image(content)) == (400, "invalid_image")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
-from tests.servers import ROOT, Server, free_port, serve_command, service_environment
+from tests.servers import ROOT, Server, copy_project, free_port, serve_command, service_environment, start
 from tests.serving.safety.conftest import ELSEWHERE
 
 pytestmark = pytest.mark.pipeline
@@ -56,6 +57,28 @@ def test_a_file_that_is_not_the_manifests_ends_the_command(
     assert "dvc repro" in line
     assert "Traceback" not in ended.stderr
     assert not [connection for connection in psutil.net_connections("tcp") if connection.laddr[1] == port]
+
+
+def test_a_worker_that_dies_while_the_files_are_wrong_waits_for_right_ones(models: Path, tmp_path: Path) -> None:
+    served = Path(shutil.copytree(models, tmp_path / "models"))
+    graph = served / "image/model.onnx"
+    right = graph.read_bytes()
+    with start(served, project=copy_project(tmp_path / "project", workers=2)) as server:
+        flip_a_byte(graph)
+        server.workers()[0].kill()
+        await_log(server, "a worker waits for a model")
+        replaced = server.workers()
+        assert requests.post(f"{server.url}/classify_text", json={"text": "goal"}, timeout=10).ok
+        graph.write_bytes(right)
+        await_log(server, "Completed async startup hook", times=3)
+        assert server.workers() == replaced, "it was started again and again"
+
+
+def await_log(server: Server, words: str, times: int = 1) -> None:
+    until = time.monotonic() + 30
+    while server.log.read_text().count(words) < times:
+        assert time.monotonic() < until, server.log.read_text()
+        time.sleep(0.1)
 
 
 def test_it_listens_on_loopback_alone(server: Server) -> None:

@@ -1,0 +1,137 @@
+"""What is refused before it is parsed, over real sockets: only in overload, and by the rules of every connection."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from serving.connections import Connection
+from serving.drain import Drain
+from serving.guard import Endpoint, Guard
+from serving.http import Reply, Request, json_reply
+from serving.lanes import Lane
+from serving.settings import load_settings
+
+PATH = "/classify_text"
+MAX_REQUESTS = 5
+PLAIN = b"POST /classify_text HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}"
+
+
+async def answer(request: Request) -> Reply:
+    return json_reply("parsed")
+
+
+def with_header(line: bytes) -> bytes:
+    return PLAIN.replace(b"Host: a", b"Host: a\r\n" + line)
+
+
+def ask(request: bytes, times: int = 1, overloaded: bool = True, draining: bool = False) -> list[bytes]:
+    """The answers of one connection, each with its head; shorter where the service closed it."""
+
+    async def run() -> list[bytes]:
+        settings = load_settings()
+        lane: Lane[int, int] = Lane(list, settings.queue.model_copy(update={"max_waiting_overloaded": 1}))
+        lane.overloaded = overloaded
+        lane.waiting.append((0, asyncio.get_running_loop().create_future()))
+        drain = Drain(0, 1)
+        drain.began = draining
+        guard = Guard(answer, {PATH: Endpoint(answer, ("text/plain",), 100)}, (), "/none", None, 5, 1000, drain)
+        config = Config(guard, lifespan="off", log_config=None)
+        config.load()
+        limits = {"deadline_s": 5.0, "max_connections": 10, "max_requests": MAX_REQUESTS, "drain": drain}
+        protocol = type("Limited", (Connection,), limits | {"lanes": {PATH: lane}})
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: protocol(config, ServerState(), {}), "127.0.0.1", 0)
+        async with server:
+            return await converse(server.sockets[0].getsockname()[1], request, times)
+
+    return asyncio.run(run())
+
+
+async def converse(port: int, request: bytes, times: int) -> list[bytes]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answers = []
+    for _ in range(times):
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+        answers.append(head + await reader.readexactly(length))
+        if b"connection: close" in head:
+            assert await reader.read() == b""
+            break
+    writer.close()
+    return answers
+
+
+def statuses(answers: list[bytes]) -> list[int]:
+    return [int(one.split()[1]) for one in answers]
+
+
+def test_in_overload_plain_requests_are_refused_unparsed() -> None:
+    (refused,) = ask(PLAIN)
+    assert refused.startswith(b"HTTP/1.1 429 ")
+    assert b"retry-after: 1" in refused
+    assert statuses(ask(with_header(b"Connection: keep-alive"))) == [429]
+
+
+def test_without_overload_nothing_is() -> None:
+    assert statuses(ask(PLAIN, overloaded=False)) == [200]
+
+
+@pytest.mark.parametrize("line", [b"Connection: close", b"connection:  Close", b"Upgrade: h2c"])
+def test_whatever_changes_how_a_request_is_answered_is_parsed(line: bytes) -> None:
+    assert statuses(ask(with_header(line))) == [200]
+
+
+LENGTHS = [b"3", b"2\r\nContent-Length: 3", b"9" * 5000, b"2, 2"]
+
+
+@pytest.mark.parametrize("line", [b"Transfer-Encoding: chunked", *(b"Content-Length: " + one for one in LENGTHS)])
+def test_a_length_in_doubt_is_no_plain_request(line: bytes) -> None:
+    (answered,) = ask(with_header(line))
+    assert answered.startswith(b"HTTP/1.1 400 ")
+
+
+def test_refusals_count_as_requests_of_their_connection() -> None:
+    """Its client then connects anew, and may come to a worker that has time."""
+    answers = ask(PLAIN, times=2 * MAX_REQUESTS)
+    assert statuses(answers) == [429] * (MAX_REQUESTS - 1) + [200]
+
+
+def test_a_service_that_ends_says_so_in_each_answer() -> None:
+    (answered,) = ask(PLAIN, draining=True)
+    assert b"connection: close" in answered
+
+
+def ask_guard(endpoint: Endpoint, key: str | None = None) -> list[dict[str, object]]:
+    """What the guard sends as the answer to a GET without a key."""
+    sent: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    receive: Callable[[], Awaitable[None]] = asyncio.Event().wait
+    scope = {"type": "http", "path": "/a", "method": "GET", "headers": [(b"authorization", b"Bearer wrong")]}
+    guard = Guard(answer, {"/a": endpoint}, (), "/none", key, 5, 1000, Drain(0, 1))
+    asyncio.run(guard(scope, receive, send))
+    return sent
+
+
+def test_a_bug_of_ours_has_the_shape_of_all_errors_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def broken(request: Request) -> Reply:
+        raise ZeroDivisionError
+
+    start, body = ask_guard(Endpoint(broken))
+    assert start["status"] == 500
+    assert body["body"] == b'{"error":{"code":"internal_error","message":"the service failed; its log says why"}}'
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    monkeypatch.setattr("serving.guard.hmac.compare_digest", lambda one, other: compared.append((one, other)))
+    start, _ = ask_guard(Endpoint(answer), key="right")
+    assert start["status"] == 401
+    assert compared == [(b"Bearer wrong", b"Bearer right")]
