@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmarks.peers.serving.launch import ServerError
 from benchmarks.peers.serving.measure import BATCH, CONNECTIONS, Material, bare_loop, gather, measure
-from benchmarks.peers.serving.sides import FURTHER, LIMIT, OURS, SIDES, Side, packages_of
+from benchmarks.peers.serving.sides import FURTHER, LIMIT, OURS, PEERS, SIDES, Side, packages_of
 from benchmarks.report import spread, write
 from relu_pipeline import artifacts
 from relu_pipeline.config import TASKS, Task, load_params
@@ -165,8 +165,7 @@ def goals(rounds: Rounds) -> list[dict[str, Any]]:
 
 
 def best_peer(rounds: Rounds, load: str, name: str, best: Callable[..., str]) -> str:
-    peers = [side for side in SIDES if side not in (OURS, LIMIT)]
-    return best(peers, key=lambda side: median(series(rounds, side, load, name)))
+    return best(PEERS, key=lambda side: median(series(rounds, side, load, name)))
 
 
 def compare(rounds: Rounds, load: str, name: str, other: str, sign: str, bound: float) -> dict[str, Any]:
