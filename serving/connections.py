@@ -5,6 +5,7 @@ And what it is too slow for: to refuse, when there is far more to do than can be
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -24,6 +25,9 @@ from serving.transport import JoiningTransport
 MAX_HEAD_BYTES = 65536  # of headers, after the packet in which they began
 GRACE_S = 0.5  # past the deadline, so that a body that is slow hears 408 before its connection is closed
 CLOSING_S = 2.0  # for what was answered to be read
+# Of each accepting: uvloop takes all connections that wait, and thus, of some that are opened together, often all; this
+# lets another worker take the next, as libuv's UV_TCP_SINGLE_ACCEPT did.
+NAP_S = 1e-9  # 60 microseconds in effect
 PLAIN_POST = re.compile(rb"POST (/\w+) HTTP/1\.1\r\n")
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *+([^\r]*+)", re.IGNORECASE)
 NOT_PLAIN = re.compile(rb"\r\n(?:connection: *+(?!keep-alive\r\n)|transfer-encoding|expect|upgrade)", re.IGNORECASE)
@@ -75,6 +79,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, config: uvicorn.config.Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
+        time.sleep(NAP_S)
         self.app = _guard_of(config.loaded_app)
 
     def connection_made(self, transport: Any) -> None:
