@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+SOAK_SECONDS ?= 600
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export BENTOML_DO_NOT_TRACK := true
@@ -50,9 +51,9 @@ bench: $(READY)  ## measure against what people use instead, about an hour; afte
 	python -m benchmarks.loop
 	python -m benchmarks.zero_shares
 	python -m benchmarks.resume
-	python -m benchmarks.serve
-	python -m benchmarks.reliability
 	RELU_FUZZ_CASES=5000 pytest tests/serving/safety/test_fuzz.py
+	python -m benchmarks.serve
+	python -m benchmarks.reliability --soak-seconds $(SOAK_SECONDS)
 
 UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--python-version 3.11 pyproject.toml --extra serve

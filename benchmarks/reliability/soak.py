@@ -53,19 +53,20 @@ async def measure(bench: Bench, seconds: float, warm_up_s: float, calm_s: float)
 
 
 def sample(bench: Bench) -> Sample:
-    """What each worker holds, and what lies in the folders that the service writes to."""
+    """What each process holds, and what lies in the folders that the service writes to."""
     found = {"log bytes": bench.server.log.stat().st_size}
-    for number, worker in enumerate(bench.server.workers(), start=1):
-        memory = worker.memory_full_info()
-        held = {"rss": memory.rss, "uss": memory.uss, "threads": worker.num_threads(), "open files": files_of(worker)}
-        found |= {f"worker {number} {name}": value for name, value in held.items()}
+    workers = {f"worker {number}": worker for number, worker in enumerate(bench.server.workers(), start=1)}
+    for which, process in ({"parent": psutil.Process(bench.server.process.pid)} | workers).items():
+        memory = process.memory_full_info()
+        held = {"rss": memory.rss, "uss": memory.uss, "threads": process.num_threads(), "open files": files_of(process)}
+        found |= {f"{which} {name}": value for name, value in held.items()}
     files = [path.stat() for folder in bench.written for path in folder.rglob("*") if path.is_file()]
     return found | {"files": len(files), "file bytes": sum(file.st_size for file in files)}
 
 
-def files_of(worker: psutil.Process) -> int:
+def files_of(process: psutil.Process) -> int:
     """Its descriptors but for connections, which are the clients' affair."""
-    return worker.num_fds() - len(worker.net_connections())
+    return process.num_fds() - len(process.net_connections())
 
 
 def growth(taken: list[Sample]) -> dict[str, dict[str, float]]:
