@@ -1,6 +1,6 @@
 """Our service against what people would pick instead, and against the limit: same graphs, contents, client and cores.
 
-`python -m benchmarks.serve [--rounds 5] [--seconds 5] [--sides ours starlette ...]` after `dvc repro`; needs wrk
+`python -m benchmarks.serve [--rounds 5] [--seconds 2] [--sides ours starlette ...]` after `dvc repro`; needs wrk
 """
 
 import argparse
@@ -44,7 +44,7 @@ Rounds = Mapping[str, Sequence[Mapping[str, Any]]]  # by side, then by round, th
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
     parser.add_argument("--sides", nargs="+", choices=[*SIDES, *FURTHER], default=list(SIDES), metavar="SIDE")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:

@@ -84,6 +84,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # `pause_writing` then hears of the first byte that is not read
         self.transport = JoiningTransport(transport, self.loop)
         self.in_head = self.in_message = False
         self.head_bytes = 0
@@ -131,6 +132,10 @@ class Connection(HttpToolsProtocol):
         self.in_message = False
         self.reading.met()
 
+    def on_response_complete(self) -> None:
+        self.transport.flush()
+        super().on_response_complete()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.writing.begin()
@@ -176,6 +181,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, path: str) -> None:
         self.transport.write(OVERLOAD)
+        self.transport.flush()
         self.requests += 1
         self.reading.met()
         self._unset_keepalive_if_required()

@@ -6,7 +6,7 @@ class ModelError(Exception):
 
 
 class RequestError(Exception):
-    """The caller's mistake: `status` is a 4xx, `code` is stable for programs, the message is for people.
+    """What a caller hears: `status`, a 4xx where it is its mistake, a stable `code` for programs, a message for people.
 
     `headers` are what HTTP wants beside the status (RFC 9110).
     """

@@ -17,7 +17,7 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 MAX_SIDE = 16384  # a resize of a longer one takes gigabytes
 UPRIGHT = 1  # of the EXIF orientation
-PngImagePlugin.MAX_TEXT_MEMORY = 1 << 20  # bytes of all compressed texts; Pillow's 64 MB take a fifth of a second
+PngImagePlugin.MAX_TEXT_MEMORY = 1 << 20  # bytes of all texts; unpacking Pillow's 64 MB takes a fifth of a second
 DRAFT = 4  # times the side, at least: to this a large JPEG is reduced while it is decoded, in a third of the time
 DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 

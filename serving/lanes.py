@@ -73,8 +73,12 @@ class Lane(Generic[ItemT, ResultT]):
         if self.executor is None or not items:
             self._settle(taken, self._results(items))
             return
-        run = asyncio.get_running_loop().run_in_executor(self.executor, self._results, items)
-        run.add_done_callback(lambda run: self._settle(taken, run.result()))
+        try:
+            run = asyncio.get_running_loop().run_in_executor(self.executor, self._results, items)
+        except RuntimeError as error:  # no thread can be started
+            self._settle(taken, [error] * len(taken))
+        else:
+            run.add_done_callback(lambda run: self._settle(taken, run.result()))
 
     def _take(self) -> list[Waiting[ItemT, ResultT]]:
         """Without those whose caller has given up."""
@@ -87,8 +91,8 @@ class Lane(Generic[ItemT, ResultT]):
         try:
             results = self.execute(items) if items else []
             assert len(results) == len(items)
-        except Exception as error:  # of whatever kind: those who wait must hear of it
-            return [error] * len(items)
+        except BaseException as error:  # of whatever kind, a panic of Rust's too: those who wait must hear of it
+            return [error if isinstance(error, Exception) else RuntimeError(repr(error))] * len(items)
         return results
 
     def _settle(self, taken: list[Waiting[ItemT, ResultT]], results: list[Any]) -> None:

@@ -14,21 +14,22 @@ class JoiningTransport:
 
     def write(self, data: bytes) -> None:
         if not self.pending:
-            self.loop.call_soon(self._flush)
+            self.loop.call_soon(self.flush)
         self.pending.append(data)
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         self.transport.close()
 
     def abort(self) -> None:
         self.pending.clear()
         self.transport.abort()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.transport, name)
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Now, and not after what the loop does next."""
         data, self.pending = b"".join(self.pending), []
         if data and not self.transport.is_closing():
             self.transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)

@@ -56,7 +56,7 @@ class Promise:
 
     @property
     def kept(self) -> bool:
-        return self.found <= self.limit
+        return bool(self.found <= self.limit)
 
 
 @dataclass(frozen=True)

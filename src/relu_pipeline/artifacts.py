@@ -300,8 +300,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_dir(path: Path) -> Iterator[Path]:
     """As `atomic_file`, for a new folder with all that is in it."""
     partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    _clear(path, partial, old)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -310,8 +309,15 @@ def atomic_dir(path: Path) -> Iterator[Path]:
         if not path.exists():
             partial.replace(path)
     finally:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _clear(path, partial, old)
+
+
+def _clear(path: Path, partial: Path, old: Path) -> None:
+    """Without the exchange, a stop between its two renames leaves nothing but `old`."""
+    if old.exists() and not path.exists():
+        old.replace(path)
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -117,7 +117,7 @@ from itertools import cycle
 from pathlib import Path
 from relu_pipeline.swap import swap
 for source in cycle(sys.argv[2:]):
-    swap("text", Path(source), Path(sys.argv[1]))
+    print(swap("text", Path(source), Path(sys.argv[1])), flush=True)
 """
 
 
@@ -126,8 +126,9 @@ def test_a_swap_that_is_killed_leaves_one_of_the_two_models_whole(models: Path, 
     shutil.copytree(models / "text", target)
     for number in range(8):
         words = [sys.executable, "-c", SWAP_FOR_EVER, *map(str, (target, other, models / "text"))]
-        with subprocess.Popen(words) as process:
-            time.sleep(1.0 + 0.013 * number)
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline().startswith("demo-")
+            time.sleep(0.013 * number)
             process.kill()
         manifest, _ = read_verified(target)
         assert manifest["version"] in ("demo-0", "demo-1")

@@ -3,7 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
@@ -79,13 +79,20 @@ def test_a_client_that_does_not_read_is_closed_whatever_else_it_asks(server: Ser
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(10 * ask)
-        assert is_open(server, connection)
+        await_true(lambda: is_open(server, connection))
         until = time.monotonic() + DEADLINE_S + GRACE_S + MARGIN_S
         while is_open(server, connection):
             assert time.monotonic() < until
             with suppress(OSError):
                 connection.send(ask, socket.MSG_DONTWAIT)
             time.sleep(0.1)
+
+
+def await_true(condition: Callable[[], bool], seconds: float = MARGIN_S) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_what_was_cut_off_is_counted_by_reason(server: Server, connection: socket.socket) -> None:
@@ -114,11 +121,15 @@ def larger_share(server: Server, count: int) -> int:
         for connection in opened:
             connection.setblocking(False)
             connection.connect_ex(("127.0.0.1", server.port))
-        time.sleep(0.1)
         ports = {connection.getsockname()[1] for connection in opened}
-        taken = [one.raddr.port for one in server.workers()[0].net_connections("tcp") if one.raddr]
-        own = len(ports.intersection(taken))
-    return max(own, count - own)
+        await_true(lambda: sum(shares(server, ports)) == count)
+        return max(shares(server, ports))
+
+
+def shares(server: Server, ports: set[int]) -> list[int]:
+    """How many of the connections with these ports of the client each worker has."""
+    taken = [{one.raddr.port for one in worker.net_connections("tcp") if one.raddr} for worker in server.workers()]
+    return [len(ports & own) for own in taken]
 
 
 def test_an_endless_head_is_cut_off(connection: socket.socket) -> None:

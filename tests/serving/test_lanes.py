@@ -13,7 +13,7 @@ from serving.lanes import Lane
 from serving.metrics import TALLY
 from serving.settings import QueueSettings
 
-LIMITS = QueueSettings(max_waiting=8, max_waiting_overloaded=2, micro_batch_rows=1)
+LIMITS = QueueSettings(max_waiting=8, max_waiting_overloaded=2, max_waiting_bulk=8, micro_batch_rows=1)
 
 both_settings = pytest.mark.parametrize("rows", [1, 4])
 both_places = pytest.mark.parametrize("threaded", [False, True])
@@ -154,6 +154,38 @@ def test_what_a_run_raises_reaches_those_of_that_run_alone(rows: int, threaded: 
     heard = asyncio.run(ask_all())
     assert [type(result) for result in heard[:rows]] == [ValueError] * rows
     assert heard[rows:] == list(range(rows, 8))
+
+
+class Panic(BaseException):
+    """As tokenizers raises it, which is written in Rust."""
+
+
+@both_places
+def test_a_lane_outlives_whatever_a_run_raises(threaded: bool) -> None:
+    def execute(taken: list[int]) -> list[int]:
+        if 0 in taken:
+            raise Panic
+        return taken
+
+    async def ask_all() -> list[Any]:
+        with ThreadPoolExecutor(1) if threaded else nullcontext() as executor:
+            lane = Lane(execute, LIMITS, 1, executor)
+            return await asyncio.gather(*map(lane.submit, range(3)), return_exceptions=True)
+
+    failed, *answered = asyncio.run(ask_all())
+    assert isinstance(failed, RuntimeError)
+    assert answered == [1, 2]
+
+
+def test_a_lane_outlives_that_no_thread_can_be_had() -> None:
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+
+    async def ask_all() -> list[Any]:
+        lane = Lane(list, LIMITS, 1, executor)
+        return await asyncio.gather(*map(lane.submit, range(3)), return_exceptions=True)
+
+    assert [type(failed) for failed in asyncio.run(ask_all())] == [RuntimeError] * 3
 
 
 @both_settings

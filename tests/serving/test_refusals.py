@@ -1,9 +1,12 @@
 """What is refused before it is parsed, over real sockets: only in overload, and by the rules of every connection."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -20,32 +23,40 @@ PLAIN = b"POST /classify_text HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\
 
 
 async def answer(request: Request) -> Reply:
-    return json_reply("parsed")
+    return json_reply("long" * 8_000 if request.body == b"[]" else "parsed")
 
 
 def with_header(line: bytes) -> bytes:
     return PLAIN.replace(b"Host: a", b"Host: a\r\n" + line)
 
 
+@asynccontextmanager
+async def listening(
+    state: ServerState, lane: "Lane[int, int] | None" = None, draining: bool = False, **changes: object
+) -> AsyncIterator[int]:
+    """The port of a service that knows PATH alone."""
+    drain = Drain(0, 1)
+    drain.began = draining
+    guard = Guard(answer, {PATH: Endpoint(answer, ("text/plain",), 100)}, (), "/none", None, 5, 1000, drain)
+    config = Config(guard, lifespan="off", log_config=None)
+    config.load()
+    lanes = {PATH: lane} if lane else {}
+    limits = {"deadline_s": 5.0, "max_connections": 10, "max_requests": MAX_REQUESTS, "drain": drain, "lanes": lanes}
+    protocol = type("Limited", (Connection,), limits | changes)
+    loop = asyncio.get_running_loop()
+    async with await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
 def ask(request: bytes, times: int = 1, overloaded: bool = True, draining: bool = False) -> list[bytes]:
     """The answers of one connection, each with its head; shorter where the service closed it."""
 
     async def run() -> list[bytes]:
-        settings = load_settings()
-        lane: Lane[int, int] = Lane(list, settings.queue.model_copy(update={"max_waiting_overloaded": 1}))
+        lane: Lane[int, int] = Lane(list, load_settings().queue.model_copy(update={"max_waiting_overloaded": 1}))
         lane.overloaded = overloaded
         lane.waiting.append((0, asyncio.get_running_loop().create_future()))
-        drain = Drain(0, 1)
-        drain.began = draining
-        guard = Guard(answer, {PATH: Endpoint(answer, ("text/plain",), 100)}, (), "/none", None, 5, 1000, drain)
-        config = Config(guard, lifespan="off", log_config=None)
-        config.load()
-        limits = {"deadline_s": 5.0, "max_connections": 10, "max_requests": MAX_REQUESTS, "drain": drain}
-        protocol = type("Limited", (Connection,), limits | {"lanes": {PATH: lane}})
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: protocol(config, ServerState(), {}), "127.0.0.1", 0)
-        async with server:
-            return await converse(server.sockets[0].getsockname()[1], request, times)
+        async with listening(ServerState(), lane, draining) as port:
+            return await converse(port, request, times)
 
     return asyncio.run(run())
 
@@ -98,6 +109,30 @@ def test_refusals_count_as_requests_of_their_connection() -> None:
     """Its client then connects anew, and may come to a worker that has time."""
     answers = ask(PLAIN, times=2 * MAX_REQUESTS)
     assert statuses(answers) == [429] * (MAX_REQUESTS - 1) + [200]
+
+
+def keep_little(self: Connection, transport: asyncio.Transport) -> None:
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    Connection.connection_made(self, transport)
+
+
+def test_a_client_that_leaves_little_unread_is_closed_too() -> None:
+    """As little as an event loop would keep without a word, behind what the kernel takes."""
+
+    async def run() -> None:
+        state = ServerState()
+        async with listening(state, deadline_s=0.1, connection_made=keep_little) as port:
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                client.setblocking(False)
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(client, ("127.0.0.1", port))
+                await loop.sock_sendall(client, PLAIN.replace(b"{}", b"[]"))
+                async with asyncio.timeout(5):
+                    while not state.total_requests or state.connections:
+                        await asyncio.sleep(0.05)
+
+    uvloop.run(run())
 
 
 def test_a_service_that_ends_says_so_in_each_answer() -> None:

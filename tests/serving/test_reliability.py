@@ -1,5 +1,6 @@
 """The lines of benchmarks/reliability in short, against a real service: what may never happen, not how fast it is."""
 
+import json
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import uvloop
 
 from benchmarks.reliability import crash, drain, overload, slow, soak, swap
+from benchmarks.reliability.__main__ import plain
 from benchmarks.reliability.bench import Bench, Outcome, serve
 from tests.servers import copy_project
 
@@ -47,6 +49,7 @@ def test_slow_clients_are_cut_off_and_others_are_answered(bench: Bench) -> None:
 def test_nothing_is_written_or_left_open_under_load(bench: Bench) -> None:
     outcome = uvloop.run(soak.measure(bench, seconds=4.0, warm_up_s=2.0, calm_s=CALM_S))
     assert broken(outcome) == []
+    assert json.loads(json.dumps(plain({"soak": outcome})))["soak"]["promises"]
 
 
 def test_new_models_are_taken_up_and_broken_ones_refused_under_load(bench: Bench) -> None:

@@ -45,6 +45,37 @@ def test_a_folder_takes_the_place_of_the_earlier_one_and_of_a_killed_try(tmp_pat
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_folder_is_replaced_with_and_without_an_exchange(
+    tmp_path: Path, exchanges: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out"
+    path.mkdir()
+    if exchanges:
+        (tmp_path / "other").mkdir()
+        (path / "mark").touch()
+        assert artifacts._exchange(path, tmp_path / "other"), "tests run where folders can be exchanged"
+        assert (tmp_path / "other/mark").exists()
+        (tmp_path / "other/mark").unlink()
+        (tmp_path / "other").rmdir()
+    else:
+        monkeypatch.setattr(artifacts, "_exchange", lambda one, other: False)
+    with artifacts.atomic_dir(path) as partial:
+        (partial / "new").touch()
+    assert [entry.name for entry in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_stop_between_two_renames_left_is_put_back(tmp_path: Path) -> None:
+    path, old = tmp_path / "out", tmp_path / ".out.old"
+    old.mkdir()
+    (old / "earlier").touch()
+    with pytest.raises(ZeroDivisionError), artifacts.atomic_dir(path):
+        assert (path / "earlier").exists()
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_errors_name_the_file_and_the_next_command(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"run\.json: no such file.*dvc repro"):
         artifacts.read(tmp_path / "run.json", RunInfo)

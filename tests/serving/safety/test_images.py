@@ -1,6 +1,7 @@
 """An image is answered as its plain RGB PNG is, or refused; none costs memory that it does not earn."""
 
 import io
+from collections.abc import Callable
 from math import log
 from typing import Any
 
@@ -202,17 +203,18 @@ def test_an_image_of_odd_shape_costs_no_more_than_its_pixels(
 
 
 @pytest.mark.parametrize(
-    "content",
+    "make",
     [
-        pytest.param(clear_png(5000, 5000), id="png"),
-        pytest.param(encode(Image.new("RGBA", (5000, 5000)), "WEBP", lossless=True), id="webp"),
-        pytest.param(encode(Image.new("RGB", (5000, 5000), "white"), "JPEG"), id="jpeg"),
+        pytest.param(lambda: clear_png(5000, 5000), id="png"),
+        pytest.param(lambda: encode(Image.new("RGBA", (5000, 5000)), "WEBP", lossless=True), id="webp"),
+        pytest.param(lambda: encode(Image.new("RGB", (5000, 5000), "white"), "JPEG"), id="jpeg"),
     ],
 )
 def test_the_largest_images_are_answered_within_the_memory_that_is_planned_for(
-    server: Server, caller: Caller, content: bytes
+    server: Server, caller: Caller, make: Callable[[], bytes]
 ) -> None:
     """`deploy/kubernetes/deployment.yaml` has room for one a worker."""
+    content = make()
     with server.growth() as growth:
         found = logits(caller.image(content))
     assert max(growth) < pictures.PIXEL_BYTES * 25_000_000 + MEMORY

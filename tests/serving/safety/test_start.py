@@ -64,6 +64,7 @@ def test_a_worker_that_dies_while_the_files_are_wrong_waits_for_right_ones(model
     graph = served / "image/model.onnx"
     right = graph.read_bytes()
     with start(served, project=copy_project(tmp_path / "project", workers=2)) as server:
+        await_log(server, "Completed async startup hook", times=2)
         flip_a_byte(graph)
         server.workers()[0].kill()
         await_log(server, "a worker waits for a model")
