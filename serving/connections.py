@@ -132,10 +132,6 @@ class Connection(HttpToolsProtocol):
         self.in_message = False
         self.reading.met()
 
-    def on_response_complete(self) -> None:
-        self.transport.flush()
-        super().on_response_complete()
-
     def pause_writing(self) -> None:
         super().pause_writing()
         self.writing.begin()
@@ -181,7 +177,6 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, path: str) -> None:
         self.transport.write(OVERLOAD)
-        self.transport.flush()
         self.requests += 1
         self.reading.met()
         self._unset_keepalive_if_required()
