@@ -25,9 +25,10 @@ from serving.transport import JoiningTransport
 MAX_HEAD_BYTES = 65536  # of headers, after the packet in which they began
 GRACE_S = 0.5  # past the deadline, so that a body that is slow hears 408 before its connection is closed
 CLOSING_S = 2.0  # for what was answered to be read
-# Of each accepting: uvloop takes all connections that wait, and thus, of some that are opened together, often all; this
-# lets another worker take the next, as libuv's UV_TCP_SINGLE_ACCEPT did.
-NAP_S = 1e-9  # 60 microseconds in effect
+# Of a worker that has nothing to do, at each accepting: uvloop takes all connections that wait, and thus, of some that
+# are opened together, often all; this lets another worker take the next, as libuv's UV_TCP_SINGLE_ACCEPT did.
+NAP_S = 1e-9  # 60 microseconds in effect, milliseconds where the cores are busy
+MAX_NAPS = 16  # connections of a worker: many more are shared well enough, and would keep it asleep
 PLAIN_POST = re.compile(rb"POST (/\w+) HTTP/1\.1\r\n")
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *+([^\r]*+)", re.IGNORECASE)
 NOT_PLAIN = re.compile(rb"\r\n(?:connection: *+(?!keep-alive\r\n)|transfer-encoding|expect|upgrade)", re.IGNORECASE)
@@ -79,8 +80,10 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, config: uvicorn.config.Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
-        time.sleep(NAP_S)
+        if len(self.connections) < MAX_NAPS and not TALLY.in_flight:
+            time.sleep(NAP_S)
         self.app = _guard_of(config.loaded_app)
+        self.access_log = False  # what would stand in a line of it is made even where none is written
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -159,13 +162,13 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _hopeless(self, data: bytes) -> str | None:
-        """The path, if this is one whole request of the plainest kind, to a lane that is overloaded.
+        """The path, if this is one whole request of the plainest kind, to a lane that has no room.
 
         What else comes is parsed, and refused later if it must be: that takes several times as long.
         """
         start = PLAIN_POST.match(data)
         lane = self.lanes.get(path := start[1].decode()) if start else None
-        if lane is None or not lane.overloaded or not lane.is_full():
+        if lane is None or lane.expect():
             return None
         is_last = self.drain.began or self.requests + 1 >= self.max_requests
         if is_last or self.in_message or not self._is_idle():

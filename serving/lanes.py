@@ -1,6 +1,8 @@
 """Where requests wait for a graph: bounded, fair while that is possible, soon or not at all when it is not."""
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -10,6 +12,7 @@ from serving.errors import overload
 from serving.metrics import TALLY
 from serving.settings import QueueSettings
 
+CALM_S = 0.1  # sooner, the next flood would fill the queue again, only to be refused from there
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 Waiting = tuple[ItemT, asyncio.Future[ResultT]]
@@ -20,8 +23,8 @@ class Lane(Generic[ItemT, ResultT]):
     is raised to the one who submitted that item.
 
     Once `max_waiting` wait, the lane is overloaded: it refuses all but the `max_waiting_overloaded` newest, and holds
-    to that limit until it was empty. A queue that stays full would only make every answer late (Maurer 2015, Fail at
-    Scale, ACM Queue 13(8)). In `executor` if given, else on the event loop.
+    to that limit until it is empty and has refused none for `CALM_S`. A queue that stays full would only make every
+    answer late (Maurer 2015, Fail at Scale, ACM Queue 13(8)). In `executor` if given, else on the event loop.
     """
 
     def __init__(
@@ -38,22 +41,42 @@ class Lane(Generic[ItemT, ResultT]):
         self.waiting: deque[Waiting[ItemT, ResultT]] = deque()
         self.busy = False
         self.overloaded = False
+        self.refused_s = -math.inf  # when it last was full, by the monotonic clock
+        self.coming = 0  # those that `expect` let through in this turn of the loop, and that do not wait yet
 
-    def is_full(self) -> bool:
-        limit = self.limits.max_waiting_overloaded if self.overloaded else self.limits.max_waiting
-        return len(self.waiting) >= limit
+    def expect(self) -> bool:
+        """Is there room for a request that has just arrived? For all that arrive in one turn of the loop, room for
+        each: what is let through is parsed before it is refused, which takes several times as long.
+        """
+        if len(self.waiting) + self.coming >= self._limit():
+            self._overload()
+            return False
+        if not self.coming:
+            asyncio.get_running_loop().call_soon(self._forget_coming)  # ahead of the tasks that are made for them
+        self.coming += 1
+        return True
+
+    def _forget_coming(self) -> None:
+        self.coming = 0
+
+    def _overload(self) -> None:
+        self.overloaded = True
+        self.refused_s = time.monotonic()
 
     def admit(self) -> None:
         """Raises RequestError 429 where another item would have to wait too long."""
-        if not self.is_full():
+        if len(self.waiting) < self._limit():
             return
-        self.overloaded = True
+        self._overload()
         while len(self.waiting) > self.limits.max_waiting_overloaded:
             _, future = self.waiting.popleft()
             TALLY.waiting -= 1
             if not future.done():
                 future.set_exception(overload())
         raise overload()
+
+    def _limit(self) -> int:
+        return self.limits.max_waiting_overloaded if self.overloaded else self.limits.max_waiting
 
     async def submit(self, item: ItemT) -> ResultT:
         self.admit()
@@ -106,4 +129,5 @@ class Lane(Generic[ItemT, ResultT]):
         if self.waiting:
             asyncio.get_running_loop().call_soon(self._step)
         else:
-            self.busy = self.overloaded = False
+            self.busy = False
+            self.overloaded = time.monotonic() < self.refused_s + CALM_S

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import RequestError
-from serving.lanes import Lane
+from serving.lanes import CALM_S, Lane
 from serving.metrics import TALLY
 from serving.settings import QueueSettings
 
@@ -118,7 +118,7 @@ def test_whatever_happens_each_caller_hears_once_and_the_bound_holds(rows: int, 
 
 
 def test_an_overloaded_lane_keeps_the_newest_few_until_it_is_calm() -> None:
-    async def heard() -> tuple[list[Any], list[Any]]:
+    async def heard() -> list[list[Any]]:
         steps = StepByStep()
         lane = Lane(list, LIMITS, 1, steps)
 
@@ -131,11 +131,32 @@ def test_an_overloaded_lane_keeps_the_newest_few_until_it_is_calm() -> None:
             return [await outcome(caller) for caller in callers]
 
         # One is under way, eight wait, one is too many; while the lane is overloaded two may wait.
-        return await ask(12), await ask(9)
+        flood, ebb = await ask(12), await ask(9)
+        await asyncio.sleep(CALM_S)
+        return [flood, ebb, await ask(2), await ask(9)]
 
-    flood, calm = asyncio.run(heard())
+    flood, ebb, lull, calm = asyncio.run(heard())
     assert flood == [0, *[429] * 6, 7, 8, 429, 429, 429]
+    assert ebb == [0, 1, 2, *[429] * 6]
+    assert lull == [0, 1]
     assert calm == list(range(9))
+
+
+def test_of_all_that_arrive_at_once_only_those_with_room_are_let_through() -> None:
+    async def heard() -> list[bool]:
+        steps = StepByStep()
+        lane = Lane(list, LIMITS, 1, steps)
+        lane.overloaded = True
+        first = asyncio.create_task(lane.submit(0))
+        await settle()
+        let_through = [lane.expect() for _ in range(4)]
+        await settle()  # none of them comes
+        let_through.append(lane.expect())
+        await run_out(lane, steps)
+        await first
+        return let_through
+
+    assert asyncio.run(heard()) == [True, True, False, False, True]
 
 
 @both_settings
