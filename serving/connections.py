@@ -28,7 +28,7 @@ CLOSING_S = 2.0  # for what was answered to be read
 # Of a worker that has nothing to do, at each accepting: uvloop takes all connections that wait, and thus, of some that
 # are opened together, often all; this lets another worker take the next, as libuv's UV_TCP_SINGLE_ACCEPT did.
 NAP_S = 1e-9  # 60 microseconds in effect, milliseconds where the cores are busy
-MAX_NAPS = 16  # connections of a worker: many more are shared well enough, and would keep it asleep
+MAX_NAPS = 32  # connections of a worker: many more are shared well enough, and would keep it asleep
 PLAIN_POST = re.compile(rb"POST (/\w+) HTTP/1\.1\r\n")
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *+([^\r]*+)", re.IGNORECASE)
 NOT_PLAIN = re.compile(rb"\r\n(?:connection: *+(?!keep-alive\r\n)|transfer-encoding|expect|upgrade)", re.IGNORECASE)

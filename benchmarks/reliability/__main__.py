@@ -26,8 +26,8 @@ MODELS = Path("models")
 PACKAGES = ("bentoml", "starlette", "uvicorn", "uvloop", "httptools")
 NOTE = (
     "a service of its own for each line, with the settings of configs/serving.yaml; the client has the last core, the "
-    "service the others; it asks for the models' samples; latencies count from when a request was due, whether or not it "
-    "could be sent; capacity is the rate of a closed loop, unloaded a tenth of it"
+    "service the others; it asks for the models' samples; latencies count from when a request was due, whether or not "
+    "it could be sent; capacity is the rate of a closed loop, unloaded a tenth of it"
 )
 CALM_S = 10.0
 SETTLE_S = 15.0
