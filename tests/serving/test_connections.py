@@ -4,9 +4,8 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from statistics import median
 
 import pytest
 import requests
@@ -108,28 +107,6 @@ def test_what_was_cut_off_is_counted_by_reason(server: Server, connection: socke
     connection.sendall(b"POST /classify_text HTTP/1.1\r\n")
     closed_after(connection)
     assert refused() > before
-
-
-def test_connections_that_are_opened_together_are_shared_by_the_workers(models: Path, tmp_path: Path) -> None:
-    with start(models, project=copy_project(tmp_path / "project", workers=2)) as server:
-        assert median(larger_share(server, 32) for _ in range(9)) <= 22
-
-
-def larger_share(server: Server, count: int) -> int:
-    with ExitStack() as stack:
-        opened = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for connection in opened:
-            connection.setblocking(False)
-            connection.connect_ex(("127.0.0.1", server.port))
-        ports = {connection.getsockname()[1] for connection in opened}
-        await_true(lambda: sum(shares(server, ports)) == count)
-        return max(shares(server, ports))
-
-
-def shares(server: Server, ports: set[int]) -> list[int]:
-    """How many of the connections with these ports of the client each worker has."""
-    taken = [{one.raddr.port for one in worker.net_connections("tcp") if one.raddr} for worker in server.workers()]
-    return [len(ports & own) for own in taken]
 
 
 def test_an_endless_head_is_cut_off(connection: socket.socket) -> None:

@@ -10,11 +10,12 @@ import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving.connections import Connection
+from serving.connections import NAP_S, Connection
 from serving.drain import Drain
 from serving.guard import Endpoint, Guard
 from serving.http import Reply, Request, json_reply
 from serving.lanes import Lane
+from serving.metrics import TALLY
 from serving.settings import load_settings
 
 PATH = "/classify_text"
@@ -133,6 +134,24 @@ def test_a_client_that_leaves_little_unread_is_closed_too() -> None:
                         await asyncio.sleep(0.05)
 
     uvloop.run(run())
+
+
+@pytest.mark.parametrize(("in_flight", "naps"), [(0, 2), (1, 0)])
+def test_a_worker_leaves_others_time_to_take_the_next_connection_unless_it_is_busy(
+    monkeypatch: pytest.MonkeyPatch, in_flight: int, naps: int
+) -> None:
+    """`opened together` in docs/serving.md has what that is worth."""
+    slept: list[float] = []
+    monkeypatch.setattr("serving.connections.time.sleep", slept.append)
+    monkeypatch.setattr(TALLY, "in_flight", in_flight)
+
+    async def run() -> None:
+        async with listening(ServerState()) as port:
+            for _ in range(2):
+                await converse(port, PLAIN, 1)
+
+    asyncio.run(run())
+    assert slept == [NAP_S] * naps
 
 
 def test_a_service_that_ends_says_so_in_each_answer() -> None:
