@@ -45,7 +45,7 @@ ui: $(READY)  ## compare the runs in the MLflow UI on http://127.0.0.1:5000
 serve: $(READY)  ## serve what `dvc repro` made on http://127.0.0.1:3000
 	bentoml serve --host 127.0.0.1 --port 3000
 
-bench: $(READY)  ## measure against what people use instead, for an hour and a half; after `dvc repro`, with wrk
+bench: $(READY)  ## measure against what people use instead, about an hour; after `dvc repro`, with wrk
 	python -m benchmarks.text
 	python -m benchmarks.image
 	python -m benchmarks.loop

@@ -34,7 +34,7 @@ class Predictor:
         self.bulk: Lane[Job, dict[str, Any]] = Lane(_do, bulk, executor=ThreadPoolExecutor(1))
         self.lanes = {task: self._lane(live.current) for task, live in self.live.items()}
 
-    def _lane(self, model: Model) -> "Lane[tuple[Model, Row], dict[str, Any]]":
+    def _lane(self, model: Model) -> Lane[tuple[Model, Row], dict[str, Any]]:
         rows = self.settings.queue.micro_batch_rows
         if rows == "auto":
             rows = CHUNK_ROWS if on_gpu(model.session) else 1

@@ -36,6 +36,7 @@ class WordTokenizer:
             self.max_tokens: int = described["truncation"]["max_length"]
 
     def encode(self, text: str) -> list[int]:
+        """Token ids, cut to what the network was trained on; none for a text without words."""
         if not self.plain or not text.isascii() or any(token in text for token in self.special):
             return self.general.encode(text).ids
         words = WORDS.findall(text.lower())[: self.max_tokens]
