@@ -5,7 +5,6 @@ And what it is too slow for: to refuse, when there is far more to do than can be
 
 import asyncio
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ import uvicorn.config
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving import listening
 from serving.drain import Drain
 from serving.errors import RequestError, overload
 from serving.guard import Guard
@@ -25,10 +25,6 @@ from serving.transport import JoiningTransport
 MAX_HEAD_BYTES = 65536  # of headers, after the packet in which they began
 GRACE_S = 0.5  # past the deadline, so that a body that is slow hears 408 before its connection is closed
 CLOSING_S = 2.0  # for what was answered to be read
-# Of a worker that has nothing to do, at each accepting: uvloop takes all connections that wait, and thus, of some that
-# are opened together, often all; this lets another worker take the next, as libuv's UV_TCP_SINGLE_ACCEPT did.
-NAP_S = 1e-9  # 60 microseconds in effect, milliseconds where the cores are busy
-MAX_NAPS = 32  # connections of a worker: many more are shared well enough, and would keep it asleep
 PLAIN_POST = re.compile(rb"POST (/\w+) HTTP/1\.1\r\n")
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *+([^\r]*+)", re.IGNORECASE)
 NOT_PLAIN = re.compile(rb"\r\n(?:connection: *+(?!keep-alive\r\n)|transfer-encoding|expect|upgrade)", re.IGNORECASE)
@@ -80,8 +76,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, config: uvicorn.config.Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
-        if len(self.connections) < MAX_NAPS and not TALLY.in_flight:
-            time.sleep(NAP_S)
+        listening.give_way(len(self.connections))
         self.app = _guard_of(config.loaded_app)
         self.access_log = False  # what would stand in a line of it is made even where none is written
 

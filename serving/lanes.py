@@ -22,9 +22,10 @@ class Lane(Generic[ItemT, ResultT]):
     """`execute` takes up to `max_rows` items, the oldest first, and gives a result for each; an exception as a result
     is raised to the one who submitted that item.
 
-    Once `max_waiting` wait, the lane is overloaded: it refuses all but the `max_waiting_overloaded` newest, and holds
-    to that limit until it is empty and has refused none for `CALM_S`. A queue that stays full would only make every
-    answer late (Maurer 2015, Fail at Scale, ACM Queue 13(8)). In `executor` if given, else on the event loop.
+    Once `max_waiting` wait, the lane is overloaded: it refuses all but the `max_waiting_overloaded` newest, or as many
+    as one run takes, and holds to that limit until it is empty and has refused none for `CALM_S`. A queue that stays
+    full would only make every answer late (Maurer 2015, Fail at Scale, ACM Queue 13(8)). In `executor` if given, else
+    on the event loop.
     """
 
     def __init__(
@@ -35,7 +36,8 @@ class Lane(Generic[ItemT, ResultT]):
         executor: Executor | None = None,
     ) -> None:
         self.execute = execute
-        self.limits = limits
+        self.max_waiting = limits.max_waiting
+        self.max_waiting_overloaded = max(limits.max_waiting_overloaded, max_rows)
         self.max_rows = max_rows
         self.executor = executor
         self.waiting: deque[Waiting[ItemT, ResultT]] = deque()
@@ -68,7 +70,7 @@ class Lane(Generic[ItemT, ResultT]):
         if len(self.waiting) < self._limit():
             return
         self._overload()
-        while len(self.waiting) > self.limits.max_waiting_overloaded:
+        while len(self.waiting) > self.max_waiting_overloaded:
             _, future = self.waiting.popleft()
             TALLY.waiting -= 1
             if not future.done():
@@ -76,7 +78,7 @@ class Lane(Generic[ItemT, ResultT]):
         raise overload()
 
     def _limit(self) -> int:
-        return self.limits.max_waiting_overloaded if self.overloaded else self.limits.max_waiting
+        return self.max_waiting_overloaded if self.overloaded else self.max_waiting
 
     async def submit(self, item: ItemT) -> ResultT:
         self.admit()
@@ -127,7 +129,8 @@ class Lane(Generic[ItemT, ResultT]):
             else:
                 future.set_result(result)
         if self.waiting:
-            asyncio.get_running_loop().call_soon(self._step)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._step)  # a turn later, when these answers have left
         else:
             self.busy = False
             self.overloaded = time.monotonic() < self.refused_s + CALM_S

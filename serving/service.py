@@ -13,7 +13,7 @@ import bentoml
 import onnxruntime
 from bentoml.validators import ContentType
 
-from serving import connections, workers
+from serving import connections, listening, workers
 from serving.drain import Drain
 from serving.errors import ModelError, RequestError
 from serving.guard import Guard
@@ -79,7 +79,7 @@ def describe() -> dict[str, Any]:
 
 @bentoml.service(
     name="relu_pipeline",
-    workers=SETTINGS.workers,
+    workers=workers.usable_cores() if SETTINGS.workers == "auto" else SETTINGS.workers,
     http={"host": "127.0.0.1"},
     metrics={"enabled": False},  # ours are in metrics.py
     logging={"access": {"enabled": False}},
@@ -134,6 +134,7 @@ async def tick() -> None:
 
 
 workers.watch_closely()
+listening.install()
 connections.install(DRAIN, SETTINGS, {f"/classify_{task}": lane for task, lane in PREDICTOR.lanes.items()})
 ReluPipeline.add_asgi_middleware(
     Guard,

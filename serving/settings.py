@@ -37,7 +37,7 @@ class QueueSettings(Section):
 class Settings(Section):
     """`configs/serving.yaml`."""
 
-    workers: PositiveInt | Literal["cpu_count"]
+    workers: PositiveInt | Literal["auto"]
     device: Device
     precision: Precision | Literal["auto"]
     max_image_bytes: PositiveInt

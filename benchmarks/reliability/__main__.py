@@ -7,7 +7,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from math import isfinite
@@ -25,28 +25,35 @@ from benchmarks.report import write
 MODELS = Path("models")
 PACKAGES = ("bentoml", "starlette", "uvicorn", "uvloop", "httptools")
 NOTE = (
-    "a service of its own for each line, with the settings of configs/serving.yaml; the client has the last core, the "
-    "service the others; it asks for the models' samples; latencies count from when a request was due, whether or not "
-    "it could be sent; capacity is the rate of a closed loop, unloaded a tenth of it"
+    "a service of its own for each line, with the settings of configs/serving.yaml; for overload the client has the "
+    "last core and the service a worker for each of the others, else they share all; the client asks for the models' "
+    "samples; latencies count from when a request was due, whether or not it could be sent; capacity is the rate of a "
+    "closed loop, unloaded a tenth of it"
 )
 CALM_S = 10.0
 SETTLE_S = 15.0
 SLOW_CLIENTS = 200
 SOAK_WARM_UP_S = 60.0
 
-Line = Callable[[Bench], Awaitable[Outcome]]
+
+@dataclass(frozen=True)
+class Line:
+    """`apart`: see `bench.serve`."""
+
+    measure: Callable[[Bench], Awaitable[Outcome]]
+    apart: bool = False
 
 
 def lines(seconds: float, soak_seconds: float) -> dict[str, Line]:
     return {
-        "overload_text": partial(overload.measure, task="text", seconds=seconds, calm_s=CALM_S),
-        "overload_image": partial(overload.measure, task="image", seconds=seconds, calm_s=CALM_S),
-        "drain": partial(drain.measure, calm_s=CALM_S),
-        "crash": partial(crash.measure, settle_s=SETTLE_S, calm_s=CALM_S),
-        "slow": partial(slow.measure, clients=SLOW_CLIENTS, calm_s=CALM_S),
-        "swap_text": partial(swap.measure, task="text", calm_s=CALM_S),
-        "swap_image": partial(swap.measure, task="image", calm_s=CALM_S),
-        "soak": partial(soak.measure, seconds=soak_seconds, warm_up_s=SOAK_WARM_UP_S, calm_s=CALM_S),
+        "overload_text": Line(partial(overload.measure, task="text", seconds=seconds, calm_s=CALM_S), apart=True),
+        "overload_image": Line(partial(overload.measure, task="image", seconds=seconds, calm_s=CALM_S), apart=True),
+        "drain": Line(partial(drain.measure, calm_s=CALM_S)),
+        "crash": Line(partial(crash.measure, settle_s=SETTLE_S, calm_s=CALM_S)),
+        "slow": Line(partial(slow.measure, clients=SLOW_CLIENTS, calm_s=CALM_S)),
+        "swap_text": Line(partial(swap.measure, task="text", calm_s=CALM_S)),
+        "swap_image": Line(partial(swap.measure, task="image", calm_s=CALM_S)),
+        "soak": Line(partial(soak.measure, seconds=soak_seconds, warm_up_s=SOAK_WARM_UP_S, calm_s=CALM_S)),
     }
 
 
@@ -77,8 +84,8 @@ def main() -> None:
 
 def run(name: str, line: Line) -> Outcome:
     print(name, flush=True)
-    with serve(MODELS) as bench:
-        return uvloop.run(line(bench))
+    with serve(MODELS, apart=line.apart) as bench:
+        return uvloop.run(line.measure(bench))
 
 
 def plain(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:

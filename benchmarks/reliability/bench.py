@@ -78,12 +78,14 @@ def on_cores(cores: Iterable[int]) -> Iterator[None]:
 
 
 @contextmanager
-def serve(models: Path, project: Path = ROOT) -> Iterator[Bench]:
+def serve(models: Path, project: Path = ROOT, apart: bool = False) -> Iterator[Bench]:
     """A service of a copy of `models`, with a home of its own: BentoML clears the metrics of others in a shared one.
 
-    The last core is this process' own where there are several: its load would take time from what it measures.
+    `apart`: the last core is this process' own, and the service has a worker for each of the others. Of one that sends
+    all it can, the load would else take time from what it measures.
     """
     cores = sorted(os.sched_getaffinity(0))
+    own = cores[-1:] if apart else cores
     with TemporaryDirectory() as scratch, ExitStack() as stack:
         copy, home, temporary = (Path(scratch) / name for name in ("models", "home", "tmp"))
         temporary.mkdir()
@@ -91,9 +93,9 @@ def serve(models: Path, project: Path = ROOT) -> Iterator[Bench]:
             copy_model(models / task, copy / task)
         environment = {"TMPDIR": str(temporary), "BENTOML_HOME": str(home)}
         settings = Settings.model_validate(yaml.safe_load((project / "configs/serving.yaml").read_text()))
-        with on_cores(cores[:-1] or cores):
+        with on_cores((set(cores) - set(own)) or cores):
             server = stack.enter_context(start(copy, environment, project))
-        with on_cores(cores[-1:]):
+        with on_cores(own):
             yield Bench(server, settings, copy, (home, temporary))
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 load over kept connections, as cheap as Python allows: it runs on the cores that it measures.
+"""HTTP/1.1 load over kept connections, as cheap as Python allows: it may run on the cores that it measures.
 
 wrk, hey, h2load and bombardier, which Debian has, tell neither which connection failed nor what was answered, as two
 lines need. Latencies count from when a request was due: from its sending, a slow server would also be asked less, and
@@ -205,7 +205,7 @@ class Load:
             connection.transport.abort()
 
 
-async def _send_at(load: Load, rate: float) -> None:
+async def _send_at(load: Load, rate: float, step_s: float) -> None:
     """Requests become due at even intervals, whatever is answered."""
     started_s = now()
     due = 0
@@ -213,14 +213,20 @@ async def _send_at(load: Load, rate: float) -> None:
         while (due_s := started_s + due / rate) <= now():
             load.send(due_s)
             due += 1
-        await asyncio.sleep(STEP_S)
+        await asyncio.sleep(step_s)
 
 
 @asynccontextmanager
-async def loading(port: int, requests: Sequence[bytes], rate: float, record: Record) -> AsyncIterator[None]:
-    """Open loop, `rate` requests a second, while the block runs; at its end each has an answer or is a failure."""
+async def loading(
+    port: int, requests: Sequence[bytes], rate: float, record: Record, step_s: float = STEP_S
+) -> AsyncIterator[None]:
+    """Open loop, `rate` requests a second, while the block runs; at its end each has an answer or is a failure.
+
+    What becomes due within a step leaves together, at its end. 0 is for a client that has a core of its own: it never
+    sleeps, and sends each when it is due.
+    """
     load = Load(port, requests, record)
-    sender = asyncio.create_task(_send_at(load, rate))
+    sender = asyncio.create_task(_send_at(load, rate, step_s))
     try:
         yield
     finally:
@@ -229,9 +235,11 @@ async def loading(port: int, requests: Sequence[bytes], rate: float, record: Rec
         await load.finish()
 
 
-async def open_loop(port: int, requests: Sequence[bytes], rate: float, seconds: float) -> Record:
+async def open_loop(
+    port: int, requests: Sequence[bytes], rate: float, seconds: float, step_s: float = STEP_S
+) -> Record:
     record = Record()
-    async with loading(port, requests, rate, record):
+    async with loading(port, requests, rate, record, step_s):
         await asyncio.sleep(seconds)
     return record
 

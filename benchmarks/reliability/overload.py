@@ -15,14 +15,14 @@ PROBE_LIMIT_MS = 100
 
 
 async def measure(bench: Bench, task: Task, seconds: float, calm_s: float) -> Outcome:
-    """`calm_s` for the capacity, and as much for the latency without load."""
+    """`calm_s` for the capacity, and as much for the latency without load. The bench is one that is apart."""
     requests = bench.requests(task)
     capacity, closed = await find_capacity(bench, requests, calm_s)
-    unloaded = await open_loop(bench.port, requests, UNLOADED * capacity, calm_s)
+    unloaded = await open_loop(bench.port, requests, UNLOADED * capacity, calm_s, step_s=0)
     record, probes = Record(), Record()
     async with (
         loading(bench.port, [PROBE], PROBES_PER_S, probes),
-        loading(bench.port, requests, TIMES * capacity, record),
+        loading(bench.port, requests, TIMES * capacity, record, step_s=0),
     ):
         await asyncio.sleep(seconds)
     calm_ms, loaded_ms = p99_ms(unloaded.seconds()), p99_ms(record.seconds())

@@ -142,6 +142,42 @@ def test_an_overloaded_lane_keeps_the_newest_few_until_it_is_calm() -> None:
     assert calm == list(range(9))
 
 
+def test_an_overloaded_lane_keeps_as_many_as_one_run_takes() -> None:
+    async def heard() -> list[Any]:
+        steps = StepByStep()
+        lane = Lane(list, LIMITS, 4, steps)
+        lane.overloaded = True
+        callers = []
+        for number in range(7):
+            callers.append(asyncio.create_task(lane.submit(number)))
+            await settle()
+        await run_out(lane, steps)
+        return [await outcome(caller) for caller in callers]
+
+    # One is under way, four wait, the sixth is too many: of those that wait the newest stay.
+    assert asyncio.run(heard()) == [0, 1, 2, 3, 4, 429, 429]
+
+
+def test_an_answer_leaves_before_the_next_run() -> None:
+    happened: list[str] = []
+
+    def execute(taken: list[int]) -> list[int]:
+        happened.extend(f"run {item}" for item in taken)
+        return taken
+
+    async def ask(lane: Lane[int, int], item: int) -> None:
+        await lane.submit(item)
+        asyncio.get_running_loop().call_soon(happened.append, f"left {item}")  # as transports do it
+
+    async def ask_all() -> None:
+        lane = Lane(execute, LIMITS)
+        await asyncio.gather(*(ask(lane, item) for item in range(3)))
+        await settle()
+
+    asyncio.run(ask_all())
+    assert happened == [f"{what} {item}" for item in range(3) for what in ("run", "left")]
+
+
 def test_of_all_that_arrive_at_once_only_those_with_room_are_let_through() -> None:
     async def heard() -> list[bool]:
         steps = StepByStep()

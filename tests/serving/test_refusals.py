@@ -10,11 +10,12 @@ import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving.connections import NAP_S, Connection
+from serving.connections import Connection
 from serving.drain import Drain
 from serving.guard import Endpoint, Guard
 from serving.http import Reply, Request, json_reply
 from serving.lanes import Lane
+from serving.listening import NAP_S
 from serving.metrics import TALLY
 from serving.settings import load_settings
 
@@ -142,7 +143,7 @@ def test_a_worker_leaves_others_time_to_take_the_next_connection_unless_it_is_bu
 ) -> None:
     """`opened together` in docs/serving.md has what that is worth."""
     slept: list[float] = []
-    monkeypatch.setattr("serving.connections.time.sleep", slept.append)
+    monkeypatch.setattr("serving.listening.time.sleep", slept.append)
     monkeypatch.setattr(TALLY, "in_flight", in_flight)
 
     async def run() -> None:
