@@ -25,18 +25,21 @@ from serving.transport import JoiningTransport
 MAX_HEAD_BYTES = 65536  # of headers, after the packet in which they began
 GRACE_S = 0.5  # past the deadline, so that a body that is slow hears 408 before its connection is closed
 CLOSING_S = 2.0  # for what was answered to be read
+REFUSAL_WEIGHT = 16  # requests: a client that is refused connects anew the sooner, maybe to a worker that has time
 PLAIN_POST = re.compile(rb"POST (/\w+) HTTP/1\.1\r\n")
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *+([^\r]*+)", re.IGNORECASE)
 NOT_PLAIN = re.compile(rb"\r\n(?:connection: *+(?!keep-alive\r\n)|transfer-encoding|expect|upgrade)", re.IGNORECASE)
 
 
-def _response(status: bytes, error: RequestError) -> bytes:
+def _response(status: bytes, error: RequestError, *more: tuple[bytes, bytes]) -> bytes:
     body = msgspec.json.encode(error.as_item())
-    headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *error.headers)
+    headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *error.headers, *more)
     return b"\r\n".join([b"HTTP/1.1 " + status, *map(b": ".join, headers), b"", body])
 
 
+CLOSE = (b"connection", b"close")
 OVERLOAD = _response(b"429 Too Many Requests", overload())
+LAST_OVERLOAD = _response(b"429 Too Many Requests", overload(), CLOSE)
 
 
 class Deadline:
@@ -65,7 +68,7 @@ class Deadline:
 class Connection(HttpToolsProtocol):
     """Closed if a request, headers and body, is not complete `deadline_s` after it began, or after connecting; if an
     answer is not read for as long; and after `max_requests`, for its client to connect anew, to whichever worker has
-    time.
+    time. A refusal counts as `REFUSAL_WEIGHT` of them.
     """
 
     deadline_s: ClassVar[float]
@@ -151,9 +154,9 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """In the shape of all errors."""
-        error = RequestError(400, "invalid_http", msg, (b"connection", b"close"))
+        error = RequestError(400, "invalid_http", msg)
         TALLY.refusal(error.code)
-        self.transport.write(_response(b"400 Bad Request", error))
+        self.transport.write(_response(b"400 Bad Request", error, CLOSE))
         self.transport.close()
 
     def _hopeless(self, data: bytes) -> str | None:
@@ -163,10 +166,7 @@ class Connection(HttpToolsProtocol):
         """
         start = PLAIN_POST.match(data)
         lane = self.lanes.get(path := start[1].decode()) if start else None
-        if lane is None or lane.expect():
-            return None
-        is_last = self.drain.began or self.requests + 1 >= self.max_requests
-        if is_last or self.in_message or not self._is_idle():
+        if lane is None or lane.expect() or self.in_message or not self._is_idle():
             return None
         body = data.find(b"\r\n\r\n") + 4
         lengths = CONTENT_LENGTH.findall(data, 0, body)
@@ -174,12 +174,17 @@ class Connection(HttpToolsProtocol):
         return path if is_whole and not NOT_PLAIN.search(data, 0, body) else None
 
     def _refuse(self, path: str) -> None:
-        self.transport.write(OVERLOAD)
-        self.requests += 1
+        TALLY.hopeless(path)
         self.reading.met()
         self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-        TALLY.hopeless(path)
+        self.requests += REFUSAL_WEIGHT
+        if self.drain.began or self.requests >= self.max_requests:
+            self.transport.write(LAST_OVERLOAD)
+            self.transport.close()
+        else:
+            self.transport.write(OVERLOAD)
+            handle = self.timeout_keep_alive_handler
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, handle)
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

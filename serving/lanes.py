@@ -12,7 +12,8 @@ from serving.errors import overload
 from serving.metrics import TALLY
 from serving.settings import QueueSettings
 
-CALM_S = 0.1  # sooner, the next flood would fill the queue again, only to be refused from there
+STANDING_S = 0.1  # longer than bursts take to be answered; CoDel's interval
+MAX_DOUBLINGS = 32  # reach any limit
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 Waiting = tuple[ItemT, asyncio.Future[ResultT]]
@@ -20,12 +21,12 @@ Waiting = tuple[ItemT, asyncio.Future[ResultT]]
 
 class Lane(Generic[ItemT, ResultT]):
     """`execute` takes up to `max_rows` items, the oldest first, and gives a result for each; an exception as a result
-    is raised to the one who submitted that item.
+    is raised to the one who submitted that item. In `executor` if given, else on the event loop.
 
-    Once `max_waiting` wait, the lane is overloaded: it refuses all but the `max_waiting_overloaded` newest, or as many
-    as one run takes, and holds to that limit until it is empty and has refused none for `CALM_S`. A queue that stays
-    full would only make every answer late (Maurer 2015, Fail at Scale, ACM Queue 13(8)). In `executor` if given, else
-    on the event loop.
+    Up to `max_waiting` wait, for a burst is no overload. A queue that is full and has not been empty for `STANDING_S`
+    is: it only makes every answer late. Then all but the `max_waiting_overloaded` newest, or as many as one run takes,
+    are refused. Twice as many may wait with each `STANDING_S` that it does not happen again.
+    (CoDel, RFC 8289; Maurer 2015, Fail at Scale, ACM Queue 13(8))
     """
 
     def __init__(
@@ -42,16 +43,15 @@ class Lane(Generic[ItemT, ResultT]):
         self.executor = executor
         self.waiting: deque[Waiting[ItemT, ResultT]] = deque()
         self.busy = False
-        self.overloaded = False
-        self.refused_s = -math.inf  # when it last was full, by the monotonic clock
+        self.empty_s = -math.inf  # when somebody last found it empty, by the monotonic clock
+        self.overloaded_s = -math.inf  # when it last was
         self.coming = 0  # those that `expect` let through in this turn of the loop, and that do not wait yet
 
     def expect(self) -> bool:
         """Is there room for a request that has just arrived? For all that arrive in one turn of the loop, room for
         each: what is let through is parsed before it is refused, which takes several times as long.
         """
-        if len(self.waiting) + self.coming >= self._limit():
-            self._overload()
+        if not self._has_room(self.coming):
             return False
         if not self.coming:
             asyncio.get_running_loop().call_soon(self._forget_coming)  # ahead of the tasks that are made for them
@@ -61,24 +61,29 @@ class Lane(Generic[ItemT, ResultT]):
     def _forget_coming(self) -> None:
         self.coming = 0
 
-    def _overload(self) -> None:
-        self.overloaded = True
-        self.refused_s = time.monotonic()
-
     def admit(self) -> None:
         """Raises RequestError 429 where another item would have to wait too long."""
-        if len(self.waiting) < self._limit():
-            return
-        self._overload()
+        if not self._has_room():
+            raise overload()
+
+    def _has_room(self, coming: int = 0) -> bool:
+        now_s = time.monotonic()
+        if not self.waiting:
+            self.empty_s = now_s
+        doublings = min((now_s - self.overloaded_s) / STANDING_S, MAX_DOUBLINGS)
+        if len(self.waiting) + coming < min(self.max_waiting_overloaded << int(doublings), self.max_waiting):
+            return True
+        if now_s - self.empty_s >= STANDING_S:
+            self.overloaded_s = now_s
+            self._refuse_oldest()
+        return False
+
+    def _refuse_oldest(self) -> None:
         while len(self.waiting) > self.max_waiting_overloaded:
             _, future = self.waiting.popleft()
             TALLY.waiting -= 1
             if not future.done():
                 future.set_exception(overload())
-        raise overload()
-
-    def _limit(self) -> int:
-        return self.max_waiting_overloaded if self.overloaded else self.max_waiting
 
     async def submit(self, item: ItemT) -> ResultT:
         self.admit()
@@ -133,4 +138,3 @@ class Lane(Generic[ItemT, ResultT]):
             loop.call_soon(loop.call_soon, self._step)  # a turn later, when these answers have left
         else:
             self.busy = False
-            self.overloaded = time.monotonic() < self.refused_s + CALM_S

@@ -2,6 +2,8 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import RequestError
-from serving.lanes import CALM_S, Lane
+from serving.lanes import STANDING_S, Lane
 from serving.metrics import TALLY
 from serving.settings import QueueSettings
 
 LIMITS = QueueSettings(max_waiting=8, max_waiting_overloaded=2, max_waiting_bulk=8, micro_batch_rows=1)
+
+ACTIONS = ["run", "time passes", "cancel oldest", "cancel newest"]
 
 both_settings = pytest.mark.parametrize("rows", [1, 4])
 both_places = pytest.mark.parametrize("threaded", [False, True])
@@ -34,6 +38,23 @@ class StepByStep(Executor):
         if self.given:
             future, fn, args = self.given.pop(0)
             future.set_result(fn(*args))
+
+
+@dataclass
+class Clock:
+    """What lanes go by, once it is installed."""
+
+    now_s: float = 0.0
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr("serving.lanes.time", SimpleNamespace(monotonic=lambda: self.now_s))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    clock.install(monkeypatch)
+    return clock
 
 
 async def settle() -> None:
@@ -76,7 +97,7 @@ def test_a_calm_lane_answers_each_once_and_in_order(rows: int, threaded: bool, i
     assert all(1 <= len(run) <= rows for run in runs)
 
 
-async def play(actions: list[str], lane: Lane[int, int], steps: StepByStep) -> list[Any]:
+async def play(actions: list[str], lane: Lane[int, int], steps: StepByStep, clock: Clock) -> list[Any]:
     """What each caller heard; they submit 1, 2, 3 and so on."""
     others = TALLY.waiting
     callers: list[asyncio.Task[Any]] = []
@@ -86,6 +107,8 @@ async def play(actions: list[str], lane: Lane[int, int], steps: StepByStep) -> l
             callers.append(asyncio.create_task(lane.submit(len(callers) + 1)))
         elif action == "run":
             steps.step()
+        elif action == "time passes":
+            clock.now_s += STANDING_S
         elif pending:
             pending[0 if action == "cancel oldest" else -1].cancel()
         await settle()
@@ -96,7 +119,7 @@ async def play(actions: list[str], lane: Lane[int, int], steps: StepByStep) -> l
 
 
 @both_settings
-@given(actions=st.lists(st.sampled_from(["ask", "ask", "ask", "run", "cancel oldest", "cancel newest"]), max_size=60))
+@given(actions=st.lists(st.sampled_from(["ask"] * 4 + ACTIONS), max_size=60))
 def test_whatever_happens_each_caller_hears_once_and_the_bound_holds(rows: int, actions: list[str]) -> None:
     executed: list[int] = []
 
@@ -106,56 +129,82 @@ def test_whatever_happens_each_caller_hears_once_and_the_bound_holds(rows: int, 
 
     async def heard() -> list[Any]:
         steps = StepByStep()
-        return await play(actions, Lane(execute, LIMITS, rows, steps), steps)
+        return await play(actions, Lane(execute, LIMITS, rows, steps), steps, clock)
 
-    results = dict(enumerate(asyncio.run(heard()), start=1))
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patch:
+        clock.install(patch)
+        results = dict(enumerate(asyncio.run(heard()), start=1))
     answered = [item for item, result in results.items() if result == -item]
     assert all(result in (-item, 429, "cancelled") for item, result in results.items())
     assert executed == sorted(set(executed))  # the oldest first, none twice
     assert set(answered) <= set(executed)
-    if set(actions) <= {"ask", "run"}:
+    if not {"cancel oldest", "cancel newest"} & set(actions):
         assert answered == executed  # no run for nothing
 
 
-def test_an_overloaded_lane_keeps_the_newest_few_until_it_is_calm() -> None:
-    async def heard() -> list[list[Any]]:
-        steps = StepByStep()
-        lane = Lane(list, LIMITS, 1, steps)
+class Flood:
+    """Callers of a lane whose every run is made by `steps`; the first is always under way."""
 
-        async def ask(count: int) -> list[Any]:
-            callers = []
-            for number in range(count):
-                callers.append(asyncio.create_task(lane.submit(number)))
-                await settle()
-            await run_out(lane, steps)
-            return [await outcome(caller) for caller in callers]
+    def __init__(self, rows: int = 1) -> None:
+        self.steps = StepByStep()
+        self.lane: Lane[int, int] = Lane(list, LIMITS, rows, self.steps)
+        self.callers: list[asyncio.Task[int]] = []
 
-        # One is under way, eight wait, one is too many; while the lane is overloaded two may wait.
-        flood, ebb = await ask(12), await ask(9)
-        await asyncio.sleep(CALM_S)
-        return [flood, ebb, await ask(2), await ask(9)]
-
-    flood, ebb, lull, calm = asyncio.run(heard())
-    assert flood == [0, *[429] * 6, 7, 8, 429, 429, 429]
-    assert ebb == [0, 1, 2, *[429] * 6]
-    assert lull == [0, 1]
-    assert calm == list(range(9))
-
-
-def test_an_overloaded_lane_keeps_as_many_as_one_run_takes() -> None:
-    async def heard() -> list[Any]:
-        steps = StepByStep()
-        lane = Lane(list, LIMITS, 4, steps)
-        lane.overloaded = True
-        callers = []
-        for number in range(7):
-            callers.append(asyncio.create_task(lane.submit(number)))
+    async def ask(self, count: int) -> None:
+        for _ in range(count):
+            self.callers.append(asyncio.create_task(self.lane.submit(len(self.callers))))
             await settle()
-        await run_out(lane, steps)
-        return [await outcome(caller) for caller in callers]
 
-    # One is under way, four wait, the sixth is too many: of those that wait the newest stay.
-    assert asyncio.run(heard()) == [0, 1, 2, 3, 4, 429, 429]
+    async def outcomes(self) -> list[Any]:
+        await run_out(self.lane, self.steps)
+        heard = [await outcome(caller) for caller in self.callers]
+        self.callers = []
+        return heard
+
+
+def test_a_burst_is_no_overload(clock: Clock) -> None:
+    async def heard() -> list[list[Any]]:
+        flood = Flood()
+        bursts = []
+        for _ in range(3):
+            await flood.ask(11)
+            bursts.append(await flood.outcomes())
+            clock.now_s += STANDING_S
+        return bursts
+
+    assert asyncio.run(heard()) == [[*range(9), 429, 429]] * 3
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(1, 2), (4, 4)])
+def test_of_a_queue_that_stands_the_newest_few_are_kept_or_as_many_as_one_run_takes(
+    clock: Clock, rows: int, kept: int
+) -> None:
+    async def heard() -> list[Any]:
+        flood = Flood(rows)
+        await flood.ask(9)
+        clock.now_s += STANDING_S
+        await flood.ask(2)
+        return await flood.outcomes()
+
+    assert asyncio.run(heard()) == [0, *[429] * (8 - kept), *range(9 - kept, 9), 429, 429]
+
+
+def test_after_overload_twice_as_many_may_wait_with_each_interval_without(clock: Clock) -> None:
+    async def heard() -> list[int]:
+        flood = Flood()
+        await flood.ask(9)
+        clock.now_s += STANDING_S
+        await flood.ask(1)
+        await flood.outcomes()
+        answered = []
+        for _ in range(4):
+            await flood.ask(12)
+            answered.append(12 - (await flood.outcomes()).count(429))
+            clock.now_s += STANDING_S
+        return answered
+
+    assert asyncio.run(heard()) == [1 + 2, 1 + 4, 1 + 8, 1 + 8]
 
 
 def test_an_answer_leaves_before_the_next_run() -> None:
@@ -181,8 +230,7 @@ def test_an_answer_leaves_before_the_next_run() -> None:
 def test_of_all_that_arrive_at_once_only_those_with_room_are_let_through() -> None:
     async def heard() -> list[bool]:
         steps = StepByStep()
-        lane = Lane(list, LIMITS, 1, steps)
-        lane.overloaded = True
+        lane = Lane(list, LIMITS.model_copy(update={"max_waiting": 2}), 1, steps)
         first = asyncio.create_task(lane.submit(0))
         await settle()
         let_through = [lane.expect() for _ in range(4)]

@@ -10,7 +10,7 @@ import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving.connections import Connection
+from serving.connections import REFUSAL_WEIGHT, Connection
 from serving.drain import Drain
 from serving.guard import Endpoint, Guard
 from serving.http import Reply, Request, json_reply
@@ -20,7 +20,8 @@ from serving.metrics import TALLY
 from serving.settings import load_settings
 
 PATH = "/classify_text"
-MAX_REQUESTS = 5
+MAX_REFUSALS = 3
+MAX_REQUESTS = MAX_REFUSALS * REFUSAL_WEIGHT
 PLAIN = b"POST /classify_text HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -54,8 +55,8 @@ def ask(request: bytes, times: int = 1, overloaded: bool = True, draining: bool 
     """The answers of one connection, each with its head; shorter where the service closed it."""
 
     async def run() -> list[bytes]:
-        lane: Lane[int, int] = Lane(list, load_settings().queue.model_copy(update={"max_waiting_overloaded": 1}))
-        lane.overloaded = overloaded
+        limits = load_settings().queue
+        lane: Lane[int, int] = Lane(list, limits.model_copy(update={"max_waiting": 1}) if overloaded else limits)
         lane.waiting.append((0, asyncio.get_running_loop().create_future()))
         async with listening(ServerState(), lane, draining) as port:
             return await converse(port, request, times)
@@ -107,10 +108,11 @@ def test_a_length_in_doubt_is_no_plain_request(line: bytes) -> None:
     assert answered.startswith(b"HTTP/1.1 400 ")
 
 
-def test_refusals_count_as_requests_of_their_connection() -> None:
-    """Its client then connects anew, and may come to a worker that has time."""
-    answers = ask(PLAIN, times=2 * MAX_REQUESTS)
-    assert statuses(answers) == [429] * (MAX_REQUESTS - 1) + [200]
+def test_who_is_refused_again_and_again_has_to_connect_anew() -> None:
+    """And may come to a worker that has time."""
+    answers = ask(PLAIN, times=2 * MAX_REFUSALS)
+    assert statuses(answers) == [429] * MAX_REFUSALS
+    assert [b"connection: close" in one for one in answers] == [False] * (MAX_REFUSALS - 1) + [True]
 
 
 def keep_little(self: Connection, transport: asyncio.Transport) -> None:
