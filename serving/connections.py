@@ -5,7 +5,8 @@ And what it is too slow for: to refuse, when there is far more to do than can be
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from typing import Any, ClassVar
 
 import msgspec
@@ -25,7 +26,7 @@ from serving.transport import JoiningTransport
 MAX_HEAD_BYTES = 65536  # of headers, after the packet in which they began
 GRACE_S = 0.5  # past the deadline, so that a body that is slow hears 408 before its connection is closed
 CLOSING_S = 2.0  # for what was answered to be read
-REFUSAL_WEIGHT = 16  # requests: a client that is refused connects anew the sooner, maybe to a worker that has time
+RENEWED = 25  # one of so many refusals closes its connection: the client may find a worker that has time
 PLAIN_POST = re.compile(rb"POST (/\w+) HTTP/1\.1\r\n")
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *+([^\r]*+)", re.IGNORECASE)
 NOT_PLAIN = re.compile(rb"\r\n(?:connection: *+(?!keep-alive\r\n)|transfer-encoding|expect|upgrade)", re.IGNORECASE)
@@ -68,7 +69,7 @@ class Deadline:
 class Connection(HttpToolsProtocol):
     """Closed if a request, headers and body, is not complete `deadline_s` after it began, or after connecting; if an
     answer is not read for as long; and after `max_requests`, for its client to connect anew, to whichever worker has
-    time. A refusal counts as `REFUSAL_WEIGHT` of them.
+    time. One of `RENEWED` refusals does so at once.
     """
 
     deadline_s: ClassVar[float]
@@ -76,6 +77,7 @@ class Connection(HttpToolsProtocol):
     max_requests: ClassVar[int]
     drain: ClassVar[Drain]
     lanes: ClassVar[Mapping[str, Lane[Any, Any]]]
+    refusals: ClassVar[Iterator[int]] = count(1)
 
     def __init__(self, config: uvicorn.config.Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
@@ -177,8 +179,8 @@ class Connection(HttpToolsProtocol):
         TALLY.hopeless(path)
         self.reading.met()
         self._unset_keepalive_if_required()
-        self.requests += REFUSAL_WEIGHT
-        if self.drain.began or self.requests >= self.max_requests:
+        self.requests += 1
+        if self.drain.began or self.requests >= self.max_requests or next(self.refusals) % RENEWED == 0:
             self.transport.write(LAST_OVERLOAD)
             self.transport.close()
         else:

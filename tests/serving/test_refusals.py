@@ -4,13 +4,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 
 import pytest
 import uvloop
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from serving.connections import REFUSAL_WEIGHT, Connection
+from serving.connections import RENEWED, Connection
 from serving.drain import Drain
 from serving.guard import Endpoint, Guard
 from serving.http import Reply, Request, json_reply
@@ -20,8 +21,7 @@ from serving.metrics import TALLY
 from serving.settings import load_settings
 
 PATH = "/classify_text"
-MAX_REFUSALS = 3
-MAX_REQUESTS = MAX_REFUSALS * REFUSAL_WEIGHT
+MAX_REQUESTS = 5
 PLAIN = b"POST /classify_text HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -51,14 +51,17 @@ async def listening(
         yield server.sockets[0].getsockname()[1]
 
 
+def full_lane() -> Lane[int, int]:
+    lane: Lane[int, int] = Lane(list, load_settings().queue.model_copy(update={"max_waiting": 1}))
+    lane.waiting.append((0, asyncio.get_running_loop().create_future()))
+    return lane
+
+
 def ask(request: bytes, times: int = 1, overloaded: bool = True, draining: bool = False) -> list[bytes]:
     """The answers of one connection, each with its head; shorter where the service closed it."""
 
     async def run() -> list[bytes]:
-        limits = load_settings().queue
-        lane: Lane[int, int] = Lane(list, limits.model_copy(update={"max_waiting": 1}) if overloaded else limits)
-        lane.waiting.append((0, asyncio.get_running_loop().create_future()))
-        async with listening(ServerState(), lane, draining) as port:
+        async with listening(ServerState(), full_lane() if overloaded else None, draining) as port:
             return await converse(port, request, times)
 
     return asyncio.run(run())
@@ -108,11 +111,27 @@ def test_a_length_in_doubt_is_no_plain_request(line: bytes) -> None:
     assert answered.startswith(b"HTTP/1.1 400 ")
 
 
-def test_who_is_refused_again_and_again_has_to_connect_anew() -> None:
-    """And may come to a worker that has time."""
-    answers = ask(PLAIN, times=2 * MAX_REFUSALS)
-    assert statuses(answers) == [429] * MAX_REFUSALS
-    assert [b"connection: close" in one for one in answers] == [False] * (MAX_REFUSALS - 1) + [True]
+def closings(max_requests: int) -> list[int]:
+    """After how many refusals of a worker in overload its client, which asks on and on, had to connect anew."""
+    found, refused = [], 0
+
+    async def run() -> None:
+        nonlocal refused
+        lane = full_lane()
+        async with listening(ServerState(), lane, max_requests=max_requests, refusals=count(1)) as port:
+            while refused < 3 * RENEWED:
+                answers = await converse(port, PLAIN, 3 * RENEWED - refused)
+                assert set(statuses(answers)) == {429}
+                refused += len(answers)
+                found.extend([refused] * (b"connection: close" in answers[-1]))
+
+    asyncio.run(run())
+    return found
+
+
+def test_who_is_refused_may_soon_come_to_a_worker_that_has_time() -> None:
+    assert closings(max_requests=1000) == [RENEWED, 2 * RENEWED, 3 * RENEWED]
+    assert closings(max_requests=20)[0] == 20
 
 
 def keep_little(self: Connection, transport: asyncio.Transport) -> None:
