@@ -79,7 +79,7 @@ def describe() -> dict[str, Any]:
 
 @bentoml.service(
     name="relu_pipeline",
-    workers=workers.usable_cores() if SETTINGS.workers == "auto" else SETTINGS.workers,
+    workers=SETTINGS.workers,
     http={"host": "127.0.0.1"},
     metrics={"enabled": False},  # ours are in metrics.py
     logging={"access": {"enabled": False}},
@@ -133,6 +133,7 @@ async def tick() -> None:
             LOGGER.exception("what is done once a second failed")
 
 
+workers.count_usable_cores()
 workers.watch_closely()
 listening.install()
 connections.install(DRAIN, SETTINGS, {f"/classify_{task}": lane for task, lane in PREDICTOR.lanes.items()})

@@ -37,7 +37,7 @@ class QueueSettings(Section):
 class Settings(Section):
     """`configs/serving.yaml`."""
 
-    workers: PositiveInt | Literal["auto"]
+    workers: PositiveInt | Literal["cpu_count"]
     device: Device
     precision: Precision | Literal["auto"]
     max_image_bytes: PositiveInt

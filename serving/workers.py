@@ -9,10 +9,14 @@ from circus.arbiter import Arbiter
 CHECK_S = 2.0
 
 
-def usable_cores() -> int:
-    """By this process' affinity and its control group's quota; BentoML's own `cpu_count` knows only the latter."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, int(CpuResource.from_system())))
+def count_usable_cores() -> None:
+    """BentoML's `cpu_count` heeds the quota of a control group, but not which cores a process may run on."""
+    of_machine = CpuResource.from_system
+
+    def usable(cls: type[CpuResource]) -> float:
+        return min(of_machine(), len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else of_machine()
+
+    CpuResource.from_system = classmethod(usable)
 
 
 def watch_closely() -> None:

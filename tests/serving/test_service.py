@@ -142,7 +142,7 @@ def test_requests_that_drift_raise_the_alarm_until_it_ends(project: Path, demo_r
     shutil.copytree(project, copy)
     limits = (copy / "configs/serving.yaml").read_text()
     (copy / "configs/serving.yaml").write_text(
-        limits.replace("window: 500", "window: 200").replace("workers: auto", "workers: 1")
+        limits.replace("window: 500", "window: 200").replace("workers: cpu_count", "workers: 1")
     )
     with serving(copy, os.environ | {"BENTOML_DO_NOT_TRACK": "true"}) as url:
 
