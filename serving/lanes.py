@@ -49,7 +49,8 @@ class Lane(Generic[ItemT, ResultT]):
 
     def expect(self) -> bool:
         """Is there room for a request that has just arrived? For all that arrive in one turn of the loop, room for
-        each: what is let through is parsed before it is refused, which takes several times as long.
+        each: what is let through is parsed before it is refused, which takes several times as long. May refuse some
+        that wait.
         """
         if not self._has_room(self.coming):
             return False
@@ -62,7 +63,7 @@ class Lane(Generic[ItemT, ResultT]):
         self.coming = 0
 
     def admit(self) -> None:
-        """Raises RequestError 429 where another item would have to wait too long."""
+        """Raises RequestError 429 where another item would have to wait too long. May refuse some that wait."""
         if not self._has_room():
             raise overload()
 

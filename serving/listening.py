@@ -1,7 +1,9 @@
 """How connections come in: many at once without delay, and to whichever worker has time."""
 
+import resource
 import socket
 import time
+from contextlib import suppress
 
 import uvicorn
 
@@ -38,5 +40,11 @@ def give_way(connections: int) -> None:
 
 
 def install() -> None:
-    """BentoML's workers then start this server."""
+    """BentoML's workers then start this server, and may open as many files as their user allows.
+
+    Many systems give a process 1024 unless it asks for more: fewer than `max_connections` and the rest need.
+    """
     uvicorn.Server = Server
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS names a limit that it does not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -30,7 +30,9 @@ class Predictor:
     def __init__(self, models: Path, settings: Settings) -> None:
         self.settings = settings
         self.live = {task: LiveModel(task, models / task, settings) for task in MODELS}
-        bulk = settings.queue.model_copy(update={"max_waiting": settings.queue.max_waiting_bulk})
+        # Its jobs take so long that behind one any queue stands: it refuses what comes, none that waits.
+        most = settings.queue.max_waiting_bulk
+        bulk = settings.queue.model_copy(update={"max_waiting": most, "max_waiting_overloaded": most})
         self.bulk: Lane[Job, dict[str, Any]] = Lane(_do, bulk, executor=ThreadPoolExecutor(1))
         self.lanes = {task: self._lane(live.current) for task, live in self.live.items()}
 

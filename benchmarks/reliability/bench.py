@@ -29,12 +29,16 @@ CONNECTIONS_PER_WORKER = 8  # of a closed loop: enough to keep it busy, too few 
 
 @dataclass(frozen=True)
 class Bench:
-    """`models` are the served files, a copy; `written` the folders for all that it writes, its log apart."""
+    """`models` are the served files, a copy; `written` the folders for all that it writes, its log apart.
+
+    `apart`: the client has a core of its own.
+    """
 
     server: Server
     settings: Settings
     models: Path
     written: tuple[Path, ...]
+    apart: bool
 
     @property
     def port(self) -> int:
@@ -81,11 +85,12 @@ def on_cores(cores: Iterable[int]) -> Iterator[None]:
 def serve(models: Path, project: Path = ROOT, apart: bool = False) -> Iterator[Bench]:
     """A service of a copy of `models`, with a home of its own: BentoML clears the metrics of others in a shared one.
 
-    `apart`: the last core is this process' own, and the service has a worker for each of the others. Of one that sends
-    all it can, the load would else take time from what it measures.
+    `apart`: the last core is this process' own where there are several, and the service has a worker for each of the
+    others. Of a client that sends all it can, the load would else take time from what it measures.
     """
     cores = sorted(os.sched_getaffinity(0))
-    own = cores[-1:] if apart else cores
+    apart = apart and len(cores) > 1
+    own, others = (cores[-1:], cores[:-1]) if apart else (cores, cores)
     with TemporaryDirectory() as scratch, ExitStack() as stack:
         copy, home, temporary = (Path(scratch) / name for name in ("models", "home", "tmp"))
         temporary.mkdir()
@@ -93,10 +98,10 @@ def serve(models: Path, project: Path = ROOT, apart: bool = False) -> Iterator[B
             copy_model(models / task, copy / task)
         environment = {"TMPDIR": str(temporary), "BENTOML_HOME": str(home)}
         settings = Settings.model_validate(yaml.safe_load((project / "configs/serving.yaml").read_text()))
-        with on_cores((set(cores) - set(own)) or cores):
+        with on_cores(others):
             server = stack.enter_context(start(copy, environment, project))
         with on_cores(own):
-            yield Bench(server, settings, copy, (home, temporary))
+            yield Bench(server, settings, copy, (home, temporary), apart)
 
 
 def copy_model(source: Path, target: Path) -> None:

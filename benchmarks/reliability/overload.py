@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 
 from benchmarks.reliability.bench import PROBE, Bench, Outcome, Promise, find_capacity, latencies_ms, p99_ms
-from benchmarks.reliability.client import Record, loading, open_loop
+from benchmarks.reliability.client import STEP_S, Record, loading, open_loop
 from relu_pipeline.config import Task
 
 TIMES = 4
@@ -15,14 +15,15 @@ PROBE_LIMIT_MS = 100
 
 
 async def measure(bench: Bench, task: Task, seconds: float, calm_s: float) -> Outcome:
-    """`calm_s` for the capacity, and as much for the latency without load. The bench is one that is apart."""
+    """`calm_s` for the capacity, and as much for the latency without load."""
+    step_s = 0.0 if bench.apart else STEP_S
     requests = bench.requests(task)
     capacity, closed = await find_capacity(bench, requests, calm_s)
-    unloaded = await open_loop(bench.port, requests, UNLOADED * capacity, calm_s, step_s=0)
+    unloaded = await open_loop(bench.port, requests, UNLOADED * capacity, calm_s, step_s)
     record, probes = Record(), Record()
     async with (
         loading(bench.port, [PROBE], PROBES_PER_S, probes),
-        loading(bench.port, requests, TIMES * capacity, record, step_s=0),
+        loading(bench.port, requests, TIMES * capacity, record, step_s),
     ):
         await asyncio.sleep(seconds)
     calm_ms, loaded_ms = p99_ms(unloaded.seconds()), p99_ms(record.seconds())

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import requests
 
 from serving.connections import GRACE_S, MAX_HEAD_BYTES
+from serving.listening import ACCEPTS
 from tests.servers import Server, copy_project, start
 
 pytestmark = pytest.mark.pipeline
@@ -122,6 +124,12 @@ def test_what_is_not_http_is_refused_in_the_shape_of_all_errors(connection: sock
     answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_http"
+
+
+def test_a_worker_listens_as_many_times_as_it_accepts_in_a_turn(server: Server) -> None:
+    (worker,) = server.workers()
+    links = Counter(str(descriptor.readlink()) for descriptor in Path(f"/proc/{worker.pid}/fd").iterdir())
+    assert max(count for link, count in links.items() if link.startswith("socket:")) == ACCEPTS
 
 
 def test_connections_beyond_the_limit_are_refused_and_harm_no_other(server: Server) -> None:

@@ -2,6 +2,7 @@ import asyncio
 import json
 import shutil
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from relu_pipeline.models.checkpoint import load_network
 from serving.drift import DriftMonitor
 from serving.errors import ModelError, RequestError
 from serving.http import STRING
+from serving.lanes import STANDING_S
 from serving.models import MODELS, TextModel
 from serving.predictor import Predictor
 from serving.schemas import Prediction, Predictions
@@ -110,6 +112,28 @@ def test_more_batches_than_can_be_read_in_time_are_refused_at_once(predictor: Pr
     refused = [found for found in asyncio.run(ask_all()) if isinstance(found, RequestError)]
     assert {error.status for error in refused} == {429}
     assert len(refused) < 20
+
+
+def test_batches_that_wait_are_answered_however_many_come_after_them(predictor: Predictor) -> None:
+    waiting = predictor.settings.queue.max_waiting_bulk
+    release = Event()
+
+    def read_at_last() -> list[str]:
+        release.wait(10)
+        return ["interest rates"]
+
+    async def ask(count: int) -> list["asyncio.Task[dict[str, object]]"]:
+        asked = [asyncio.create_task(predictor.answer_batch("text", read_at_last)) for _ in range(count)]
+        await asyncio.sleep(1.5 * STANDING_S)
+        return asked
+
+    async def ask_all() -> list[object]:
+        asked = [*await ask(1), *await ask(waiting), *await ask(3)]
+        release.set()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    answered = [not isinstance(found, RequestError) for found in asyncio.run(ask_all())]
+    assert answered == [True] * (1 + waiting) + [False] * 3
 
 
 def test_a_text_without_words_is_a_4xx(predictor: Predictor) -> None:

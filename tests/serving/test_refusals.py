@@ -51,9 +51,10 @@ async def listening(
         yield server.sockets[0].getsockname()[1]
 
 
-def full_lane() -> Lane[int, int]:
+def lane_of(waiting: int) -> Lane[int, int]:
+    """One that is full if any wait."""
     lane: Lane[int, int] = Lane(list, load_settings().queue.model_copy(update={"max_waiting": 1}))
-    lane.waiting.append((0, asyncio.get_running_loop().create_future()))
+    lane.waiting.extend((number, asyncio.get_running_loop().create_future()) for number in range(waiting))
     return lane
 
 
@@ -61,7 +62,7 @@ def ask(request: bytes, times: int = 1, overloaded: bool = True, draining: bool 
     """The answers of one connection, each with its head; shorter where the service closed it."""
 
     async def run() -> list[bytes]:
-        async with listening(ServerState(), full_lane() if overloaded else None, draining) as port:
+        async with listening(ServerState(), lane_of(int(overloaded)), draining) as port:
             return await converse(port, request, times)
 
     return asyncio.run(run())
@@ -117,8 +118,7 @@ def closings(max_requests: int) -> list[int]:
 
     async def run() -> None:
         nonlocal refused
-        lane = full_lane()
-        async with listening(ServerState(), lane, max_requests=max_requests, refusals=count(1)) as port:
+        async with listening(ServerState(), lane_of(1), max_requests=max_requests, refusals=count(1)) as port:
             while refused < 3 * RENEWED:
                 answers = await converse(port, PLAIN, 3 * RENEWED - refused)
                 assert set(statuses(answers)) == {429}
@@ -162,7 +162,6 @@ def test_a_client_that_leaves_little_unread_is_closed_too() -> None:
 def test_a_worker_leaves_others_time_to_take_the_next_connection_unless_it_is_busy(
     monkeypatch: pytest.MonkeyPatch, in_flight: int, naps: int
 ) -> None:
-    """`opened together` in docs/serving.md has what that is worth."""
     slept: list[float] = []
     monkeypatch.setattr("serving.listening.time.sleep", slept.append)
     monkeypatch.setattr(TALLY, "in_flight", in_flight)
@@ -176,9 +175,11 @@ def test_a_worker_leaves_others_time_to_take_the_next_connection_unless_it_is_bu
     assert slept == [NAP_S] * naps
 
 
-def test_a_service_that_ends_says_so_in_each_answer() -> None:
-    (answered,) = ask(PLAIN, draining=True)
-    assert b"connection: close" in answered
+@pytest.mark.parametrize(("overloaded", "status"), [(False, 200), (True, 429)])
+def test_a_service_that_ends_says_so_in_each_answer(overloaded: bool, status: int) -> None:
+    answers = ask(PLAIN, times=2, overloaded=overloaded, draining=True)
+    assert statuses(answers) == [status]
+    assert b"connection: close" in answers[0]
 
 
 def ask_guard(endpoint: Endpoint, key: str | None = None) -> list[dict[str, object]]:
