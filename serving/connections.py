@@ -14,11 +14,11 @@ import uvicorn.config
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving import listening
 from serving.drain import Drain
 from serving.errors import RequestError, overload
 from serving.guard import Guard
 from serving.lanes import Lane
+from serving.listening import Courtesy
 from serving.metrics import TALLY
 from serving.settings import Settings
 from serving.transport import JoiningTransport
@@ -78,10 +78,11 @@ class Connection(HttpToolsProtocol):
     drain: ClassVar[Drain]
     lanes: ClassVar[Mapping[str, Lane[Any, Any]]]
     refusals: ClassVar[Iterator[int]] = count(1)
+    courtesy: ClassVar[Courtesy] = Courtesy()
 
     def __init__(self, config: uvicorn.config.Config, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
-        listening.give_way(len(self.connections))
+        self.courtesy.give_way(len(self.connections))
         self.app = _guard_of(config.loaded_app)
         self.access_log = False  # what would stand in a line of it is made even where none is written
 

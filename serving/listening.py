@@ -12,8 +12,10 @@ from serving.metrics import TALLY
 ACCEPTS = 16  # in a turn; each more costs a system call for every connection, and from 32 on that shows
 # Of a worker that has nothing to do, at each accepting: turns of its loop are so short that, of some connections that
 # are opened together, it would often take all; this lets another worker take the next.
-NAP_S = 1e-9  # 60 microseconds in effect, milliseconds where the cores are busy
+NAP_S = 1e-9  # 60 microseconds in effect
 MAX_NAPS = 32  # connections of a worker: many more are shared well enough, and would keep it asleep
+LONG_NAP_S = 1e-3  # the core is busy: the other had its time, and requests wait for this one
+PAUSE_S = 0.1  # without naps, after a long one
 
 
 class Server(uvicorn.Server):
@@ -33,10 +35,19 @@ def _copies(listener: socket.socket) -> list[socket.socket]:
     return [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
 
 
-def give_way(connections: int) -> None:
-    """`connections`: those that this worker has. Called whenever it accepts one."""
-    if connections < MAX_NAPS and not TALLY.in_flight:
-        time.sleep(NAP_S)
+class Courtesy:
+    """Of this worker towards the others."""
+
+    def __init__(self) -> None:
+        self.paused_until_s = 0.0  # of the monotonic clock
+
+    def give_way(self, connections: int) -> None:
+        """`connections`: those that this worker has. Called whenever it accepts one."""
+        began_s = time.monotonic()
+        if connections < MAX_NAPS and not TALLY.in_flight and began_s >= self.paused_until_s:
+            time.sleep(NAP_S)
+            if (woke_s := time.monotonic()) - began_s > LONG_NAP_S:
+                self.paused_until_s = woke_s + PAUSE_S
 
 
 def install() -> None:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import uvloop
@@ -16,7 +17,7 @@ from serving.drain import Drain
 from serving.guard import Endpoint, Guard
 from serving.http import Reply, Request, json_reply
 from serving.lanes import Lane
-from serving.listening import NAP_S
+from serving.listening import LONG_NAP_S, NAP_S, Courtesy
 from serving.metrics import TALLY
 from serving.settings import load_settings
 
@@ -158,16 +159,17 @@ def test_a_client_that_leaves_little_unread_is_closed_too() -> None:
     uvloop.run(run())
 
 
-@pytest.mark.parametrize(("in_flight", "naps"), [(0, 2), (1, 0)])
-def test_a_worker_leaves_others_time_to_take_the_next_connection_unless_it_is_busy(
-    monkeypatch: pytest.MonkeyPatch, in_flight: int, naps: int
+@pytest.mark.parametrize(("in_flight", "nap_s", "naps"), [(0, 0, 2), (0, 2 * LONG_NAP_S, 1), (1, 0, 0)])
+def test_a_worker_leaves_others_time_to_take_the_next_connection_unless_it_or_its_core_is_busy(
+    monkeypatch: pytest.MonkeyPatch, in_flight: int, nap_s: float, naps: int
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("serving.listening.time.sleep", slept.append)
+    now_s = count(1.0, nap_s)
+    monkeypatch.setattr("serving.listening.time", SimpleNamespace(sleep=slept.append, monotonic=lambda: next(now_s)))
     monkeypatch.setattr(TALLY, "in_flight", in_flight)
 
     async def run() -> None:
-        async with listening(ServerState()) as port:
+        async with listening(ServerState(), courtesy=Courtesy()) as port:
             for _ in range(2):
                 await converse(port, PLAIN, 1)
 
