@@ -22,8 +22,8 @@ import psutil
 from PIL import Image
 
 from benchmarks.peers.serving.launch import ServerError
-from benchmarks.peers.serving.measure import BATCH, CONNECTIONS, Material, bare_loop, gather, measure
-from benchmarks.peers.serving.sides import FURTHER, LIMIT, OURS, PEERS, SIDES, Side, packages_of
+from benchmarks.peers.serving.measure import BATCH, BATCH_CONNECTIONS, CONNECTIONS, Material, bare_loop, gather, measure
+from benchmarks.peers.serving.sides import BEHIND_NGINX, FURTHER, LIMIT, OURS, PEERS, SIDES, Side, packages_of
 from benchmarks.report import spread, write
 from relu_pipeline import artifacts
 from relu_pipeline.config import TASKS, Task, load_params
@@ -151,14 +151,13 @@ def goals(rounds: Rounds) -> list[dict[str, Any]]:
     for task in TASKS:
         for count in CONNECTIONS:
             best = best_peer(rounds, f"{task} x{count}", "requests_per_s", max)
-            found.append(compare(rounds, f"{task} x{count}", "requests_per_s", best, ">=", 1.3))
-            found.append(compare(rounds, f"{task} x{count}", "requests_per_s", LIMIT, ">=", 0.6))
+            found.append(compare(rounds, OURS, best, f"{task} x{count}", "requests_per_s", ">=", 1.3))
+            found.append(compare(rounds, OURS, LIMIT, f"{task} x{count}", "requests_per_s", ">=", 0.85))
+            found.append(compare(rounds, BEHIND_NGINX, OURS, f"{task} x{count}", "requests_per_s"))
         best = best_peer(rounds, f"{task} x8", "p99_ms", min)
-        found.append(compare(rounds, f"{task} x8", "p99_ms", best, "<=", 1.0))
-        rates = batch_rates(rounds, task)
-        for name in ("run", "read_and_run"):
-            ratios = [ours / figures[task][name] for ours, figures in zip(rates, rounds[LOOP], strict=True)]
-            found.append(judge(f"{task} batch: rows/s against a loop of {name}", ratios, ">=", 0.7))
+        found.append(compare(rounds, OURS, best, f"{task} x8", "p99_ms", "<=", 1.0))
+        for count in BATCH_CONNECTIONS:
+            found.append(compare_batches(rounds, task, count))
     found.append(judge("seconds until ready", weights(rounds)[OURS]["start_s"]["all"], "<=", 4))
     found.append(judge("MiB of the largest process", weights(rounds)[OURS]["rss_mb"]["all"], "<=", 350))
     return found
@@ -168,23 +167,29 @@ def best_peer(rounds: Rounds, load: str, name: str, best: Callable[..., str]) ->
     return best(PEERS, key=lambda side: median(series(rounds, side, load, name)))
 
 
-def compare(rounds: Rounds, load: str, name: str, other: str, sign: str, bound: float) -> dict[str, Any]:
-    ours, theirs = (series(rounds, side, load, name) for side in (OURS, other))
+def compare(
+    rounds: Rounds, side: str, other: str, load: str, name: str, sign: str = "", bound: float = 0.0
+) -> dict[str, Any]:
+    """Of `side` to `other`, by round."""
+    ours, theirs = (series(rounds, one, load, name) for one in (side, other))
     ratios = [mine / its for mine, its in zip(ours, theirs, strict=True)]
-    return judge(f"{load}: {name} against {other}", ratios, sign, bound)
+    return judge(f"{load}: {name} of {side} against {other}", ratios, sign, bound)
 
 
-def judge(what: str, values: Sequence[float], sign: str, bound: float) -> dict[str, Any]:
+def compare_batches(rounds: Rounds, task: Task, connections: int) -> dict[str, Any]:
+    """Items a second of our batch endpoint, against a loop that reads them and runs the graph; in each round."""
+    rates = series(rounds, OURS, f"{task}_batch x{connections}", "requests_per_s")
+    loops = [figures[task]["read_and_run"] for figures in rounds[LOOP]]
+    ratios = [BATCH * rate / loop for rate, loop in zip(rates, loops, strict=True)]
+    goal = judge(f"{task}_batch x{connections}: items/s against a loop of read and run", ratios, ">=", 0.8)
+    return goal | {"wanted": ">= 0.8 in each round", "met": min(ratios) >= 0.8}
+
+
+def judge(what: str, values: Sequence[float], sign: str = "", bound: float = 0.0) -> dict[str, Any]:
+    """By the median; without a sign there is nothing to be met."""
     middle = median(values)
-    met = middle >= bound if sign == ">=" else middle <= bound
-    return {"what": what, "found": spread(values), "wanted": f"{sign} {bound}", "met": met}
-
-
-def batch_rates(rounds: Rounds, task: Task) -> list[float]:
-    """Rows a second of our batch endpoint by round, over the number of connections that gives most."""
-    loads = [load for load in loads_of(rounds, OURS) if load.startswith(f"{task}_batch")]
-    rates = [series(rounds, OURS, load, "requests_per_s") for load in loads]
-    return [BATCH * rate for rate in max(rates, key=median)]
+    met = {">=": middle >= bound, "<=": middle <= bound, "": True}[sign]
+    return {"what": what, "found": spread(values), "wanted": f"{sign} {bound}" if sign else "stated", "met": met}
 
 
 def tables(summary: Mapping[str, Any]) -> Iterator[str]:

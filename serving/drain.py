@@ -1,4 +1,4 @@
-"""From SIGTERM to the end of a worker: say so, refuse what is new, answer what was begun, then leave."""
+"""From SIGTERM to the end of a worker: tell the probes, refuse what is new, answer what was begun, then leave."""
 
 import asyncio
 import signal
@@ -6,27 +6,25 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from serving.metrics import TALLY
-
 STEP_S = 0.05
 
 
 class Drain:
-    """`began`: `/readyz` says 503 and each answer closes its connection. `refusing`: no new connections.
+    """`began`: `/readyz` says 503 and each answer closes its connection. `refusing`: no new requests for the models.
 
-    The server's own handler of SIGTERM, which stops accepting and closes what is idle, is called last: what comes in
-    after it would wait for the process to end.
+    uvicorn's own handler of SIGTERM, which stops accepting and closes idle connections, is called last: the parent
+    process holds the socket, so what comes in after it would wait for the process to end.
     """
 
-    def __init__(self, notice_s: float, deadline_s: float) -> None:
+    def __init__(self, notice_s: float, deadline_s: float, in_flight: Callable[[], int]) -> None:
         self.notice_s = notice_s
         self.deadline_s = deadline_s
+        self.in_flight = in_flight
         self.began = False
         self.refusing = False
-        self.end_s = 0.0  # of the event loop's clock
 
     def install(self) -> None:
-        """In the worker's main thread, after the server's own handler."""
+        """Take the place of uvicorn's handler. Called in the worker's main thread, once uvicorn has set its own."""
         if (leave := signal.getsignal(signal.SIGTERM)) and callable(leave):
             loop = asyncio.get_running_loop()
             signal.signal(signal.SIGTERM, lambda number, frame: self._begin(loop, leave, number, frame))
@@ -41,11 +39,7 @@ class Drain:
     async def _end(self, leave: Callable[[], Any]) -> None:
         await asyncio.sleep(self.notice_s)
         self.refusing = True
-        self.end_s = asyncio.get_running_loop().time() + self.deadline_s
-        while TALLY.in_flight and self.left_s() > 0:
+        end_s = asyncio.get_running_loop().time() + self.deadline_s
+        while self.in_flight() and asyncio.get_running_loop().time() < end_s:
             await asyncio.sleep(STEP_S)
         leave()
-
-    def left_s(self) -> float:
-        """For what is being answered once connections are refused."""
-        return self.end_s - asyncio.get_running_loop().time()

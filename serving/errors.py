@@ -1,26 +1,35 @@
-"""What goes wrong in serving: at the start (ModelError) or with one request (RequestError)."""
+"""Errors of the service: at the start (ConfigError, ModelError) and of one request (RequestError)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+RETRY = {"Retry-After": "1"}
+
+
+class ConfigError(Exception):
+    """A setting is wrong; the service does not start."""
 
 
 class ModelError(Exception):
-    """A model's file is missing or is not the one that the manifest names; the service does not start."""
+    """A model's file is missing, or is not the one that the manifest names."""
 
 
 class RequestError(Exception):
-    """What a caller hears: `status`, a 4xx where it is its mistake, a stable `code` for programs, a message for people.
+    """An answer other than 200: `status`, a stable `code` for programs, and a message for people.
 
-    `headers` are what HTTP wants beside the status (RFC 9110).
+    The status is a 4xx where the caller is at fault and a 5xx where the service is.
     """
 
-    def __init__(self, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
-        self.headers = headers
+        self.headers = headers or {}
 
-    def as_item(self) -> dict[str, dict[str, str]]:
-        return {"error": {"code": self.code, "message": str(self)}}
+    def as_item(self, **more: str) -> dict[str, Any]:
+        """Return the body of an error: of a whole request, or of one item of a batch."""
+        return {"error": {"code": self.code, "message": str(self), **more}}
 
 
-def overload() -> RequestError:
-    message = "the service has more to do than it can; try again in a second"
-    return RequestError(429, "overloaded", message, (b"retry-after", b"1"))
+def overloaded() -> RequestError:
+    return RequestError(429, "overloaded", "Service overloaded; retry after 1 second.", RETRY)

@@ -1,15 +1,15 @@
-"""What the service takes and answers, as an OpenAPI document; BentoML's own knows neither raw bodies nor our errors.
+"""The OpenAPI document of the service; BentoML's own knows neither raw bodies nor our errors.
 
-Its schemas are those of `schemas.py`; its figures are those of configs/serving.yaml.
+Its schemas are those of `schemas.py`, its limits those of configs/serving.yaml.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
 from serving.schemas import Prediction, Predictions, Problem
-from serving.settings import Settings
+from serving.settings import LimitSettings
 
 Node = dict[str, Any]
 Refusals = dict[tuple[int, str], str]
@@ -18,15 +18,15 @@ IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp")
 FILE: Node = {"type": "string", "format": "binary"}
 TEXTS = ("Oil prices fall as the central bank raises interest rates", "The striker wins the cup final in extra time")
 
-# When which status and code.
+# What each status and code means.
 NO_KEY = {(401, "unauthorized"): "The service has a key, and the request does not bear it."}
-DRAINING = {(503, "draining"): "The service answers its last requests, and no new ones."}
 ANY_POST = NO_KEY | {
-    (400, "incomplete_body"): "The connection closed before the body was complete.",
-    (408, "deadline_exceeded"): "The request was not complete, or not answered, in time.",
+    (408, "request_timeout"): "The body was not complete in time.",
     (413, "body_too_large"): "The body is too large, whatever its header claims.",
-    (415, "unsupported_media_type"): "The content type is none of those above.",
+    (415, "unsupported_media_type"): "The content type is none of those above, or the body is compressed.",
     (429, "overloaded"): "More requests wait than can be answered soon; try again later.",
+    (503, "deadline_exceeded"): "The service did not answer in time.",
+    (503, "draining"): "The service is shutting down.",
 }
 ANY_IMAGE = {
     (400, "empty_image"): "The image has no bytes.",
@@ -34,9 +34,8 @@ ANY_IMAGE = {
     (413, "image_too_large"): "The image has too many pixels.",
 }
 ANY_FORM = {
-    (400, "invalid_multipart"): "The multipart body cannot be read.",
-    (400, "invalid_request"): "The body has another form than the schema's.",
-    (413, "too_many_parts"): "The multipart body has too many parts.",
+    (400, "invalid_multipart"): "The form cannot be read, or has too many parts.",
+    (400, "invalid_request"): "The form has no file, or in another field.",
 }
 ANY_JSON = {
     (400, "invalid_json"): "The body is not JSON in UTF-8.",
@@ -44,7 +43,7 @@ ANY_JSON = {
 }
 ANY_TEXT = {
     (400, "empty_text"): "The text has no words.",
-    (400, "invalid_text"): "The text is not a string of valid Unicode.",
+    (400, "invalid_text"): "The text is not valid Unicode.",
 }
 ANY_BATCH = {
     (400, "wrong_item_count"): "The request has no item.",
@@ -52,32 +51,31 @@ ANY_BATCH = {
 }
 
 
-def document(labels_image: Sequence[str], labels_text: Sequence[str], settings: Settings) -> Node:
-    """OpenAPI 3.1, for `/docs.json`."""
+def document(labels: Mapping[str, Sequence[str]], limits: LimitSettings) -> Node:
+    """Return OpenAPI 3.1 for the tasks whose labels are given."""
+    operations = {task: OPERATIONS[task](limits) for task in labels}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "relu-pipeline",
             "version": "1",
-            "description": "Classify images and texts. A wrong path is answered with 404 `not_found`, a wrong method "
-            "with 405 `method_not_allowed`, what is no HTTP with 400 `invalid_http`; every error has the shape of "
-            "those below.",
+            "description": f"Classify {' and '.join(NOUNS[task] for task in labels)}. A wrong path is answered with "
+            "404 `not_found`, a wrong method with 405 `method_not_allowed`; every error has the shape of those below. "
+            "The header `X-Request-ID` is taken from the request or made, and stands in each answer. The same models "
+            "answer under `/v2` as the Open Inference Protocol specifies, with its form of errors.",
         },
         "security": [{}, {"key": []}],
         "tags": [
-            {"name": "image", "description": ", ".join(labels_image)},
-            {"name": "text", "description": ", ".join(labels_text)},
+            *({"name": task, "description": ", ".join(names)} for task, names in labels.items()),
             {"name": "service", "description": "What it is, and how it is"},
         ],
-        "paths": {
-            "/classify_image": {"post": _classify_image(settings)},
-            "/classify_images": {"post": _classify_images(settings)},
-            "/classify_text": {"post": _classify_text(settings)},
-            "/classify_texts": {"post": _classify_texts(settings)},
-            **_readings(),
-        },
+        "paths": {path: node for found in operations.values() for path, node in found.items()} | _readings(labels),
         "components": {
-            "schemas": {**_schemas("Image", labels_image), **_schemas("Text", labels_text)},
+            "schemas": {
+                name: schema
+                for task, names in labels.items()
+                for name, schema in _schemas(task.capitalize(), names).items()
+            },
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "Where the service has RELU_API_KEY set."}
             },
@@ -85,13 +83,13 @@ def document(labels_image: Sequence[str], labels_text: Sequence[str], settings: 
     }
 
 
-def _classify_image(settings: Settings) -> Node:
-    image = f"A PNG, JPEG or WebP image of at most {settings.max_image_pixels:,} pixels"
+def _classify_image(limits: LimitSettings) -> Node:
+    image = f"A PNG, JPEG or WebP image of at most {limits.image_pixels:,} pixels"
     return {
         "operationId": "classify_image",
         "tags": ["image"],
         "summary": "The class of an image",
-        "description": f"{image}, in a request of at most {_size(settings.max_image_bytes)}: the multipart field "
+        "description": f"{image}, in a request of at most {_size(limits.image_bytes)}: the multipart field "
         "`image`, or the raw bytes under any `image/*`. Of an animation the first frame counts.",
         "requestBody": {
             "required": True,
@@ -107,14 +105,14 @@ def _classify_image(settings: Settings) -> Node:
     }
 
 
-def _classify_images(settings: Settings) -> Node:
-    images = {"type": "array", "items": FILE, "minItems": 1, "maxItems": settings.max_batch_items}
+def _classify_images(limits: LimitSettings) -> Node:
+    images = {"type": "array", "items": FILE, "minItems": 1, "maxItems": limits.batch_items}
     return {
         "operationId": "classify_images",
         "tags": ["image"],
         "summary": "The classes of several images",
-        "description": f"1 to {settings.max_batch_items} files of the multipart field `images`, in a request of at most"
-        f" {_size(settings.max_batch_bytes)}. An image that cannot be read has its own `error` in the answer.",
+        "description": f"1 to {limits.batch_items} files of the multipart field `images`, in a request of at most "
+        f"{_size(limits.batch_bytes)}. An image that cannot be read has its own `error` in the answer.",
         "requestBody": {
             "required": True,
             "content": {
@@ -128,17 +126,17 @@ def _classify_images(settings: Settings) -> Node:
     }
 
 
-def _classify_text(settings: Settings) -> Node:
+def _classify_text(limits: LimitSettings) -> Node:
     return {
         "operationId": "classify_text",
         "tags": ["text"],
         "summary": "The topic of a text",
-        "description": f"In a request of at most {_size(settings.max_text_bytes)}.",
+        "description": f"In a request of at most {_size(limits.text_bytes)}.",
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": _object(text=_text(settings)),
+                    "schema": _object(text=_text(limits)),
                     "examples": {text: {"value": {"text": text}} for text in TEXTS},
                 }
             },
@@ -147,15 +145,14 @@ def _classify_text(settings: Settings) -> Node:
     }
 
 
-def _classify_texts(settings: Settings) -> Node:
-    texts = {"type": "array", "items": _text(settings), "minItems": 1, "maxItems": settings.max_batch_items}
+def _classify_texts(limits: LimitSettings) -> Node:
+    texts = {"type": "array", "items": _text(limits), "minItems": 1, "maxItems": limits.batch_items}
     return {
         "operationId": "classify_texts",
         "tags": ["text"],
         "summary": "The topics of several texts",
-        "description": f"1 to {settings.max_batch_items} texts of at most {_size(settings.max_text_bytes)} each, in a "
-        f"request of at most {_size(settings.max_batch_bytes)}. A text that cannot be read has its own `error` in the "
-        "answer.",
+        "description": f"1 to {limits.batch_items} texts of at most {_size(limits.text_bytes)} each, in a request of "
+        f"at most {_size(limits.batch_bytes)}. A text that cannot be read has its own `error` in the answer.",
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _object(texts=texts), "example": {"texts": list(TEXTS)}}},
@@ -164,9 +161,9 @@ def _classify_texts(settings: Settings) -> Node:
     }
 
 
-def _text(settings: Settings) -> Node:
+def _text(limits: LimitSettings) -> Node:
     """With something that is no space in it. The limit is of bytes: no text of more characters is within it."""
-    return {"type": "string", "minLength": 1, "maxLength": settings.max_text_bytes, "pattern": r"\S"}
+    return {"type": "string", "minLength": 1, "maxLength": limits.text_bytes, "pattern": r"\S"}
 
 
 def _size(count: int) -> str:
@@ -177,20 +174,39 @@ def _size(count: int) -> str:
     return f"{count} bytes"
 
 
-def _readings() -> Node:
+NOUNS = {"image": "images", "text": "texts"}
+OPERATIONS: dict[str, Callable[[LimitSettings], Node]] = {
+    "image": lambda limits: {
+        "/classify_image": {"post": _classify_image(limits)},
+        "/classify_images": {"post": _classify_images(limits)},
+    },
+    "text": lambda limits: {
+        "/classify_text": {"post": _classify_text(limits)},
+        "/classify_texts": {"post": _classify_texts(limits)},
+    },
+}
+
+
+def _readings(tasks: Iterable[str]) -> Node:
     string = {"type": "string"}
-    image = _object(label=string, image={"type": "string", "contentEncoding": "base64"})
-    text = _object(label=string, text=string)
-    samples = _object(image={"type": "array", "items": image}, text={"type": "array", "items": text})
+    examples = {"image": {"type": "string", "contentEncoding": "base64"}, "text": string}
+    samples = {task: {"type": "array", "items": _object(label=string, **{task: examples[task]})} for task in tasks}
     models = {"type": "object", "additionalProperties": {"type": "object"}}  # by task
     info = {"type": "object", "required": ["models", "drift"], "properties": {"models": models, "drift": models}}
     return {
         "/info": _reading("info", "Manifests, versions and drift", _json(info), NO_KEY),
-        "/samples": _reading("samples", "Images and texts to try", _json(samples), NO_KEY),
-        "/metrics": _reading("metrics", "Figures for Prometheus", _plain(), NO_KEY),
-        "/livez": _reading("livez", "Does it live?", _plain(), {}),
-        "/readyz": _reading("readyz", "Does it take requests?", _json(_object(status=string)), DRAINING),
+        "/samples": _reading("samples", "Images and texts to try", _json(_object(**samples)), NO_KEY),
+        "/metrics": _reading("metrics", "Metrics for Prometheus", _plain(), NO_KEY),
+        "/livez": _reading("livez", "Is the worker alive?", _plain(), {}),
+        "/readyz": _ready(),
     }
+
+
+def _ready() -> Node:
+    """Of BentoML: its answers are plain text."""
+    operation = _reading("readyz", "Does the worker take requests?", _plain(), {})
+    operation["get"]["responses"]["503"] = {"description": "The service is shutting down.", **_plain()}
+    return operation
 
 
 def _reading(name: str, summary: str, answer: Node, refusals: Refusals) -> Node:

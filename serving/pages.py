@@ -1,71 +1,70 @@
-"""The web page, and what it shows of the models: by path, what a GET of it gives."""
+"""The web page: its files, and what it shows of the models."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.http import RawHeaders, Reply
-from serving.live import LiveModel
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 
-Page = Callable[[], Reply]
+from serving.model_store import ModelStore
+from serving.responses import JsonResponse
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 WEB = Path(__file__).parent / "web"
 HEALTH_MAP = "relu_health.png"
-MEDIA_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-# blob: what the caller chose, and pictures that were fetched with the key; data: the samples.
+# blob: the caller's image, and pictures that were fetched with the key; data: the samples.
 POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-SECURITY: RawHeaders = [
-    (b"content-security-policy", POLICY.encode()),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-]
+HEADERS = {
+    # Or a browser would mix the files of two versions, and show samples of a model that is no longer served.
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
-def pages(live: Mapping[str, LiveModel]) -> dict[str, Page]:
-    """The files of `serving/web/`, read once; samples and pictures of the model that is current when asked for."""
-    files = {path.name: _page(path.read_bytes(), MEDIA_TYPES[path.suffix]) for path in _web_files()}
-    found: dict[str, Page] = {f"/static/{name}": _always(reply) for name, reply in files.items()}
-    found["/"] = _always(files["index.html"])
-    found["/docs"] = _always(files["docs.html"])
-    found["/samples"] = lambda: _page(_samples(live), "application/json")
-    for task, model in live.items():
-        found[f"/relu_health/{task}.png"] = _picture(model)
-    return found
+class WebFiles(StaticFiles):
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(HEADERS)
+        return response
 
 
-def _web_files() -> list[Path]:
-    return [path for path in WEB.iterdir() if path.suffix in MEDIA_TYPES]
+def page_routes(stores: Mapping[str, ModelStore]) -> list[BaseRoute]:
+    """Return the routes of the web page, its documents, and the samples and pictures of the models in `stores`."""
+
+    async def samples(request: Request) -> Response:
+        return JsonResponse({task: _samples(task, store) for task, store in stores.items()}, headers=HEADERS)
+
+    return [
+        Route("/", _file("index.html")),
+        Route("/docs", _file("docs.html")),
+        Route("/samples", samples),
+        *(Route(f"/relu_health/{task}.png", _health_map(store)) for task, store in stores.items()),
+        Mount("/static", WebFiles(directory=WEB)),
+    ]
 
 
-def _always(reply: Reply) -> Page:
-    return lambda: reply
+def _file(name: str) -> Endpoint:
+    async def page(request: Request) -> Response:
+        return FileResponse(WEB / name, headers=HEADERS)
+
+    return page
 
 
-def _picture(model: LiveModel) -> Page:
-    return lambda: _page(model.current.files[HEALTH_MAP], "image/png")
+def _health_map(store: ModelStore) -> Endpoint:
+    async def picture(request: Request) -> Response:
+        return Response(store.current.files[HEALTH_MAP], media_type="image/png", headers=HEADERS)
+
+    return picture
 
 
-def _samples(live: Mapping[str, LiveModel]) -> bytes:
-    """Under the name that `/classify_<task>` takes, with the true label."""
-    content = {task: [_sample(task, sample) for sample in _samples_of(model)] for task, model in live.items()}
-    return json.dumps(content, ensure_ascii=False).encode()
-
-
-def _samples_of(model: LiveModel) -> list[dict[str, Any]]:
-    return json.loads(model.current.files["samples.json"])["samples"]
-
-
-def _sample(task: str, sample: dict[str, Any]) -> dict[str, str]:
-    return {task: sample["input"], "label": sample["label"]}
-
-
-def _page(body: bytes, media_type: str) -> Reply:
-    """`no-cache`: or a browser would mix the files of two versions, and show samples of a model that is gone."""
-    headers = [(b"content-type", media_type.encode()), (b"cache-control", b"no-cache")]
-    return Reply(200, headers + SECURITY, body)
+def _samples(task: str, store: ModelStore) -> list[dict[str, str]]:
+    """Return the validation examples of the export, each under the name that `/classify_<task>` takes."""
+    samples = json.loads(store.current.files["samples.json"])["samples"]
+    return [{task: sample["input"], "label": sample["label"]} for sample in samples]

@@ -1,122 +1,139 @@
-"""From what callers sent to answers: in this process, or by way of the lanes in which requests wait."""
+"""From what callers sent to answers: in this process, or by way of the queues of a server's event loop."""
 
-import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
-from serving.errors import RequestError
-from serving.lanes import Lane
-from serving.live import LiveModel
-from serving.metrics import TALLY
-from serving.models import CHUNK_ROWS, MODELS, Model, Row
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from serving.batching import RequestQueue, WorkPool
+from serving.errors import ModelError, RequestError
+from serving.metrics import QUEUE_DEPTH
+from serving.model import CHUNK_SIZE, MANIFEST, MODELS, Model, Row
+from serving.model_store import ModelStore
+from serving.onnx_session import on_gpu
 from serving.schemas import Answer
-from serving.sessions import on_gpu
 from serving.settings import Settings
 
-Job = Callable[[], dict[str, Any]]
+ItemT = TypeVar("ItemT")
+Entry = tuple[Model, Row]
+# Two batches that meet in a worker then use two cores, where other workers have nothing to do.
+BATCH_THREADS = 2
 
 
 class Predictor:
-    """Both models, behind the four endpoints. The methods raise RequestError.
+    """The models of `folder`, one for each task. Raises ModelError if there is none, or one cannot be used.
 
-    `answer` is for a server's event loop: what is small is read there and waits for the graph in its task's lane; the
-    rest, and each batch, is a job in a thread, one at a time.
+    `classify` and `classify_batch` answer in the caller's thread, `answer` and `answer_batch` on a server's event loop:
+    small items are read there and wait for the model in the queue of their task; large ones, and batches, have threads.
+    All raise RequestError.
     """
 
-    def __init__(self, models: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings) -> None:
         self.settings = settings
-        self.live = {task: LiveModel(task, models / task, settings) for task in MODELS}
-        # Its jobs take so long that behind one any queue stands: it refuses what comes, none that waits.
-        most = settings.queue.max_waiting_bulk
-        bulk = settings.queue.model_copy(update={"max_waiting": most, "max_waiting_overloaded": most})
-        self.bulk: Lane[Job, dict[str, Any]] = Lane(_do, bulk, executor=ThreadPoolExecutor(1))
-        self.lanes = {task: self._lane(live.current) for task, live in self.live.items()}
+        self.stores = {task: ModelStore(task, folder / task, settings) for task in tasks_in(folder)}
+        self.queues = {task: self._queue(store.current) for task, store in self.stores.items()}
+        self.large_items = WorkPool(1)
+        self.batches = WorkPool(BATCH_THREADS)
 
-    def _lane(self, model: Model) -> Lane[tuple[Model, Row], dict[str, Any]]:
-        rows = self.settings.queue.micro_batch_rows
-        if rows == "auto":
-            rows = CHUNK_ROWS if on_gpu(model.session) else 1
-        return Lane(_run, self.settings.queue, rows, ThreadPoolExecutor(1) if rows > 1 else None)
+    def _queue(self, model: Model) -> RequestQueue[Entry, dict[str, Any]]:
+        size = self.settings.queue.micro_batch_size
+        if size == "auto":
+            size = CHUNK_SIZE if on_gpu(model.session) else 1
+        return RequestQueue(_run, self.settings.queue, size, ThreadPoolExecutor(1) if size > 1 else None)
 
     def follow(self) -> None:
-        """New model files, and what is kept for `/metrics` until there is more of it."""
-        for live in self.live.values():
-            live.follow()
-        self.flush()
+        """Take new model files into use, and record the metrics; called once a second."""
+        for store in self.stores.values():
+            store.follow()
+        self.record_metrics()
 
-    def flush(self) -> None:
-        for live in self.live.values():
-            live.current.watch.flush()
-        TALLY.flush()
+    def record_metrics(self) -> None:
+        """Write those metrics that would take too long to write for each request."""
+        for task, store in self.stores.items():
+            store.current.watch.record()
+            QUEUE_DEPTH.labels(task).set(len(self.queues[task].waiting))
 
-    async def answer(self, task: str, item: Any) -> dict[str, Any]:
-        model = self.live[task].current
-        row = model.read_small(item)
+    async def answer(self, task: str, item: Any, receive: Receive) -> dict[str, Any]:
+        """Return the `Prediction` of one item, as plain data; `receive` is of its request."""
+        model = self.stores[task].current
+        row = model.read_inline(item)
         if row is None:
-            return await self.bulk.submit(lambda: self.classify(task, item))
-        return await self.lanes[task].submit((model, row))
+            return await self.large_items.run(lambda given_up: self.classify(task, item), receive)
+        return await self.queues[task].submit((model, row))
 
-    async def answer_batch(self, task: str, read: Callable[[], list[Any]]) -> dict[str, Any]:
-        """`read` gives the items; it too is called in the thread."""
-        end = time.monotonic() + self.settings.deadline_s
-        return await self.bulk.submit(lambda: self.classify_batch(task, read(), end))
+    async def answer_batch(self, task: str, read: Callable[[], list[Any]], receive: Receive) -> dict[str, Any]:
+        """Return the `Predictions` of the items that `read` gives, as plain data; `read` is called in a thread."""
+        return await self.batches.run(lambda given_up: self.classify_batch(task, read(), given_up), receive)
 
     def classify(self, task: str, item: Any) -> dict[str, Any]:
-        """A `Prediction`, as plain data."""
-        model = self.live[task].current
+        """Return the `Prediction` of one item, as plain data."""
+        model = self.stores[task].current
         (answer,) = model.run([model.read(item)])
-        return _signed(model, answer)
+        return with_model_info(model, answer)
 
-    def classify_batch(self, task: str, items: list[Any], end: float = math.inf) -> dict[str, Any]:
-        """`Predictions`, as plain data: what could not be read keeps its place, with its own error.
+    def classify_batch(self, task: str, items: list[Any], given_up: Event | None = None) -> dict[str, Any]:
+        """Return the `Predictions` of several items, as plain data; one that cannot be read has its own error.
 
-        Given up at `end`, of the monotonic clock: nobody waits for it any more.
+        Raises ClientDisconnect as soon as `given_up` is set.
         """
-        self._check_count(items)
-        model = self.live[task].current
-        outcomes = [_attempt(model.read, item) for item in _until(end, items)]
-        answers = iter(model.run([outcome for outcome in outcomes if not isinstance(outcome, RequestError)]))
-        entries = [outcome.as_item() if isinstance(outcome, RequestError) else next(answers) for outcome in outcomes]
+        self.check_count(len(items))
+        model = self.stores[task].current
+        outcomes = [_read(model, item) for item in until_given_up(given_up, items)]
+        rows = [outcome for outcome in outcomes if not isinstance(outcome, RequestError)]
+        answers: list[Answer] = []
+        for start in until_given_up(given_up, range(0, len(rows), CHUNK_SIZE)):
+            answers += model.run(rows[start : start + CHUNK_SIZE])
+        rest = iter(answers)
+        entries = [outcome.as_item() if isinstance(outcome, RequestError) else next(rest) for outcome in outcomes]
         return {"predictions": entries, "model": model.signature}
 
-    def _check_count(self, items: list[Any]) -> None:
-        most = self.settings.max_batch_items
-        if not 1 <= len(items) <= most:
-            message = f"the request has {len(items)} items; send 1 to {most}"
-            raise RequestError(413 if items else 400, "wrong_item_count", message)
+    def check_count(self, count: int) -> None:
+        most = self.settings.limits.batch_items
+        if not 1 <= count <= most:
+            message = f"The request has {count} items; send 1 to {most}."
+            raise RequestError(413 if count else 400, "wrong_item_count", message)
 
 
-def _until(end: float, items: list[Any]) -> Iterator[Any]:
+def tasks_in(folder: Path) -> list[str]:
+    """Return the tasks that have a model in `folder`. Raises ModelError if there is none."""
+    found = [task for task in MODELS if (folder / task / MANIFEST).exists()]
+    if not found:
+        names = " or ".join(f"{task}/{MANIFEST}" for task in MODELS)
+        raise ModelError(f"{folder}: no {names}; run `dvc repro`, or set RELU_MODELS_DIR to the folder that it made")
+    return found
+
+
+def until_given_up(given_up: Event | None, items: Iterable[ItemT]) -> Iterator[ItemT]:
+    """Yield the items. Raises ClientDisconnect once `given_up` is set."""
     for item in items:
-        if time.monotonic() > end:
-            raise RequestError(408, "deadline_exceeded", "the batch takes too long to read")
+        if given_up and given_up.is_set():
+            raise ClientDisconnect
         yield item
 
 
-def _run(waiting: list[tuple[Model, Row]]) -> list[dict[str, Any]]:
-    """Of one model, but for the moment at which another takes its place."""
-    results: list[dict[str, Any]] = []
-    for _, group in groupby(waiting, key=lambda entry: id(entry[0])):
-        entries = list(group)
-        model = entries[0][0]
-        results += [_signed(model, answer) for answer in model.run([row for _, row in entries])]
-    return results
-
-
-def _do(jobs: list[Job]) -> list[Any]:
-    return [_attempt(lambda job: job(), job) for job in jobs]
-
-
-def _signed(model: Model, answer: Answer) -> dict[str, Any]:
+def with_model_info(model: Model, answer: Answer) -> dict[str, Any]:
     return {**answer, "model": model.signature}
 
 
-def _attempt(read: Callable[[Any], Any], item: Any) -> Any:
+def _run(entries: list[Entry]) -> list[dict[str, Any]]:
+    """Answer entries of one model, but for the moment at which another takes its place."""
+    results: list[dict[str, Any]] = []
+    for _, group in groupby(entries, key=lambda entry: id(entry[0])):
+        of_model = list(group)
+        model = of_model[0][0]
+        results += [with_model_info(model, answer) for answer in model.run([row for _, row in of_model])]
+    return results
+
+
+def _read(model: Model, item: Any) -> Row | RequestError:
+    if isinstance(item, RequestError):
+        return item
     try:
-        return read(item)
+        return model.read(item)
     except RequestError as error:
         return error

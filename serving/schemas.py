@@ -4,9 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-Answer = dict[
-    str, Any
-]  # `Prediction` without `model`; plain, for a request is answered in less time than it is checked
+# `Prediction` without `model`, as plain data: validating it takes longer than the model.
+Answer = dict[str, Any]
 
 
 class Score(BaseModel):
@@ -21,28 +20,34 @@ class ModelVersion(BaseModel):
 
 
 class Prediction(Score):
-    """The best class, and the best few with it."""
+    """The most probable class, and the most probable few with it."""
 
     top: list[Score]
     model: ModelVersion
 
 
-class Problem(BaseModel):
+class ItemProblem(BaseModel):
     code: str
     message: str
 
 
+class Problem(ItemProblem):
+    """The error of a request; `request_id` is that of the header X-Request-ID."""
+
+    request_id: str
+
+
 class Item(BaseModel):
-    """An entry of a batch: an answer, or the error of what could not be read."""
+    """An entry of a batch: an answer, or the error of an item that could not be read."""
 
     label: str | None = None
     probability: float | None = None
     top: list[Score] | None = None
-    error: Problem | None = None
+    error: ItemProblem | None = None
 
 
 class Predictions(BaseModel):
-    """One entry an item, in the order of the request."""
+    """One entry for each item, in the order of the request."""
 
     predictions: list[Item]
     model: ModelVersion

@@ -7,8 +7,10 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
-ROOT = Path(__file__).resolve().parent.parent
+from serving.errors import ConfigError
 
+ROOT = Path(__file__).resolve().parent.parent
+API_KEY = "RELU_API_KEY"
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "int8"]
@@ -18,20 +20,40 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DriftSettings(Section):
-    """`window` in rows; `threshold` of the population stability index."""
+class LimitSettings(Section):
+    """Largest requests that are accepted; `buffered_bytes` bounds all bodies of a worker together."""
 
-    window: PositiveInt
-    threshold: PositiveFloat
+    image_bytes: PositiveInt
+    text_bytes: PositiveInt
+    batch_bytes: PositiveInt
+    batch_items: PositiveInt
+    image_pixels: PositiveInt
+    buffered_bytes: PositiveInt
+
+
+class InlineSettings(Section):
+    """Largest items that are decoded on the event loop."""
+
+    image_bytes: PositiveInt
+    image_pixels: PositiveInt
+    text_chars: PositiveInt
 
 
 class QueueSettings(Section):
-    """Of what waits for a graph, in each worker; see `lanes.Lane`."""
+    """See `batching.RequestQueue` and `batching.Slots`."""
 
-    max_waiting: PositiveInt
-    max_waiting_overloaded: PositiveInt
-    max_waiting_bulk: PositiveInt
-    micro_batch_rows: PositiveInt | Literal["auto"]
+    max_requests: PositiveInt
+    max_batches: PositiveInt
+    max_depth: PositiveInt
+    min_depth: PositiveInt
+    micro_batch_size: PositiveInt | Literal["auto"]
+
+
+class DriftSettings(Section):
+    """`window` in examples; `threshold` of the population stability index."""
+
+    window: PositiveInt
+    threshold: PositiveFloat
 
 
 class Settings(Section):
@@ -40,36 +62,15 @@ class Settings(Section):
     workers: PositiveInt | Literal["cpu_count"]
     device: Device
     precision: Precision | Literal["auto"]
-    max_image_bytes: PositiveInt
-    max_text_bytes: PositiveInt
-    max_batch_bytes: PositiveInt
-    max_batch_items: PositiveInt
-    max_held_bytes: PositiveInt
-    max_image_pixels: PositiveInt
-    inline_image_bytes: PositiveInt
-    inline_image_pixels: PositiveInt
-    inline_text_chars: PositiveInt
     top: PositiveInt
     deadline_s: PositiveFloat
     drain_notice_s: NonNegativeFloat
-    max_connections: PositiveInt
-    max_requests: PositiveInt
+    access_log: bool
+    cors_allow_origins: tuple[str, ...]
+    limits: LimitSettings
+    inline: InlineSettings
     queue: QueueSettings
     drift: DriftSettings
-
-
-def handed_on_precision(task: str) -> str | None:
-    """What the process that started this one chose: workers shall not answer differently."""
-    return os.environ.get(_choice(task))
-
-
-def hand_on_precision(task: str, precision: Precision) -> None:
-    """To the processes that this one starts."""
-    os.environ[_choice(task)] = precision
-
-
-def _choice(task: str) -> str:
-    return f"RELU_CHOSEN_PRECISION_{task.upper()}"
 
 
 def load_settings() -> Settings:
@@ -81,4 +82,8 @@ def models_dir() -> Path:
 
 
 def api_key() -> str | None:
-    return os.environ.get("RELU_API_KEY") or None
+    """Return the key that callers must send, or None if there is none. Raises ConfigError for an empty one."""
+    key = os.environ.get(API_KEY)
+    if key is not None and not key.strip():
+        raise ConfigError(f"{API_KEY} is empty; set it to the key that callers send, or unset it to serve everyone")
+    return key and key.strip()

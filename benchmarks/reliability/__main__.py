@@ -18,17 +18,19 @@ import onnxruntime
 import psutil
 import uvloop
 
-from benchmarks.reliability import crash, drain, overload, slow, soak, swap
+from benchmarks.reliability import crash, drain, overload, photographs, slow, soak, swap
 from benchmarks.reliability.bench import Bench, Outcome, Promise, serve
 from benchmarks.report import write
+from relu_pipeline.config import TASKS
 
 MODELS = Path("models")
 PACKAGES = ("bentoml", "starlette", "uvicorn", "uvloop", "httptools")
 NOTE = (
-    "a service of its own for each line, with the settings of configs/serving.yaml; for overload the client has the "
-    "last core and the service a worker for each of the others, else they share all; the client asks for the models' "
-    "samples; latencies count from when a request was due, whether or not it could be sent; capacity is the rate of a "
-    "closed loop, unloaded a tenth of it"
+    "a service of its own for each line, with the settings of configs/serving.yaml; overload and slow clients meet "
+    "nginx with deploy/nginx.conf, without its limits by address, and a replica of one worker for each core; for "
+    "overload the client has the last core and the service the others, else they share all; the client asks for the "
+    "models' samples; latencies count from when a request was due, whether or not it could be sent; capacity is the "
+    "rate of a closed loop, unloaded a tenth of it"
 )
 CALM_S = 10.0
 SETTLE_S = 15.0
@@ -38,19 +40,27 @@ SOAK_WARM_UP_S = 60.0
 
 @dataclass(frozen=True)
 class Line:
-    """`apart`: see `bench.serve`."""
+    """`apart` and `behind_nginx`: see `bench.serve`."""
 
     measure: Callable[[Bench], Awaitable[Outcome]]
     apart: bool = False
+    behind_nginx: bool = False
 
 
 def lines(seconds: float, soak_seconds: float) -> dict[str, Line]:
-    return {
-        "overload_text": Line(partial(overload.measure, task="text", seconds=seconds, calm_s=CALM_S), apart=True),
-        "overload_image": Line(partial(overload.measure, task="image", seconds=seconds, calm_s=CALM_S), apart=True),
+    overloads = {
+        f"overload_{task}": Line(
+            partial(overload.measure, task=task, seconds=seconds, calm_s=CALM_S), apart=True, behind_nginx=True
+        )
+        for task in TASKS
+    }
+    return overloads | {
         "drain": Line(partial(drain.measure, calm_s=CALM_S)),
         "crash": Line(partial(crash.measure, settle_s=SETTLE_S, calm_s=CALM_S)),
-        "slow": Line(partial(slow.measure, clients=SLOW_CLIENTS, calm_s=CALM_S)),
+        "slow": Line(partial(slow.measure, clients=SLOW_CLIENTS, calm_s=CALM_S), behind_nginx=True),
+        "photographs_200_kb": Line(partial(photographs.measure_beside, size="200 kB", calm_s=CALM_S)),
+        "photographs_3_mb": Line(partial(photographs.measure_beside, size="3 MB", calm_s=CALM_S)),
+        "photographs_beside_batches": Line(partial(photographs.measure_beside_batches, calm_s=CALM_S)),
         "swap_text": Line(partial(swap.measure, task="text", calm_s=CALM_S)),
         "swap_image": Line(partial(swap.measure, task="image", calm_s=CALM_S)),
         "soak": Line(partial(soak.measure, seconds=soak_seconds, warm_up_s=SOAK_WARM_UP_S, calm_s=CALM_S)),
@@ -84,7 +94,7 @@ def main() -> None:
 
 def run(name: str, line: Line) -> Outcome:
     print(name, flush=True)
-    with serve(MODELS, apart=line.apart) as bench:
+    with serve(MODELS, apart=line.apart, behind_nginx=line.behind_nginx) as bench:
         return uvloop.run(line.measure(bench))
 
 

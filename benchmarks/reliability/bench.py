@@ -19,6 +19,7 @@ import yaml
 from numpy.typing import NDArray
 
 from benchmarks.reliability.client import Record, closed_loop
+from deploy.nginx import proxy
 from relu_pipeline import artifacts
 from relu_pipeline.config import TASKS, Task
 from serving.settings import Settings
@@ -29,20 +30,27 @@ CONNECTIONS_PER_WORKER = 8  # of a closed loop: enough to keep it busy, too few 
 
 @dataclass(frozen=True)
 class Bench:
-    """`models` are the served files, a copy; `written` the folders for all that it writes, its log apart.
+    """`port` is asked: of the service, or of nginx in front of its replicas, `servers`.
 
-    `apart`: the client has a core of its own.
+    `models` are the served files, a copy; `written` the folders for all that it writes, its log apart. `apart`: the
+    client has a core of its own.
     """
 
-    server: Server
+    servers: tuple[Server, ...]
+    port: int
     settings: Settings
     models: Path
     written: tuple[Path, ...]
     apart: bool
 
     @property
-    def port(self) -> int:
-        return self.server.port
+    def server(self) -> Server:
+        """The only one, where there is no nginx."""
+        (server,) = self.servers
+        return server
+
+    def workers(self) -> list[psutil.Process]:
+        return [worker for server in self.servers for worker in server.workers()]
 
     def requests(self, *tasks: Task) -> list[bytes]:
         """The samples of each model in turn, encoded."""
@@ -82,26 +90,36 @@ def on_cores(cores: Iterable[int]) -> Iterator[None]:
 
 
 @contextmanager
-def serve(models: Path, project: Path = ROOT, apart: bool = False) -> Iterator[Bench]:
+def serve(models: Path, project: Path = ROOT, apart: bool = False, behind_nginx: bool = False) -> Iterator[Bench]:
     """A service of a copy of `models`, with a home of its own: BentoML clears the metrics of others in a shared one.
 
     `apart`: the last core is this process' own where there are several, and the service has a worker for each of the
-    others. Of a client that sends all it can, the load would else take time from what it measures.
+    others. Of a client that sends all it can, the load would else take time from what it measures. `behind_nginx`: a
+    replica of one worker for each core, and deploy/nginx.conf in front of them, on the same cores; without its limits
+    by address, for all requests come from one.
     """
     cores = sorted(os.sched_getaffinity(0))
     apart = apart and len(cores) > 1
     own, others = (cores[-1:], cores[:-1]) if apart else (cores, cores)
     with TemporaryDirectory() as scratch, ExitStack() as stack:
-        copy, home, temporary = (Path(scratch) / name for name in ("models", "home", "tmp"))
+        copy, temporary = Path(scratch) / "models", Path(scratch) / "tmp"
         temporary.mkdir()
         for task in TASKS:
             copy_model(models / task, copy / task)
-        environment = {"TMPDIR": str(temporary), "BENTOML_HOME": str(home)}
-        settings = Settings.model_validate(yaml.safe_load((project / "configs/serving.yaml").read_text()))
+        workers = 1 if behind_nginx else len(others)
+        environment = {"TMPDIR": str(temporary), "BENTOML_CONFIG_OPTIONS": f"services.relu_pipeline.workers={workers}"}
+        homes = [Path(scratch) / f"home_{number}" for number in range(len(others) if behind_nginx else 1)]
         with on_cores(others):
-            server = stack.enter_context(start(copy, environment, project))
+            servers = [
+                stack.enter_context(start(copy, environment | {"BENTOML_HOME": str(home)}, project)) for home in homes
+            ]
+            port = servers[0].port
+            if behind_nginx:
+                url = stack.enter_context(proxy([server.port for server in servers], limit_addresses=False))
+                port = int(url.rpartition(":")[2])
+        settings = Settings.model_validate(yaml.safe_load((project / "configs/serving.yaml").read_text()))
         with on_cores(own):
-            yield Bench(server, settings, copy, (home, temporary), apart)
+            yield Bench(tuple(servers), port, settings, copy, (*homes, temporary), apart)
 
 
 def copy_model(source: Path, target: Path) -> None:
@@ -136,7 +154,7 @@ PROBE = get_once("/readyz")
 
 async def find_capacity(bench: Bench, requests: list[bytes], seconds: float) -> tuple[float, Record]:
     """Requests a second in a closed loop."""
-    connections = CONNECTIONS_PER_WORKER * len(bench.server.workers())
+    connections = CONNECTIONS_PER_WORKER * len(bench.workers())
     record = await closed_loop(bench.port, requests, connections, seconds)
     return len(record.seconds()) / seconds, record
 

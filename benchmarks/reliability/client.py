@@ -48,22 +48,27 @@ class Record:
         self.due = array("d")
         self.done = array("d")
         self.status = array("H")
+        self.size = array("L")  # bytes of the request
         self.late = array("d")  # by how many seconds each was sent after it was due: the client's own delay
         self.failures: list[Failure] = []
         self.bodies: list[tuple[float, bytes]] = []
         self.keep_bodies = keep_bodies
 
-    def answer(self, due_s: float, status: int, body: bytes) -> None:
+    def answer(self, due_s: float, size: int, status: int, body: bytes) -> None:
         self.due.append(due_s)
         self.done.append(now())
         self.status.append(status)
+        self.size.append(size)
         if self.keep_bodies and status == 200:
             self.bodies.append((due_s, body))
 
-    def seconds(self, status: int = 200, since_s: float = 0.0, until_s: float = inf) -> NDArray[np.float64]:
-        """From due to answered, of the answers with this status to what was due between these times."""
-        due = np.array(self.due)
-        return (np.array(self.done) - due)[(np.array(self.status) == status) & (due >= since_s) & (due < until_s)]
+    def seconds(
+        self, status: int = 200, since_s: float = 0.0, until_s: float = inf, max_bytes: float = inf
+    ) -> NDArray[np.float64]:
+        """From due to answered: answers with this status, to requests of up to `max_bytes` due between these times."""
+        due, size = np.array(self.due), np.array(self.size)
+        chosen = (np.array(self.status) == status) & (due >= since_s) & (due < until_s) & (size <= max_bytes)
+        return (np.array(self.done) - due)[chosen]
 
     def statuses(self, since_s: float = 0.0, until_s: float = inf) -> dict[str, int]:
         """How often what was due between these times was answered with each.
@@ -99,6 +104,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, load: "Load") -> None:
         self.load = load
         self.due_s: float | None = None  # of the request that is under way
+        self.size = 0  # its bytes
         self.buffer = b""
         self.answered = 0
         self.port = 0
@@ -109,6 +115,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, request: bytes, due_s: float) -> None:
         self.due_s = due_s
+        self.size = len(request)
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -116,7 +123,7 @@ class Connection(asyncio.Protocol):
         end = self.buffer.find(HEADERS_END)
         if end < 0:
             return
-        head = self.buffer[:end]
+        head = self.buffer[:end].lower()
         place = head.index(LENGTH) + len(LENGTH)
         length = int(head[place:].split(b"\r", 1)[0])
         if len(self.buffer) < end + len(HEADERS_END) + length:
@@ -124,7 +131,7 @@ class Connection(asyncio.Protocol):
         body, self.buffer = self.buffer[end + len(HEADERS_END) :], b""
         due_s, self.due_s = self.due_s, None
         if due_s is not None:
-            self.load.record.answer(due_s, int(head[9:12]), body)
+            self.load.record.answer(due_s, self.size, int(head[9:12]), body)
         self.answered += 1
         if b"connection: close" in head or self.answered == self.load.answers_per_connection:
             self.transport.close()

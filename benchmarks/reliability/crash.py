@@ -69,7 +69,7 @@ async def answered_by_another(bench: Bench, before: list[psutil.Process], until_
         reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
         with suppress(OSError, EOFError, psutil.NoSuchProcess):
             writer.write(READY)
-            await reader.readuntil(b"}")
+            await reader.readuntil(b"\r\n\r\n")
             port = writer.get_extra_info("sockname")[1]
             if any(port in ports_of(worker, bench.port) for worker in bench.server.workers() if worker not in before):
                 return now()

@@ -54,12 +54,12 @@ async def measure(bench: Bench, calm_s: float) -> Outcome:
 
 
 def promises_of(name: str, record: Record, ends_s: float) -> list[Promise]:
-    until, after = record.statuses(until_s=ends_s - EDGE_S), record.statuses(ends_s + SIGNAL_S)
+    until = record.statuses(until_s=ends_s - EDGE_S)
     refused_s = [one.failed_s - one.due_s for one in record.failures if one.due_s > ends_s]
     return [
         Promise(f"{name}: lost before the notice ended", record.others("200", "429", until_s=ends_s - EDGE_S), 0),
         Promise(f"{name}: refused before", until.get("429", 0), 0),
-        Promise(f"{name}: answered after", sum(after.values()) - after.get("none", 0), 0),
+        Promise(f"{name}: answered after", record.others("none", "503", since_s=ends_s + SIGNAL_S), 0),
         Promise(f"{name}: longest wait to be refused, s", max(refused_s, default=0), REFUSED_S),
     ]
 

@@ -1,4 +1,4 @@
-"""Clients that never finish a request: each is cut off at the deadline, and others do not notice them."""
+"""Clients that never finish a request, behind nginx: they are cut off, and others do not notice them."""
 
 import asyncio
 from itertools import chain
@@ -10,6 +10,7 @@ from benchmarks.reliability.client import Record, loading, now, open_loop
 LOAD = 0.1  # of capacity
 DRIP_S = 1.0  # between two bytes
 MARGIN_S = 1.0
+P99_TIMES = 1.5
 MORE = 1000 * b" "
 HEADERS = b"POST /classify_text HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 KINDS = {
@@ -68,7 +69,7 @@ async def measure(bench: Bench, clients: int, calm_s: float) -> Outcome:
         *(Promise(f"{kind}: longest open, s", max(times), deadline_s + MARGIN_S) for kind, times in open_s.items()),
         Promise("others: lost", alone.others("200", "429") + beside.others("200", "429"), 0),
         Promise("others: refused", alone.refused() + beside.refused(), 0),
-        Promise("others: p99 against alone", beside_ms / alone_ms, 2),
+        Promise("others: p99 against alone", beside_ms / alone_ms, P99_TIMES),
     ]
     return Outcome(figures, promises)
 

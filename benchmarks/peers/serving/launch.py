@@ -59,7 +59,7 @@ class Server:
 @contextmanager
 def serving(side: Side, task: str, models: Path, scratch: Path) -> Iterator[Server]:
     """`side` with the model of `task`, until the block ends. Raises ServerError."""
-    port, port_2 = free_ports()
+    port, port_2 = free_ports(2)
     fields = {"cores": CORES, "port": port, "port_2": port_2, "scratch": scratch, "root": ROOT}
     environment = os.environ | QUIET | {"TASK": task, "MODELS": str(models), "RELU_MODELS_DIR": str(models)}
     environment |= {"PATH": f"{python_of(side).parent}:{os.environ['PATH']}", "PYTHONPATH": str(HERE)}
@@ -79,9 +79,9 @@ def serving(side: Side, task: str, models: Path, scratch: Path) -> Iterator[Serv
         stop(child)
 
 
-def free_ports() -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
-        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [one.getsockname()[1] for one in held]
 
 

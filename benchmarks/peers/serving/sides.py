@@ -33,7 +33,7 @@ class Side:
     tolerance: float = 1e-4
 
 
-OURS, LIMIT = "ours", "starlette"
+OURS, BEHIND_NGINX, LIMIT = "ours", "ours_behind_nginx", "starlette"
 OUR_PATHS = {
     "image": "/classify_image",
     "image_form": "/classify_image",
@@ -84,6 +84,13 @@ SIDES = {
         environment=OUR_ENVIRONMENT,
         folder="{root}",
     ),
+    BEHIND_NGINX: Side(
+        "python -m benchmarks.peers.serving.nginx_side {port} {cores}",
+        "/readyz",
+        OUR_PATHS,
+        environment=OUR_ENVIRONMENT,
+        folder="{root}",
+    ),
     LIMIT: Side(
         "python -m uvicorn starlette_side:app --host 127.0.0.1 --port {port} --workers {cores} "
         "--loop uvloop --http httptools --log-level warning --no-access-log",
@@ -111,7 +118,7 @@ SIDES = {
     ),
     "ray": Side(RAY_COMMAND, "/-/healthz", RAY_PATHS, environment=RAY_ENVIRONMENT | RAY_THROUGHPUT, packages=RAY),
 }
-PEERS = [name for name in SIDES if name not in (OURS, LIMIT)]
+PEERS = [name for name in SIDES if name not in (OURS, BEHIND_NGINX, LIMIT)]
 # Outside the comparison, for all others run the float32 graphs: ours where int8 may be chosen.
 SIDES["ours_as_shipped"] = replace(
     SIDES[OURS], environment=OUR_ENVIRONMENT | {"RELU_MODELS_DIR": "{root}/models"}, tolerance=0.2

@@ -1,8 +1,9 @@
-"""A model out of `models/<task>/`, checked against its manifest: what callers sent in, answers out."""
+"""A model out of `models/<task>/`, verified against its manifest: what callers sent in, answers out."""
 
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -12,21 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
+from serving import metrics
 from serving.drift import Drift, DriftMonitor
-from serving.errors import ModelError, RequestError
-from serving.inputs import check_text, decode_image, pad, tokenise
-from serving.metrics import TALLY, DriftMetrics
-from serving.precision import choose
+from serving.errors import ModelError
+from serving.images import decode_image, image_size
+from serving.onnx_session import OUTPUTS, faster, open_session
 from serving.schemas import Answer, ModelVersion
-from serving.sessions import OUTPUTS, open_session
-from serving.settings import DriftSettings, Precision, Settings, handed_on_precision
-from serving.tokenizer import WordTokenizer
+from serving.settings import DriftSettings, Precision, Settings
+from serving.text import WordTokenizer, check_text, pad, tokenize
 
 Row = Any  # uint8 `[side, side, 3]` of an image, token ids of a text
 
+MANIFEST = "manifest.json"
 GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 SAMPLES = "samples.json"
-CHUNK_ROWS = 64  # of a batch in one run of the graph: bounds the memory
+CHUNK_SIZE = 64  # examples of a batch in one run of the graph: bounds the memory
 # Of a sample's probabilities: processors round differently, and in int8 a rounding moves an activation by a step.
 TOLERANCES = {"fp32": 1e-3, "int8": 0.05}
 
@@ -55,6 +56,7 @@ class Model:
             sha256=self.manifest["files"][GRAPHS[self.precision]],
         )
         self.signature = self.version.model_dump()
+        self.batch_size = metrics.BATCH_SIZE.labels(self.task)
 
     def prepare_reading(self) -> None:
         raise NotImplementedError
@@ -63,26 +65,26 @@ class Model:
         raise NotImplementedError
 
     def read(self, item: Any) -> Row:
-        """One item as the graph takes it. Raises RequestError."""
+        """Return one item as the graph takes it. Raises RequestError."""
         raise NotImplementedError
 
-    def read_small(self, item: Any) -> Row | None:
-        """None where reading would hold up other requests. Raises RequestError."""
+    def read_inline(self, item: Any) -> Row | None:
+        """Return None where reading would hold up other requests. Raises RequestError."""
         raise NotImplementedError
 
     def join(self, rows: Sequence[Row]) -> NDArray[Any]:
         raise NotImplementedError
 
     def run(self, rows: Sequence[Row]) -> list[Answer]:
-        """The answers to rows that `read` gave."""
-        answers: list[Answer] = []
-        for start in range(0, len(rows), CHUNK_ROWS):
-            chunk = self.join(rows[start : start + CHUNK_ROWS])
-            probabilities, zero_shares = self.session.run(OUTPUTS, {self.input: chunk})
-            self.watch.add(zero_shares)
-            TALLY.batch(self.task, len(probabilities))
-            answers += map(self._answer, probabilities.tolist())
-        return answers
+        """Return the answers to rows that `read` gave, `CHUNK_SIZE` at most."""
+        return list(map(self._answer, self.probabilities(self.join(rows)).tolist()))
+
+    def probabilities(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Return `[N, C]` for the graph's input, and watch its ReLUs."""
+        probabilities, zero_fractions = self.session.run(OUTPUTS, {self.input: batch})
+        self.watch.add(zero_fractions)
+        self.batch_size.observe(len(probabilities))
+        return probabilities
 
     def _choose(self, graphs: dict[str, bytes]) -> tuple[Precision, InferenceSession]:
         samples = json.loads(self.files[SAMPLES])["samples"]
@@ -95,8 +97,7 @@ class Model:
         if int8["refused"]:
             raise ModelError(f"{self.folder}: precision int8 is wanted, but {int8['refused']}; say fp32 or auto")
         quantised = self._checked("int8", graphs, rows, int8["sample_probabilities"])
-        chosen = wanted if wanted == "int8" else handed_on_precision(self.task)
-        if (chosen or choose(fp32, quantised, {self.input: self.join(rows[:1])})) == "int8":
+        if wanted == "int8" or faster(quantised, fp32, {self.input: self.join(rows[:1])}):
             return "int8", quantised
         return "fp32", fp32
 
@@ -132,17 +133,13 @@ class ImageModel(Model):
         return base64.b64decode(content)
 
     def read(self, item: bytes) -> Row:
-        return decode_image(item, self.side, self.settings.max_image_pixels)
+        return decode_image(item, self.side, self.settings.limits.image_pixels)
 
-    def read_small(self, item: bytes) -> Row | None:
-        if len(item) > self.settings.inline_image_bytes:
+    def read_inline(self, item: bytes) -> Row | None:
+        inline = self.settings.inline
+        if len(item) > inline.image_bytes or math.prod(image_size(item)) > inline.image_pixels:
             return None
-        try:
-            return decode_image(item, self.side, self.settings.inline_image_pixels)
-        except RequestError as error:
-            if error.code != "image_too_large":
-                raise
-            return None
+        return self.read(item)
 
     def join(self, rows: Sequence[Row]) -> NDArray[np.uint8]:
         return np.array(rows)
@@ -155,13 +152,11 @@ class TextModel(Model):
     def decode_sample(self, content: str) -> str:
         return content
 
-    def read(self, item: Any) -> Row:
-        return tokenise(self.tokenizer, check_text(item, self.settings.max_text_bytes))
+    def read(self, item: str) -> Row:
+        return tokenize(self.tokenizer, check_text(item, self.settings.limits.text_bytes))
 
-    def read_small(self, item: Any) -> Row | None:
-        if len(check_text(item, self.settings.max_text_bytes)) > self.settings.inline_text_chars:
-            return None
-        return tokenise(self.tokenizer, item)
+    def read_inline(self, item: str) -> Row | None:
+        return self.read(item) if len(item) <= self.settings.inline.text_chars else None
 
     def join(self, rows: Sequence[Row]) -> NDArray[np.int64]:
         return pad(rows)
@@ -183,28 +178,32 @@ def load_model(task: str, folder: Path, settings: Settings) -> Model:
 
 
 class ReluWatch:
-    """Zero shares of answered rows, on their way to the drift monitor and `/metrics`: together, for that is cheaper."""
+    """Zero fractions of answered examples, on their way to the drift monitor and `/metrics`.
+
+    Together, for that is cheaper. Of this worker: with several, each sees its part of the requests.
+    """
 
     def __init__(self, task: str, baseline: dict[str, Any], settings: DriftSettings) -> None:
-        # Of this worker: with several, each sees its share of the requests.
+        self.task = task
         self.monitor = DriftMonitor(baseline, settings.window, settings.threshold)
-        self.metrics = DriftMetrics(task, self.monitor.layers)
         self.pending: list[NDArray[np.float32]] = []
         self.lock = Lock()
 
-    def add(self, shares_NR: NDArray[np.float32]) -> None:
-        self.pending.append(shares_NR)
+    def add(self, fractions_NR: NDArray[np.float32]) -> None:
+        self.pending.append(fractions_NR)
         if len(self.pending) >= self.monitor.window:
-            self.flush()
+            self.record()
 
-    def flush(self) -> Drift:
-        with self.lock:  # or a later verdict could be overwritten by an earlier one
+    def record(self) -> Drift:
+        """Pass on what is pending, and return the drift after it."""
+        with self.lock:  # or a later drift could be overwritten by an earlier one
             pending, self.pending = self.pending, []
             if not pending:
                 return self.monitor.read()
-            shares_NR = np.concatenate(pending)
-            drift = self.monitor.add(shares_NR)
-            self.metrics.observe(shares_NR, drift)
+            fractions_NR = np.concatenate(pending)
+            drift = self.monitor.add(fractions_NR)
+            sums = dict(zip(self.monitor.layers, fractions_NR.sum(axis=0, dtype=float).tolist(), strict=True))
+            metrics.add_zero_fractions(self.task, sums, len(fractions_NR), drift)
         return drift
 
 
@@ -215,7 +214,7 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text())
     except OSError as error:

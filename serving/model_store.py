@@ -1,21 +1,23 @@
-"""Which model answers now: the one in `models/<task>/`, followed while the service runs."""
+"""The model that is served: the one in `models/<task>/`, followed while the service runs."""
 
 import logging
+import time
 from pathlib import Path
 
 from serving.errors import ModelError
-from serving.metrics import RELOADS, forget_drift, show_model
-from serving.models import load_model, read_manifest
+from serving.metrics import RELOADS, count_from_zero, forget_drift, show_model
+from serving.model import load_model, read_manifest
 from serving.settings import Settings
 
+RETRY_S = 10.0  # a refusal may be of the moment: a file that could not be read, memory that was short
 LOGGER = logging.getLogger("bentoml.relu_pipeline")
 Stamp = list[tuple[str, int, int]]
 
 
-class LiveModel:
+class ModelStore:
     """Raises ModelError if there is no model to begin with; later ones that are wrong leave the earlier in use.
 
-    A request takes `current` once, and so never mixes two models.
+    A request takes `current` once, and so never mixes two models. `problem` is why the newest files are not in use.
     """
 
     def __init__(self, task: str, folder: Path, settings: Settings) -> None:
@@ -25,19 +27,20 @@ class LiveModel:
         self.loaded = self.seen = _stamp(folder)
         self.current = load_model(task, folder, settings)
         self.problem: str | None = None
+        self.retry_at_s = 0.0  # of the monotonic clock
         self._show(served=True)
-        for result in ("ok", "refused"):  # from 0 on, or Prometheus would not see the first as an increase
-            RELOADS.labels(task, result)
+        count_from_zero(task)
 
     def _show(self, served: bool) -> None:
         show_model(self.task, self.current.version, self.current.precision, served)
 
     def follow(self) -> None:
-        """Called again and again: takes files into use that are new, and stayed the same since the last call."""
+        """Take files into use that are new and have stayed the same since the last call; called again and again."""
         stamp = _stamp(self.folder)
         settled = stamp == self.seen
         self.seen = stamp
-        if settled and stamp != self.loaded:
+        is_new = stamp != self.loaded
+        if settled and (is_new or (self.problem and time.monotonic() >= self.retry_at_s)):
             self.loaded = stamp
             self._replace()
 
@@ -51,16 +54,22 @@ class LiveModel:
                 self._show(served=True)
                 forget_drift(old.task)
                 RELOADS.labels(old.task, "ok").inc()
-                LOGGER.info("%s: now answered by version %s", old.task, self.current.version.version)
+                LOGGER.info("%s: version %s is in use", old.task, self.current.version.version)
             self.problem = None
         except ModelError as error:
-            self.problem = str(error)
-            RELOADS.labels(old.task, "refused").inc()
-            LOGGER.error("%s: version %s stays in use: %s", old.task, old.version.version, error)
+            self._refuse(str(error))
+
+    def _refuse(self, problem: str) -> None:
+        """Say it once, however often it is tried again."""
+        if problem != self.problem:
+            RELOADS.labels(self.task, "refused").inc()
+            LOGGER.error("%s: version %s stays in use: %s", self.task, self.current.version.version, problem)
+        self.problem = problem
+        self.retry_at_s = time.monotonic() + RETRY_S
 
 
 def _stamp(folder: Path) -> Stamp:
-    """Changes with every file of the folder that is written or replaced."""
+    """Return what changes with every file of the folder that is written or replaced."""
     try:
         found = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
     except OSError:  # while it is being replaced

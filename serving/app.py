@@ -1,0 +1,157 @@
+"""The Starlette application: every route but those that BentoML answers, and the answers to exceptions."""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+import bentoml
+import onnxruntime
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from serving import metrics
+from serving.batching import Slots
+from serving.errors import RequestError
+from serving.inference_protocol import MEDIA_TYPES, infer_path, protocol_routes
+from serving.middleware import CLIENT_LEFT, Intake
+from serving.openapi import document
+from serving.pages import page_routes
+from serving.predictor import Predictor
+from serving.requests import FORM, parse_text, parse_texts, read_image, read_images
+from serving.responses import JsonResponse, problem
+from serving.settings import LimitSettings
+
+JSON = "application/json"
+LOGGER = logging.getLogger("bentoml.relu_pipeline")
+
+
+def create_app(predictor: Predictor, is_ready: Callable[[], bool] = lambda: True) -> Starlette:
+    """Return the application, with the endpoints of the models that `predictor` has; `is_ready` is for the probes."""
+    api = Api(predictor)
+    routes = [
+        *(Route(f"/classify_{task}", getattr(api, f"classify_{task}"), methods=["POST"]) for task in predictor.stores),
+        *(
+            Route(f"/classify_{task}s", getattr(api, f"classify_{task}s"), methods=["POST"])
+            for task in predictor.stores
+        ),
+        Route("/docs.json", api.describe_api),
+        Route("/info", api.info),
+        Route("/metrics", api.metrics),
+        *protocol_routes(predictor, is_ready),
+        *page_routes(predictor.stores),
+    ]
+    handlers: Mapping[Any, Any] = {
+        RequestError: answer_request_error,
+        HTTPException: answer_http_exception,
+        ClientDisconnect: answer_disconnect,
+        Exception: answer_bug,
+    }
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+def intakes(predictor: Predictor) -> dict[str, Intake]:
+    """Return what each POST endpoint of the application takes, by path."""
+    settings = predictor.settings
+    sizes = {"image": settings.limits.image_bytes, "text": settings.limits.text_bytes}
+    one = {"image": (FORM, "image/"), "text": (JSON,)}
+    several = {"image": (FORM,), "text": (JSON,)}
+    batches = Slots(settings.queue.max_batches)
+    found = {}
+    for task, queue in predictor.queues.items():
+        slots = Slots(settings.queue.max_requests)
+        found[f"/classify_{task}"] = Intake(one[task], sizes[task], slots, queue)
+        found[f"/classify_{task}s"] = Intake(several[task], settings.limits.batch_bytes, batches)
+        found[infer_path(task)] = Intake(MEDIA_TYPES, settings.limits.batch_bytes, batches)
+    return found
+
+
+class Api:
+    """The endpoints. Those that are no coroutines run in Starlette's threads."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self.max_items = predictor.settings.limits.batch_items
+
+    async def classify_image(self, request: Request) -> Response:
+        image = await read_image(request)
+        return JsonResponse(await self.predictor.answer("image", image, request.receive))
+
+    async def classify_images(self, request: Request) -> Response:
+        images = await read_images(request, self.max_items)
+        return JsonResponse(await self.predictor.answer_batch("image", lambda: images, request.receive))
+
+    async def classify_text(self, request: Request) -> Response:
+        text = parse_text(await request.body())
+        return JsonResponse(await self.predictor.answer("text", text, request.receive))
+
+    async def classify_texts(self, request: Request) -> Response:
+        body = await request.body()
+        read = lambda: parse_texts(body, self.max_items)  # noqa: E731  # in the thread: bodies are up to 64 MiB
+        return JsonResponse(await self.predictor.answer_batch("text", read, request.receive))
+
+    def describe_api(self, request: Request) -> Response:
+        labels = tuple((task, tuple(store.current.labels)) for task, store in self.predictor.stores.items())
+        return JsonResponse(described_api(labels, self.predictor.settings.limits))
+
+    def info(self, request: Request) -> Response:
+        return JsonResponse(describe(self.predictor))
+
+    def metrics(self, request: Request) -> Response:
+        self.predictor.record_metrics()
+        return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+@lru_cache(maxsize=1)
+def described_api(labels: tuple[tuple[str, tuple[str, ...]], ...], limits: LimitSettings) -> dict[str, Any]:
+    return document(dict(labels), limits)
+
+
+def describe(predictor: Predictor) -> dict[str, Any]:
+    """Return what `/info` answers. `drift` is of this worker: each has a window of its own."""
+    models = {task: store.current for task, store in predictor.stores.items()}
+    return {
+        "models": {task: model.manifest for task, model in models.items()},
+        "precision": {task: model.precision for task, model in models.items()},
+        "refused": {task: store.problem for task, store in predictor.stores.items()},
+        "drift": {task: asdict(model.watch.record()) for task, model in models.items()},
+        "execution_providers": {task: model.session.get_providers() for task, model in models.items()},
+        "versions": {
+            "python": sys.version.split()[0],
+            "bentoml": bentoml.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    }
+
+
+async def answer_request_error(request: Request, error: RequestError) -> ASGIApp:
+    return problem(error, request.state.request_id)
+
+
+async def answer_http_exception(request: Request, error: HTTPException) -> ASGIApp:
+    """Of Starlette's router, and of its parser of forms."""
+    path = request.url.path
+    code, message = {
+        404: ("not_found", f"There is no {path}; /docs lists what there is."),
+        405: ("method_not_allowed", f"{path} does not take {request.method}."),
+    }.get(error.status_code, ("invalid_multipart", f"The form cannot be read: {error.detail}"))
+    return problem(RequestError(error.status_code, code, message, error.headers), request.state.request_id)
+
+
+async def answer_disconnect(request: Request, error: ClientDisconnect) -> Response:
+    """Nobody reads it: the status is for the metrics."""
+    return Response(status_code=CLIENT_LEFT)
+
+
+async def answer_bug(request: Request, error: Exception) -> ASGIApp:
+    """Starlette raises the exception again, and uvicorn logs its traceback."""
+    request_id = request.state.request_id
+    LOGGER.error("%s %s failed, request id %s", request.method, request.url.path, request_id)
+    return problem(RequestError(500, "internal_error", "The service failed; its log says why."), request_id)

@@ -1,0 +1,206 @@
+"""Concurrency: how many requests are answered at one time, in which order, and in which thread."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from threading import Event
+from typing import Any, Generic, TypeVar
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from serving.errors import overloaded
+from serving.settings import QueueSettings
+
+INTERVAL_S = 0.1  # longer than a burst takes to be answered; CoDel's interval
+MAX_DOUBLINGS = 32  # reach any depth
+SHED_FRACTION = 0.1  # of the requests of an interval; more means that the overload goes on
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+Waiting = tuple[ItemT, asyncio.Future[ResultT]]
+
+
+class Slots:
+    """Bounded number of requests that are being answered. Entering it raises RequestError 429 if all are taken."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def __enter__(self) -> None:
+        if self.used >= self.limit:
+            raise overloaded()
+        self.used += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.used -= 1
+
+
+class RequestQueue(Generic[ItemT, ResultT]):
+    """Bounded FIFO with load shedding and micro-batching, in front of a model.
+
+    `execute` takes up to `batch_size` items, the oldest first, and returns a result for each; an exception as a result
+    is raised to the caller that submitted the item. It runs in `executor` if given, else on the event loop.
+
+    Up to `max_depth` requests wait, for a burst is no overload. A queue that is full and has not been empty for
+    `INTERVAL_S` only makes every answer late: then all but the `min_depth` newest are refused, and no more than these
+    may wait. The depth doubles with each interval in which at most `SHED_FRACTION` of the requests were refused.
+    (CoDel, RFC 8289; Maurer 2015, Fail at Scale, ACM Queue 13(8))
+    """
+
+    def __init__(
+        self,
+        execute: Callable[[list[ItemT]], list[ResultT]],
+        limits: QueueSettings,
+        batch_size: int = 1,
+        executor: Executor | None = None,
+    ) -> None:
+        self.execute = execute
+        self.min_depth = max(limits.min_depth, batch_size)
+        self.max_depth = max(limits.max_depth, self.min_depth)
+        self.depth = self.max_depth
+        self.batch_size = batch_size
+        self.executor = executor
+        self.waiting: deque[Waiting[ItemT, ResultT]] = deque()
+        self.busy = False
+        self.last_empty_s = self.interval_end_s = -math.inf  # of the monotonic clock
+        self.arrived = self.shed = 0  # in this interval
+
+    def should_shed(self) -> bool:
+        """Return whether another request would wait too long; count it as arrived. May refuse some that wait."""
+        now_s = time.monotonic()
+        if not self.waiting:
+            self.last_empty_s = now_s
+        if now_s >= self.interval_end_s:
+            self._adapt_depth(now_s)
+        self.arrived += 1
+        is_full = len(self.waiting) >= self.depth
+        self.shed += is_full
+        return is_full
+
+    def _adapt_depth(self, now_s: float) -> None:
+        is_standing = self.shed > 0 and now_s - self.last_empty_s >= INTERVAL_S
+        is_overloaded = self.depth < self.max_depth and self.shed > SHED_FRACTION * self.arrived
+        if is_standing or is_overloaded:
+            self.depth = self.min_depth
+            self._refuse_oldest()
+        else:
+            self.depth = min(2 * self.depth, self.max_depth)
+        if not is_standing:
+            without_requests = min((now_s - self.interval_end_s) / INTERVAL_S, MAX_DOUBLINGS)
+            self.depth = min(self.depth << int(without_requests), self.max_depth)
+        self.interval_end_s = now_s + INTERVAL_S
+        self.arrived = self.shed = 0
+
+    def _refuse_oldest(self) -> None:
+        while len(self.waiting) > self.depth:
+            _, future = self.waiting.popleft()
+            if not future.done():
+                future.set_exception(overloaded())
+
+    async def submit(self, item: ItemT) -> ResultT:
+        """Return the result for `item`. Raises RequestError 429 if the queue is full."""
+        if len(self.waiting) >= self.depth:
+            raise overloaded()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[ResultT] = loop.create_future()
+        self.waiting.append((item, future))
+        if not self.busy:
+            self.busy = True
+            loop.call_soon(self._step)
+        return await future
+
+    def _step(self) -> None:
+        """Run the model once. Between two runs the event loop takes in requests, and sends answers."""
+        taken = self._take()
+        items = [item for item, _ in taken]
+        if self.executor is None or not items:
+            self._settle(taken, self._results(items))
+            return
+        try:
+            run = asyncio.get_running_loop().run_in_executor(self.executor, self._results, items)
+        except RuntimeError as error:  # no thread can be started
+            self._settle(taken, [error] * len(taken))
+        else:
+            run.add_done_callback(lambda run: self._settle(taken, _results_of(run, len(taken))))
+
+    def _take(self) -> list[Waiting[ItemT, ResultT]]:
+        """Without those whose caller has given up."""
+        taken = [self.waiting.popleft() for _ in range(min(self.batch_size, len(self.waiting)))]
+        return [entry for entry in taken if not entry[1].done()]
+
+    def _results(self, items: list[ItemT]) -> list[Any]:
+        try:
+            results = self.execute(items) if items else []
+            assert len(results) == len(items)
+        except BaseException as error:  # of whatever kind, a panic of Rust's too: those who wait must hear of it
+            return [as_exception(error)] * len(items)
+        return results
+
+    def _settle(self, taken: list[Waiting[ItemT, ResultT]], results: list[Any]) -> None:
+        for (_, future), result in zip(taken, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        if self.waiting:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._step)  # a turn later, when these answers have left
+        else:
+            self.busy = False
+
+
+class WorkPool:
+    """Threads for work that would hold up the event loop, in order of arrival."""
+
+    def __init__(self, threads: int) -> None:
+        self.executor = ThreadPoolExecutor(threads)
+
+    async def run(self, work: Callable[[Event], ResultT], receive: Receive) -> ResultT:
+        """Return what `work` returns. Its argument is set as soon as nobody waits for the result.
+
+        `receive` is of the request, whose body has been read. Raises ClientDisconnect if the client leaves first; work
+        that has not begun is then dropped.
+        """
+        given_up = Event()
+        job = asyncio.get_running_loop().run_in_executor(self.executor, work, given_up)
+        leaving = asyncio.ensure_future(_disconnect(receive))
+        try:
+            await asyncio.wait((job, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not job.done():
+                raise ClientDisconnect
+            return _result(job)
+        finally:
+            given_up.set()
+            job.cancel()
+            leaving.cancel()
+
+
+def _results_of(run: "asyncio.Future[list[Any]]", count: int) -> list[Any]:
+    """Return the results, or as many exceptions if the executor has cancelled the run or could not begin it."""
+    try:
+        return run.result()
+    except BaseException as error:
+        return [as_exception(error)] * count
+
+
+async def _disconnect(receive: Callable[[], Awaitable[Any]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _result(job: "asyncio.Future[ResultT]") -> ResultT:
+    error = job.exception()
+    if error is not None:
+        raise as_exception(error)
+    return job.result()
+
+
+def as_exception(error: BaseException) -> Exception:
+    """Return the error itself, or an exception for a panic of Rust's, which handlers of exceptions would let pass."""
+    return error if isinstance(error, Exception) else RuntimeError(repr(error))

@@ -1,0 +1,96 @@
+"""From a request's body to its items. Raises RequestError for a body that cannot be read."""
+
+import json
+import re
+from itertools import islice
+from typing import TypeVar
+
+import msgspec
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from serving.errors import RequestError
+
+FORM = "multipart/form-data"
+MAX_FIELDS = 8  # of a form, besides its files
+# A string without an end counts as well: were it no match, each quote in it would be tried anew, up to the end.
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # escaped; most are halves of a pair
+MAX_STRUCTURE = 16  # bytes of a body outside its strings, for each item: what else it holds takes memory, too
+
+
+class TextBody(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+
+
+class TextsBody(msgspec.Struct, forbid_unknown_fields=True):
+    texts: list[str]
+
+
+BodyT = TypeVar("BodyT", TextBody, TextsBody)
+
+
+def parse_text(body: bytes) -> str:
+    return _parse(body, TextBody).text
+
+
+def parse_texts(body: bytes, max_items: int) -> list[str]:
+    """Return the texts. One with a lone surrogate is among them: the error is of this text alone."""
+    check_string_count(body, max_items + 1)  # and the name of the field
+    if SURROGATE.search(body) and len(STRING.sub(b"", body)) < MAX_STRUCTURE * max_items:
+        return _parse_surrogates(body)
+    return _parse(body, TextsBody).texts
+
+
+def _parse_surrogates(body: bytes) -> list[str]:
+    """With Python's parser: msgspec refuses the whole body."""
+    try:
+        return msgspec.convert(json.loads(body), TextsBody).texts
+    except msgspec.ValidationError as error:
+        raise _wrong_form(TextsBody, error) from error
+    except (ValueError, RecursionError) as error:
+        raise _no_json(error) from error
+
+
+def _parse(body: bytes, form: type[BodyT]) -> BodyT:
+    """Validate while parsing: a body of another form would take many times its size in memory."""
+    try:
+        return msgspec.json.decode(body, type=form)
+    except msgspec.ValidationError as error:
+        raise _wrong_form(form, error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _no_json(error) from error
+
+
+def _wrong_form(form: type[BodyT], error: Exception) -> RequestError:
+    fields = ", ".join(form.__struct_fields__)
+    return RequestError(400, "invalid_request", f'The body must have the one field "{fields}": {error}.')
+
+
+def _no_json(error: Exception) -> RequestError:
+    return RequestError(400, "invalid_json", f"The body is not JSON: {error}.")
+
+
+def check_string_count(body: bytes, most: int) -> None:
+    """Refuse JSON of millions of strings before it is parsed: they would take many times its size in memory."""
+    if next(islice(STRING.finditer(body), most, None), None):
+        raise RequestError(413, "wrong_item_count", f"The body has more than {most} strings.")
+
+
+async def read_image(request: Request) -> bytes:
+    """Return the file in the form's field `image`, or the whole body if it is no form."""
+    if not request.headers["content-type"].lower().startswith(FORM):
+        return await request.body()
+    async with request.form(max_files=1, max_fields=MAX_FIELDS) as form:
+        image = form.get("image")
+        if not isinstance(image, UploadFile):
+            raise RequestError(400, "invalid_request", 'Send one file in the form field "image".')
+        return await image.read()
+
+
+async def read_images(request: Request, max_items: int) -> list[bytes]:
+    """Return the files of the form, whatever their fields; one more than `max_items` at most."""
+    async with request.form(max_files=max_items + 1, max_fields=MAX_FIELDS) as form:
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        return [await file.read() for file in files]
