@@ -1,1 +1,1 @@
-"""The service as an image, in Compose and in Kubernetes; `python -m deploy.check_image` tries the image."""
+"""The service as an image, behind nginx, in Compose, Kubernetes and KServe."""

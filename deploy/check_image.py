@@ -1,4 +1,4 @@
-"""Does deploy/Dockerfile give a working service? `python -m deploy.check_image`, after `dvc repro`.
+"""Check that the Dockerfile gives a working service: `python -m deploy.check_image`, after `dvc repro`.
 
 Where docker or podman answers, the image is built and run. Elsewhere root can have the Dockerfile's own steps run on
 this machine's file system instead (deploy/without_engine.py), and what that leaves open is printed.
@@ -23,7 +23,8 @@ from urllib.request import Request, urlopen
 
 from deploy.dockerfile import read_command, read_stages
 
-DOCKERFILE = Path(__file__).with_name("Dockerfile")
+ROOT = Path(__file__).resolve().parent.parent
+DOCKERFILE = ROOT / "Dockerfile"
 START_S = 60
 STOP_S = 15
 RESTRICTIONS = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
@@ -91,7 +92,7 @@ def run_without_engine(context: Path) -> int:
     """In a mount namespace of its own: whatever is mounted in `scratch` is gone before it is removed."""
     with tempfile.TemporaryDirectory() as scratch:
         words = ["unshare", "--mount", sys.executable, "-m", "deploy.without_engine", str(context), scratch]
-        return subprocess.run(words, cwd=DOCKERFILE.parent.parent, check=False).returncode
+        return subprocess.run(words, cwd=ROOT, check=False).returncode
 
 
 def check(container: Container) -> None:

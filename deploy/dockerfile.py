@@ -1,4 +1,4 @@
-"""As much of Dockerfiles as deploy/Dockerfile uses: its stages, and what .dockerignore lets into a build."""
+"""A reader of as much of the Dockerfile language as ours uses, and of .dockerignore."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Runs the steps of deploy/Dockerfile, and its command, without a container engine; for deploy/check_image.py, as root.
+"""Run the steps of the Dockerfile, and its command, without a container engine; for deploy/check_image.py, as root.
 
 A base image's place is taken by an overlay on the file system of this machine, and a stage that builds on another goes
 on in its tree. The command runs as an engine would run it: process 1, the image's numeric user, no capability, a

@@ -11,11 +11,11 @@ import requests
 import yaml
 
 from deploy.check_image import find_engine
-from deploy.dockerfile import context_files, read_command, read_stages
+from deploy.dockerfile import context_files, read_command, read_stages, read_variables
 from relu_pipeline.demo import sample_digit
 from tests import servers
 
-DOCKERFILE = servers.ROOT / "deploy/Dockerfile"
+DOCKERFILE = servers.ROOT / "Dockerfile"
 TRAINING = ("torch", "lightning", "mlflow", "dvc", "onnx", "sklearn", "matplotlib", "relu_pipeline")
 
 
@@ -30,6 +30,12 @@ def test_another_variant_ends_the_build() -> None:
     (choice,) = [rest for _, rest in read_stages(DOCKERFILE)["venv"].steps if rest.startswith("case")]
     done = subprocess.run(["sh", "-c", choice], env={"VARIANT": "tpu"}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "error: VARIANT is tpu; it must be cpu or cuda\n")
+
+
+def test_the_image_has_one_worker() -> None:
+    steps = dict(list(read_stages(DOCKERFILE).values())[-1].steps)
+    variables = read_variables(" ".join(steps["ENV"].split()), {"PATH": ""})
+    assert variables["BENTOML_CONFIG_OPTIONS"] == "services.relu_pipeline.workers=1"
 
 
 def test_the_service_is_process_1_of_a_numeric_user() -> None:

@@ -1,11 +1,11 @@
-# The service as an image. In the repository, after `dvc repro`:
+# The service as an image: one replica, of one worker. In the repository, after `dvc repro`:
 #
-#   docker build -f deploy/Dockerfile -t relu-pipeline .
-#   docker build -f deploy/Dockerfile -t relu-pipeline:cuda --build-arg VARIANT=cuda .
+#   docker build -t relu-pipeline .
+#   docker build -t relu-pipeline:cuda --build-arg VARIANT=cuda .
 #   docker run --read-only --tmpfs /tmp --cap-drop ALL -p 127.0.0.1:3000:3000 relu-pipeline
 #
-# Base images are pinned by version tag, which their publishers rebuild for security fixes; for the same bytes each time
-# append the `@sha256:...` that `docker pull` prints. .dockerignore lists all that can get in.
+# Base images are pinned by version tag, which their publishers rebuild for security fixes; to get the same bytes each
+# time, append the `@sha256:...` that `docker pull` prints. .dockerignore lists everything that a build can see.
 
 FROM python:3.11-slim-bookworm AS venv
 ARG VARIANT=cpu
@@ -28,12 +28,14 @@ WORKDIR /app
 COPY serving serving
 COPY configs/serving.yaml configs/serving.yaml
 COPY models models
-# All that is written goes below /tmp: BentoML's home with the workers' metrics, its sockets, large uploads.
+# Everything the service writes is below /tmp: BentoML's home with the metrics, its sockets, large uploads.
 # BENTOML_CONTAINERIZED stays unset: with it, BentoML does not start a killed worker again.
+# One worker: a proxy spreads the load over replicas, and then knows how busy each worker is.
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     BENTOML_HOME=/tmp/bentoml \
+    BENTOML_CONFIG_OPTIONS=services.relu_pipeline.workers=1 \
     BENTOML_DO_NOT_TRACK=true
 USER 10001:10001
 EXPOSE 3000
