@@ -54,7 +54,9 @@ def create_app(predictor: Predictor, is_ready: Callable[[], bool] = lambda: True
         ClientDisconnect: answer_disconnect,
         Exception: answer_bug,
     }
-    return Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # /info/ is not found, and not another URL of /info
+    return app
 
 
 def intakes(predictor: Predictor) -> dict[str, Intake]:

@@ -7,12 +7,10 @@ image with broken metadata is decoded as if it had none.
 
 import io
 import re
-import struct
 import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +96,7 @@ def _load(content: bytes, size: tuple[int, int], side: int) -> Image.Image:
 
 def _square(image: Image.Image, side: int) -> Image.Image:
     """Return the upright middle square in RGB. The first step copies all pixels, the others few."""
-    transform, turn = _srgb_transform(image), TURNS.get(_orientation(image.info))
+    transform, turn = _srgb_transform(image), _turn(image)
     image = _in_channels(image)
     if image.size != (side, side):
         image = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
@@ -221,9 +219,6 @@ def _jpeg_metadata(payloads: list[bytes]) -> dict[str, bytes]:
 
 # Orientation
 
-BYTE_ORDERS = {b"II": "<", b"MM": ">"}
-INTEGERS = {1: "B", 3: "H", 4: "I"}  # EXIF's types of them
-XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -235,38 +230,12 @@ TURNS = {
 }
 
 
-def _orientation(info: dict[Any, Any]) -> int | None:
-    """Return the orientation in EXIF, else in XMP, else None.
-
-    Pillow's own reader emits warnings, and raises many kinds of errors, for broken EXIF.
-    """
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what brings the image upright, by its EXIF or XMP; None where nothing does, or they are broken."""
     try:
-        orientation = _exif_orientation(info.get("exif") or _text_exif(info))
-    except Exception:  # EXIF is broken, or a text of the PNG stands in its place
-        orientation = None
-    xmp = info.get("xmp")
-    if orientation is None and isinstance(xmp, bytes) and (match := XMP_ORIENTATION.search(xmp)):
-        return int(match[1])
-    return orientation
-
-
-def _text_exif(info: dict[Any, Any]) -> bytes:
-    """Return EXIF as ImageMagick wrote it into a text of a PNG: three lines, then hexadecimal digits."""
-    return bytes.fromhex("".join(info.get("Raw profile type exif", "").split("\n")[3:]))
-
-
-def _exif_orientation(exif: bytes) -> int | None:
-    tiff = exif.removeprefix(EXIF).removeprefix(EXIF)  # some programs write it twice
-    if not tiff:
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # Pillow raises errors of nearly all kinds here, too
         return None
-    order = BYTE_ORDERS[tiff[:2]]
-    (directory,) = struct.unpack_from(order + "I", tiff, 4)
-    (entries,) = struct.unpack_from(order + "H", tiff, directory)
-    for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-        tag, kind = struct.unpack_from(order + "HH", tiff, entry)
-        if tag == ExifTags.Base.Orientation:
-            return int(struct.unpack_from(order + INTEGERS[kind], tiff, entry + 8)[0])
-    return None
 
 
 # Colours

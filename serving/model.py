@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,6 +28,7 @@ Row = Any  # uint8 `[side, side, 3]` of an image, token ids of a text
 MANIFEST = "manifest.json"
 GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 SAMPLES = "samples.json"
+LARGE_PIXELS = 4_000_000
 CHUNK_SIZE = 64  # examples of a batch in one run of the graph: bounds the memory
 # Of a sample's probabilities: processors round differently, and in int8 a rounding moves an activation by a step.
 TOLERANCES = {"fp32": 1e-3, "int8": 0.05}
@@ -126,6 +128,10 @@ class Model:
 
 
 class ImageModel(Model):
+    large_images = (
+        Lock()
+    )  # of the process: one at a time, for its pixels take up to 100 MB and the steps to a square more
+
     def prepare_reading(self) -> None:
         self.side: int = self.manifest["input"]["shape"][1]
 
@@ -133,7 +139,8 @@ class ImageModel(Model):
         return base64.b64decode(content)
 
     def read(self, item: bytes) -> Row:
-        return decode_image(item, self.side, self.settings.limits.image_pixels)
+        with self.large_images if math.prod(image_size(item)) > LARGE_PIXELS else nullcontext():
+            return decode_image(item, self.side, self.settings.limits.image_pixels)
 
     def read_inline(self, item: bytes) -> Row | None:
         inline = self.settings.inline

@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import AsyncGenerator
 from itertools import islice
 from typing import TypeVar
 
 import msgspec
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
@@ -78,11 +80,31 @@ def check_string_count(body: bytes, most: int) -> None:
         raise RequestError(413, "wrong_item_count", f"The body has more than {most} strings.")
 
 
+class FormRequest(Request):
+    """Request whose form may have a preamble (RFC 2046, 5.1.1). python-multipart accepts none."""
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        _, options = parse_options_header(self.headers["content-type"])
+        delimiter = b"\r\n--" + options.get(b"boundary", b"")
+        blocks = super().stream()
+        start = b"\r\n"  # the end of the body, as far as it has been read, that may be the start of the delimiter
+        async for block in blocks:
+            start += block
+            if (position := start.find(delimiter)) >= 0:
+                start = start[position + 2 :]
+                break
+            start = start[-len(delimiter) :]
+        yield start
+        async for block in blocks:
+            yield block
+
+
 async def read_image(request: Request) -> bytes:
     """Return the file in the form's field `image`, or the whole body if it is no form."""
     if not request.headers["content-type"].lower().startswith(FORM):
         return await request.body()
-    async with request.form(max_files=1, max_fields=MAX_FIELDS) as form:
+    form_request = FormRequest(request.scope, request.receive)
+    async with form_request.form(max_files=1, max_fields=MAX_FIELDS) as form:
         image = form.get("image")
         if not isinstance(image, UploadFile):
             raise RequestError(400, "invalid_request", 'Send one file in the form field "image".')
@@ -91,6 +113,7 @@ async def read_image(request: Request) -> bytes:
 
 async def read_images(request: Request, max_items: int) -> list[bytes]:
     """Return the files of the form, whatever their fields; one more than `max_items` at most."""
-    async with request.form(max_files=max_items + 1, max_fields=MAX_FIELDS) as form:
+    form_request = FormRequest(request.scope, request.receive)
+    async with form_request.form(max_files=max_items + 1, max_fields=MAX_FIELDS) as form:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         return [await file.read() for file in files]

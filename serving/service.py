@@ -139,6 +139,7 @@ async def tick() -> None:
 if SETTINGS.access_log:
     ACCESS.addHandler(logging.StreamHandler(sys.stdout))
     ACCESS.setLevel(logging.INFO)
+    ACCESS.propagate = False  # or BentoML would write each line again, in its own format
 if SETTINGS.cors_allow_origins:
     ReluPipeline.add_asgi_middleware(
         CORSMiddleware,
@@ -149,7 +150,7 @@ if SETTINGS.cors_allow_origins:
     )
 ReluPipeline.add_asgi_middleware(
     ServiceMiddleware,
-    service=create_app(PREDICTOR),
+    service=create_app(PREDICTOR, lambda: not DRAIN.began),
     intakes=INTAKES,
     drain=DRAIN,
     key=KEY,

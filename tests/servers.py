@@ -1,4 +1,4 @@
-"""A real `bentoml serve`, for every test that wants one."""
+"""A real `bentoml serve` process for tests."""
 
 import os
 import shutil
@@ -25,7 +25,17 @@ STOP_TIMEOUT_S = 20
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """Files in PEM format. A client that trusts `certificate` accepts the server."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
 class Server:
+    """A running service. `log` has all that it writes to standard output and standard error."""
+
     url: str
     process: subprocess.Popen[bytes]
     log: Path
@@ -39,12 +49,12 @@ class Server:
         return int(urlsplit(self.url).port or 0)
 
     def workers(self) -> list[psutil.Process]:
-        """Those that answer; the process itself only watches them."""
+        """Return the processes that answer; `process` is their supervisor."""
         return psutil.Process(self.process.pid).children()
 
     @contextmanager
     def growth(self) -> Iterator[list[int]]:
-        """Fill the given list with the bytes by which each worker's memory rose above its start, at its peak."""
+        """Yield a list that gets, at the end of the block, the peak growth of each worker's memory in bytes."""
         workers = self.workers()
         for worker in workers:
             Path(f"/proc/{worker.pid}/clear_refs").write_text("5")  # from here on VmHWM is the peak; see proc(5)
@@ -56,29 +66,34 @@ class Server:
 
 @contextmanager
 def start(
-    models: Path, environment: Mapping[str, str] | None = None, project: Path = ROOT, host: str | None = None
+    models: Path,
+    environment: Mapping[str, str] | None = None,
+    project: Path = ROOT,
+    host: str | None = None,
+    tls: Certificate | None = None,
 ) -> Iterator[Server]:
-    """`bentoml serve` of `project` with the models of `models`, ready and on a port of its own, until the block ends.
+    """Run `bentoml serve` in the folder `project` on a free port. The service is ready when the block begins.
 
-    `environment` goes on top of this process' own, without what would change the service; `host` as on its command
-    line.
+    `environment` is added to that of this process, from which the settings of BentoML and of the service are removed.
     """
     port = free_port()
     options = ["--host", host] if host else []
+    if tls:
+        options += ["--ssl-certfile", str(tls.certificate), "--ssl-keyfile", str(tls.key)]
     with TemporaryDirectory() as scratch:
         log = Path(scratch) / "serve.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*serve_command(port), *options],
                 cwd=project,
-                # Of its own, for BentoML empties the folder of the workers' metrics in it when it starts.
+                # Each has its own home: BentoML deletes the workers' metric files in its home when it starts.
                 env=service_environment(models) | {"BENTOML_HOME": scratch} | dict(environment or {}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        server = Server(f"http://{host or '127.0.0.1'}:{port}", process, log)
+        server = Server(f"{'https' if tls else 'http'}://{host or '127.0.0.1'}:{port}", process, log)
         try:
-            _await_ready(server)
+            _await_ready(server, tls)
             yield server
         finally:
             _stop(process)
@@ -100,7 +115,10 @@ def free_port() -> int:
 
 
 def copy_project(folder: Path, **settings: Any) -> Path:
-    """What the service consists of but its models, in `folder`, with other values in configs/serving.yaml."""
+    """Copy the service, without its models, to `folder` and change settings in its configs/serving.yaml.
+
+    A setting of a section has a dot in its name: `copy_project(folder, workers=1, **{"queue.max_depth": 8})`.
+    """
     shutil.copytree(ROOT / "serving", folder / "serving", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "configs").mkdir()
     for name in ("bentofile.yaml", "configs/serving.yaml"):
@@ -110,11 +128,11 @@ def copy_project(folder: Path, **settings: Any) -> Path:
     return folder
 
 
-def _await_ready(server: Server) -> None:
+def _await_ready(server: Server, tls: Certificate | None) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while server.process.poll() is None and time.monotonic() < deadline:
         with suppress(requests.RequestException):
-            if requests.get(f"{server.url}/readyz", timeout=1).ok:
+            if requests.get(f"{server.url}/readyz", verify=str(tls.certificate) if tls else True, timeout=1).ok:
                 return
         time.sleep(0.1)
     raise AssertionError(f"`bentoml serve` did not become ready; it wrote:\n{server.log.read_text()}")

@@ -1,4 +1,4 @@
-// The page of the service: asks it what anybody may ask it, and shows what it answers.
+// The web page of the service. It uses the same endpoints as any other client.
 
 const TASKS = ["image", "text"];
 const KEY = "relu-pipeline-key";
@@ -9,9 +9,9 @@ const NO_BREAK = "\u00a0";
 
 const byId = (id) => document.getElementById(id);
 const fromTemplate = (id) => byId(`${id}-template`).content.firstElementChild.cloneNode(true);
-const fillWidth = (element, share) => element.style.setProperty("width", `${100 * Math.min(1, share)}%`);
+const fillWidth = (element, fraction) => element.style.setProperty("width", `${100 * Math.min(1, fraction)}%`);
 
-// --- the service -----------------------------------------------------------------------------------------------------
+// --- the service ----------------------------------------------------------------------------------------------------
 
 class ServiceError extends Error {
   constructor(status, title, message) {
@@ -21,14 +21,14 @@ class ServiceError extends Error {
   }
 }
 
-const AWAY = "It may have stopped, or refused what was sent before all of it had arrived.";
+const AWAY = "It may have stopped, or it closed the connection because the file is too large.";
 const TITLES = {
-  401: "The service asks for a key",
-  413: "That is too much",
+  401: "The service requires a key",
+  413: "The input is too large",
   429: "The service is busy",
 };
 
-/** Give what `read` makes of the response. Throws ServiceError, or AbortError if the caller gave up. */
+/** Return what `read` makes of the response. Throws ServiceError, or AbortError if the request was cancelled. */
 async function ask(path, options = {}, read = (response) => response.json()) {
   const headers = new Headers(options.headers);
   const key = sessionStorage.getItem(KEY);
@@ -43,25 +43,23 @@ async function ask(path, options = {}, read = (response) => response.json()) {
   }
 }
 
-/** A header takes bytes, written as the characters of their numbers. */
+/** Return the UTF-8 of a string as the value of a header, in which each character is a byte. */
 const inUtf8 = (words) => String.fromCharCode(...new TextEncoder().encode(words));
 
 async function problemOf(response) {
   const content = await response.json().catch(() => null);
-  const message = content?.error?.message ?? `it answered with status ${response.status}`;
+  const message = content?.error?.message ?? `It answered with status ${response.status}.`;
   const otherwise = response.status < 500 ? "The service cannot use this" : "The service failed";
   const title = TITLES[response.status] ?? otherwise;
-  return new ServiceError(response.status, title, sentence(message));
+  return new ServiceError(response.status, title, message);
 }
 
-const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}.`;
-
-// --- answers ---------------------------------------------------------------------------------------------------------
+// --- answers --------------------------------------------------------------------------------------------------------
 
 const running = {};
-let unanswered = null; // the request that a missing key has stopped
+let unanswered = null; // the request that is repeated with the key
 
-/** Ask for a class; a newer request of the task takes the place of one that still runs. */
+/** Request a prediction. A newer request of the same task cancels one that still runs. */
 async function classify(task, request, truth = null) {
   const panel = byId(task);
   running[task]?.abort();
@@ -97,17 +95,18 @@ function showAnswer(panel, answer, milliseconds, truth) {
   const content = byId("answer-template").content.cloneNode(true);
   content.querySelector(".label").textContent = answer.label;
   if (truth !== null) {
-    content.querySelector(".truth").textContent = `${answer.label === truth ? "right" : "wrong"}; labelled ${truth}`;
+    const verdict = answer.label === truth ? "correct" : "wrong";
+    content.querySelector(".truth").textContent = `${verdict}; the label is ${truth}`;
   }
   content.querySelector(".bars").append(...answer.top.map(bar));
   const { name, version, sha256 } = answer.model;
-  const latency = `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms there and back`;
+  const latency = `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms round trip`;
   const parts = [latency, `${name} ${version}`, shortened(sha256)];
   content.querySelector(".signature").textContent = parts.map((part) => part.replaceAll(" ", NO_BREAK)).join(" · ");
   const place = panel.querySelector(".answer");
   place.replaceChildren(content);
   place.scrollIntoView({ block: "nearest" });
-  panel.querySelector("[role=status]").textContent = `Answer: ${answer.label}, ${percent(answer.probability)}`;
+  panel.querySelector("[role=status]").textContent = `Prediction: ${answer.label}, ${percent(answer.probability)}`;
 }
 
 const shortened = (sha256) => `sha256 ${sha256.slice(0, SHA_CHARS)}`;
@@ -117,13 +116,13 @@ function bar({ label, probability }) {
   item.querySelector(".name").textContent = label;
   item.querySelector(".value").textContent = percent(probability);
   const fill = item.querySelector(".fill");
-  requestAnimationFrame(() => requestAnimationFrame(() => fillWidth(fill, probability))); // so that it grows from 0
+  requestAnimationFrame(() => requestAnimationFrame(() => fillWidth(fill, probability))); // the bar grows from 0
   return item;
 }
 
-function percent(share) {
-  if (share > 0.999) return "> 99.9 %";
-  return share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
+function percent(fraction) {
+  if (fraction > 0.999) return "> 99.9 %";
+  return fraction < 0.001 ? "< 0.1 %" : `${(100 * fraction).toFixed(1)} %`;
 }
 
 function showProblem(panel, error) {
@@ -136,13 +135,13 @@ function showProblem(panel, error) {
   panel.querySelector("[role=status]").textContent = "";
 }
 
-// --- what goes in ----------------------------------------------------------------------------------------------------
+// --- inputs ---------------------------------------------------------------------------------------------------------
 
 function preview(file) {
   const picture = document.querySelector(".preview");
   URL.revokeObjectURL(picture.src);
   picture.src = URL.createObjectURL(file);
-  picture.alt = `What was sent: ${file.name}`;
+  picture.alt = `The image that was sent: ${file.name}`;
 }
 
 function showPreview(event) {
@@ -156,19 +155,19 @@ function takeImages() {
   picker.addEventListener("change", () => {
     const [file] = picker.files;
     if (file) classifyImage(file);
-    picker.value = ""; // or the same file could not be chosen again
+    picker.value = ""; // the same file can be chosen again
   });
   for (const type of ["load", "error"]) document.querySelector(".preview").addEventListener(type, showPreview);
   document.addEventListener("paste", (event) => {
     const file = [...event.clipboardData.files].find(({ type }) => type.startsWith("image/"));
-    if (!file) return;
+    if (!file || !tasks.includes("image")) return;
     event.preventDefault();
     classifyImage(file);
   });
   takeDrops();
 }
 
-/** Anywhere on the page: a file that misses the frame must not make the browser leave. */
+/** On the whole page: the browser would open a file that is dropped beside the frame. */
 function takeDrops() {
   const holdsFiles = (event) => event.dataTransfer.types.includes("Files");
   const mark = (dragging) => document.body.classList.toggle("dragging", dragging);
@@ -184,7 +183,7 @@ function takeDrops() {
     if (!holdsFiles(event)) return;
     event.preventDefault();
     mark(false);
-    classifyImage(event.dataTransfer.files[0]);
+    if (tasks.includes("image")) classifyImage(event.dataTransfer.files[0]);
   });
 }
 
@@ -201,13 +200,13 @@ function takeTexts() {
   });
 }
 
-// --- samples ---------------------------------------------------------------------------------------------------------
+// --- samples --------------------------------------------------------------------------------------------------------
 
 const SAMPLE_BUTTONS = { image: imageSample, text: textSample };
 
 async function showSamples() {
   const samples = await ask("samples");
-  for (const task of TASKS) {
+  for (const task of tasks) {
     const panel = byId(task);
     panel.querySelector(".samples").replaceChildren(...samples[task].map(SAMPLE_BUTTONS[task]).map(inList));
     panel.querySelector(".samples-block").hidden = samples[task].length === 0;
@@ -241,21 +240,30 @@ function textSample({ text, label }) {
   return button;
 }
 
-// --- the models ------------------------------------------------------------------------------------------------------
+// --- the models -----------------------------------------------------------------------------------------------------
 
-const shown = {}; // by task, what describes the model whose samples and picture are on the page
+let tasks = []; // those that the service has models for; none until they are known
+const shown = {}; // by task, the manifest and precision of the model whose samples and heat map are on the page
 
-/** What the service says of itself; where a model has been swapped, its samples and its picture too. */
+/** Show the panels of the tasks whose endpoints are in the API document, which requires no key. */
+async function showTasks() {
+  const { paths } = await ask("docs.json");
+  tasks = TASKS.filter((task) => `/classify_${task}` in paths);
+  for (const task of tasks) byId(task).hidden = false;
+}
+
+/** Show the state of the models; of one that is new, its samples and its heat map too. */
 async function followModels() {
   try {
+    if (tasks.length === 0) await showTasks();
     const info = await ask("info");
-    const changed = TASKS.filter((task) => showModel(task, info));
+    const changed = tasks.filter((task) => showModel(task, info));
     await Promise.all(changed.map(showHealth));
     if (changed.length) await showSamples();
     say(null);
   } catch (error) {
     if (error.status === 401) askForKey();
-    else say(`${error.title}. ${error.message} This page asks again every ${POLL_MS / 1000} seconds.`);
+    else say(`${error.title}. ${error.message} This page tries again every ${POLL_MS / 1000} seconds.`);
   }
 }
 
@@ -264,13 +272,13 @@ function say(words) {
   if (words !== null) byId("notice").textContent = words;
 }
 
-/** Give whether the model is another than before. */
+/** Return whether the model is another than before. */
 function showModel(task, info) {
   const [manifest, precision, refused] = [info.models[task], info.precision[task], info.refused[task]];
   const card = cardOf(task);
   showDrift(card.querySelector(".drift"), info.drift[task]);
   card.querySelector(".refused").hidden = refused === null;
-  card.querySelector(".refused").textContent = `New files were not taken into use: ${refused}`;
+  card.querySelector(".refused").textContent = `New model files were refused: ${refused}`;
   const described = JSON.stringify([manifest, precision]);
   if (shown[task] === described) return false;
   shown[task] = described;
@@ -282,7 +290,7 @@ function showModel(task, info) {
   card.querySelector(".graph").title = sha256;
   put(".accuracy", `${(100 * accuracy).toFixed(1)} %`);
   put(".zeros", rangeOf(Object.values(baseline).map(({ mean }) => 100 * mean)));
-  byId(task).querySelector(".knows").textContent = `Knows ${listed(manifest.labels)}.`;
+  byId(task).querySelector(".knows").textContent = `Classes: ${listed(manifest.labels)}.`;
   return true;
 }
 
@@ -298,7 +306,7 @@ function cardOf(task) {
   const card = fromTemplate("model");
   card.id = `model-${task}`;
   card.querySelector("img").alt = `Heat maps of the ${task} network's training, a row for each layer and a column ` +
-    "for each epoch: share of outputs that are zero, dead units, size of activations, size of gradients.";
+    "for each epoch: zero fraction of the outputs, dead units, size of the activations, size of the gradients.";
   byId("models").append(card);
   return card;
 }
@@ -314,22 +322,22 @@ async function showHealth(task) {
   const picture = await ask(`relu_health/${task}.png`, {}, (response) => response.blob());
   const image = cardOf(task).querySelector("img");
   URL.revokeObjectURL(image.src);
-  image.src = URL.createObjectURL(picture); // fetched, for an address in the page would not carry the key
+  image.src = URL.createObjectURL(picture); // the browser would request a URL in the page without the key
 }
 
 function showDrift(place, { value, threshold, window, rows_seen, raised_since }) {
   place.classList.toggle("raised", raised_since !== null);
   fillWidth(place.querySelector(".fill"), value === null ? rows_seen / window : value / threshold);
-  place.querySelector(".state").textContent = driftInWords(value, threshold, window, rows_seen, raised_since);
+  place.querySelector(".state").textContent = describeDrift(value, threshold, window, rows_seen, raised_since);
 }
 
-function driftInWords(value, threshold, window, rowsSeen, raisedSince) {
-  if (value === null) return `not known yet: ${rowsSeen} of ${window} answers`;
-  if (raisedSince === null) return `${value.toFixed(2)}, quiet; the alarm is at ${threshold}`;
-  return `${value.toFixed(2)}, above ${threshold} since ${new Date(raisedSince).toLocaleString()}`;
+function describeDrift(value, threshold, window, rowsSeen, raisedSince) {
+  if (value === null) return `not known yet: ${rowsSeen} of ${window} examples`;
+  if (raisedSince === null) return `${value.toFixed(2)}, below the threshold of ${threshold}`;
+  return `${value.toFixed(2)}, above the threshold of ${threshold} since ${new Date(raisedSince).toLocaleString()}`;
 }
 
-// --- the key ---------------------------------------------------------------------------------------------------------
+// --- the key --------------------------------------------------------------------------------------------------------
 
 function askForKey(request = unanswered) {
   unanswered = request;
@@ -346,7 +354,7 @@ function askForKey(request = unanswered) {
 function showKey() {
   const used = sessionStorage.getItem(KEY) !== null;
   byId("forget").hidden = !used;
-  document.querySelector("footer nav").hidden = used; // links would not carry it
+  document.querySelector("footer nav").hidden = used; // the browser follows links without the key
 }
 
 function takeKey() {
@@ -369,7 +377,7 @@ function takeKey() {
   });
 }
 
-// --- begin -----------------------------------------------------------------------------------------------------------
+// --- start ----------------------------------------------------------------------------------------------------------
 
 takeImages();
 takeTexts();

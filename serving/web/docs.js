@@ -1,10 +1,10 @@
-// The API page: Swagger UI, in which every example runs at one click. Where no file was chosen, samples are sent.
+// The API page: Swagger UI, in which every example runs with one click. If no file was chosen, samples are sent.
 
 const FIELDS = { "/classify_image": "image", "/classify_images": "images" };
-const NOTE = "\n\nExecute it here without a file, and the model's own samples are sent.";
-const KEY = "relu-pipeline-key"; // as the web page keeps it
+const NOTE = "\n\nIf you execute it here without a file, samples of the model are sent.";
+const KEY = "relu-pipeline-key"; // where the web page keeps it
 
-/** A header takes bytes, written as the characters of their numbers. */
+/** Return the UTF-8 of a string as the value of a header, in which each character is a byte. */
 const inUtf8 = (words) => String.fromCharCode(...new TextEncoder().encode(words));
 
 const fieldOf = (request) => FIELDS[`/${request.url.split("/").pop()}`];
@@ -16,7 +16,7 @@ function hasFile(request) {
   return values.some((value) => value instanceof Blob && value.size > 0);
 }
 
-/** The first images of `/samples`; none if it refuses, and then the request itself will be told why. */
+/** Return the first images of `/samples`; none after an error, because the request itself will get it, too. */
 async function samples(headers) {
   const response = await fetch("samples", { headers });
   const { image } = response.ok ? await response.json() : { image: [] };
@@ -48,27 +48,28 @@ async function complete(request) {
   return request;
 }
 
-/** What is missing is said by the service, not ahead of asking it. */
-const askAnyway = {
+/** Let the service report what is missing in a request. */
+const skipValidation = {
   oas3: { wrapSelectors: { validateBeforeExecute: () => () => true, validateShallowRequired: () => () => [] } },
 };
 
 const components = ({ React, getComponent }) => ({
-  // Swagger UI looks for this one, has it under another name, and complains.
+  // Swagger UI looks for this component, has it under another name only, and logs an error.
   JsonSchema_string_binary: (properties) => React.createElement(getComponent("JsonSchema_string"), properties),
-  OperationServers: () => null, // there is this one server
+  OperationServers: () => null, // there is only this server
 });
 
 async function show() {
   const spec = await (await fetch("docs.json")).json();
-  for (const path of Object.keys(FIELDS)) spec.paths[path].post.description += NOTE;
+  const paths = Object.keys(FIELDS).filter((path) => path in spec.paths); // none, if only texts are classified
+  for (const path of paths) spec.paths[path].post.description += NOTE;
   SwaggerUIBundle({
     spec,
     domNode: document.getElementById("docs"),
     deepLinking: true,
     tryItOutEnabled: true,
     defaultModelsExpandDepth: 0,
-    plugins: [(system) => ({ statePlugins: askAnyway, components: components(system) })],
+    plugins: [(system) => ({ statePlugins: skipValidation, components: components(system) })],
     requestInterceptor: complete,
   });
 }

@@ -1,4 +1,4 @@
-"""A real Chromium and a real `bentoml serve` with models of the built-in data."""
+"""A real Chromium and a real `bentoml serve` with the demo models."""
 
 import os
 import re
@@ -22,7 +22,7 @@ Visit = Callable[..., Page]
 
 @dataclass
 class Watch:
-    """What a page must not do; `refused`: statuses that its test provokes, or OFFLINE, which Chromium reports too."""
+    """Faults of a page. `refused`: statuses that its test provokes, or OFFLINE; Chromium logs them as errors."""
 
     origin: str
     refused: frozenset[int] = frozenset()
@@ -48,20 +48,20 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         reason = "no chromium on the PATH: `apt-get install chromium`"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    # Until the module ends and no longer: other tests run event loops, which Playwright's would forbid.
+    # For one module: other tests run event loops, which Playwright's own would forbid.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(models: Path) -> Iterator[Server]:
     with start(models) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def guarded(models: Path) -> Iterator[Server]:
     with start(models, {"RELU_API_KEY": KEY}) as running:
         yield running
@@ -69,7 +69,7 @@ def guarded(models: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """Open the page of a server; at the test's end no page may have left its origin or met an error."""
+    """Open the page of a server. At the end of the test, no page may have left its origin or had an error."""
     opened: list[tuple[BrowserContext, Watch]] = []
 
     def visit(server: Server, refused: frozenset[int] = frozenset(), **options: Any) -> Page:

@@ -1,4 +1,4 @@
-"""The API page as people use it: every example runs at one click."""
+"""The API page in a browser: every example runs with one click."""
 
 import re
 from pathlib import Path
@@ -40,7 +40,7 @@ def execute(operation: Locator) -> None:
     operation.get_by_role("button", name="Execute").click()
 
 
-def test_every_example_runs_at_one_click(server: Server, visit: Visit) -> None:
+def test_every_example_runs_with_one_click(server: Server, visit: Visit) -> None:
     page = open_docs(visit, server)
     expect(page.locator(".opblock")).to_have_count(len(POSTS + GETS))
     for name in POSTS + GETS:
@@ -50,7 +50,7 @@ def test_every_example_runs_at_one_click(server: Server, visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("media_type", IMAGE_TYPES)
-def test_an_image_runs_in_every_form(server: Server, visit: Visit, media_type: str) -> None:
+def test_an_image_is_sent_in_every_media_type(server: Server, visit: Visit, media_type: str) -> None:
     operation = unfold(open_docs(visit, server), "classify_image")
     operation.locator("select.content-type").first.select_option(media_type)
     execute(operation)
@@ -58,7 +58,7 @@ def test_an_image_runs_in_every_form(server: Server, visit: Visit, media_type: s
     expect(body(operation)).to_contain_text('"label"')
 
 
-def test_the_batch_of_samples_has_an_answer_each(server: Server, visit: Visit) -> None:
+def test_each_sample_of_the_batch_has_a_prediction(server: Server, visit: Visit) -> None:
     operation = unfold(open_docs(visit, server), "classify_images")
     execute(operation)
     expect(body(operation)).to_contain_text('"predictions"')
@@ -66,9 +66,7 @@ def test_the_batch_of_samples_has_an_answer_each(server: Server, visit: Visit) -
 
 
 @pytest.mark.parametrize("media_type", IMAGE_TYPES[:2])
-def test_the_file_that_was_chosen_is_what_is_sent(
-    server: Server, visit: Visit, tmp_path: Path, media_type: str
-) -> None:
+def test_the_chosen_file_is_sent(server: Server, visit: Visit, tmp_path: Path, media_type: str) -> None:
     wrong = tmp_path / "no_image.png"
     wrong.write_bytes(b"no image")
     operation = unfold(open_docs(visit, server, frozenset({400})), "classify_image")
@@ -89,7 +87,7 @@ def test_the_files_of_a_batch_are_chosen_one_by_one(server: Server, visit: Visit
     assert body(operation).inner_text().count('"top"') == 3
 
 
-def test_what_is_missing_is_said_by_the_service(server: Server, visit: Visit) -> None:
+def test_a_missing_body_is_an_error_of_the_service(server: Server, visit: Visit) -> None:
     operation = unfold(open_docs(visit, server, frozenset({400})), "classify_text")
     operation.locator("textarea").fill("")
     execute(operation)
@@ -109,7 +107,7 @@ def test_the_key_is_asked_for_once(guarded: Server, visit: Visit) -> None:
     expect(status(operation)).to_have_text(re.compile("^200"))
 
 
-def test_the_key_of_the_web_page_is_known(guarded: Server, visit: Visit) -> None:
+def test_the_key_of_the_web_page_is_used(guarded: Server, visit: Visit) -> None:
     page = visit(guarded, frozenset({401}))
     page.locator("#key").fill(KEY)
     page.locator("#key").press("Enter")

@@ -1,4 +1,4 @@
-"""The web page as people use it."""
+"""The web page in a browser."""
 
 import base64
 import http.client
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.pipeline
 
 
 def answered_image(server: Server, path: Path) -> dict[str, Any]:
-    """What the service answers to another caller."""
+    """Return the answer that another client gets."""
     return requests.post(f"{server.url}/classify_image", files={"image": path.read_bytes()}, timeout=10).json()
 
 
@@ -36,7 +36,7 @@ def samples(server: Server) -> dict[str, Any]:
 
 
 def shares(panel: Locator) -> list[float]:
-    """How long the bars are, from 0 to 1, once they no longer grow."""
+    """Return the lengths of the bars, from 0 to 1, once they no longer grow."""
     return panel.locator(".bars .fill").evaluate_all(
         """fills => Promise.all(fills.map(async fill => {
              await new Promise(resolve => setTimeout(resolve, 100));
@@ -53,19 +53,19 @@ def expect_answer(page: Page, task: str, answer: dict[str, Any]) -> None:
     assert shares(panel) == pytest.approx([score["probability"] for score in answer["top"]], abs=0.01)
     expect(panel.locator("[role=status]")).to_contain_text(answer["label"])
     signature = panel.locator(".signature").inner_text().replace("\N{NO-BREAK SPACE}", " ")
-    assert re.match(r"[\d.]+ ms there and back", signature)
+    assert re.match(r"[\d.]+ ms round trip", signature)
     assert f"{model['name']} {model['version']}" in signature
     assert model["sha256"][:8] in signature
 
 
-def test_a_chosen_image_is_answered_as_any_other_callers(server: Server, visit: Visit, digit: Path) -> None:
+def test_a_chosen_image_has_the_answer_that_other_clients_get(server: Server, visit: Visit, digit: Path) -> None:
     page = visit(server)
     page.set_input_files("#file", digit)
     expect_answer(page, "image", answered_image(server, digit))
-    expect(page.get_by_alt_text("What was sent: seven.png")).to_be_visible()
+    expect(page.get_by_alt_text("The image that was sent: seven.png")).to_be_visible()
 
 
-def test_a_dropped_image(server: Server, visit: Visit, digit: Path) -> None:
+def test_an_image_can_be_dropped(server: Server, visit: Visit, digit: Path) -> None:
     page = visit(server)
     box = page.locator(".drop").bounding_box()
     assert box is not None
@@ -80,7 +80,7 @@ def test_a_dropped_image(server: Server, visit: Visit, digit: Path) -> None:
     expect_answer(page, "image", answered_image(server, digit))
 
 
-def test_a_pasted_image(server: Server, visit: Visit, digit: Path) -> None:
+def test_an_image_can_be_pasted(server: Server, visit: Visit, digit: Path) -> None:
     page = visit(server, permissions=["clipboard-read", "clipboard-write"])
     page.evaluate(
         """async content => {
@@ -94,7 +94,7 @@ def test_a_pasted_image(server: Server, visit: Visit, digit: Path) -> None:
     expect_answer(page, "image", answered_image(server, digit))
 
 
-def test_a_text_by_button_and_by_keys(server: Server, visit: Visit) -> None:
+def test_a_text_is_sent_by_button_and_by_keys(server: Server, visit: Visit) -> None:
     page = visit(server)
     page.get_by_label("Text to classify").fill(TEXT)
     page.get_by_role("button", name="Classify").click()
@@ -113,9 +113,9 @@ def test_each_sample_shows_its_true_label_and_an_answer(server: Server, visit: V
         expect(panel.locator(".samples .true")).to_have_text([sample["label"] for sample in offered[task]])
         for index, sample in enumerate(offered[task]):
             panel.locator(".samples button").nth(index).click()
-            expect(panel.locator(".truth")).to_contain_text(f"labelled {sample['label']}")
-            right = panel.locator(".best .label").inner_text() == sample["label"]
-            expect(panel.locator(".truth")).to_have_text(f"{'right' if right else 'wrong'}; labelled {sample['label']}")
+            expect(panel.locator(".truth")).to_contain_text(f"the label is {sample['label']}")
+            verdict = "correct" if panel.locator(".best .label").inner_text() == sample["label"] else "wrong"
+            expect(panel.locator(".truth")).to_have_text(f"{verdict}; the label is {sample['label']}")
     expect(page.get_by_label("Text to classify")).to_have_value(offered["text"][-1]["text"])
     expect_answer(page, "text", answered_text(server, offered["text"][-1]["text"]))
 
@@ -125,7 +125,7 @@ OUTLINED = """element => [element, ...(element.labels ?? [])]
 
 
 def tab_to(page: Page, target: Locator) -> None:
-    """By the keyboard alone; what has the focus must show it."""
+    """Move the focus with the keyboard alone. The element must show that it has the focus."""
     for _ in range(40):
         page.keyboard.press("Tab")
         if target.evaluate("element => element === document.activeElement"):
@@ -146,7 +146,7 @@ def test_the_keyboard_is_enough(server: Server, visit: Visit, digit: Path) -> No
     expect_answer(page, "image", answered_image(server, digit))
     tab_to(page, page.locator("#image .samples button").first)
     page.keyboard.press("Enter")
-    expect(page.locator("#image .truth")).to_contain_text(f"labelled {samples(server)['image'][0]['label']}")
+    expect(page.locator("#image .truth")).to_contain_text(f"the label is {samples(server)['image'][0]['label']}")
     tab_to(page, page.get_by_label("Text to classify"))
     page.keyboard.type(TEXT)
     tab_to(page, page.get_by_role("button", name="Classify"))
@@ -161,32 +161,32 @@ def test_a_broken_file_and_an_empty_text_are_explained(server: Server, visit: Vi
     page.set_input_files("#file", broken)
     problem = page.locator("#image").get_by_role("alert")
     expect(problem).to_contain_text("The service cannot use this")
-    expect(problem).to_contain_text("Not a readable PNG, JPEG or WebP image.")
+    expect(problem).to_contain_text("The file is not a readable PNG, JPEG or WebP image.")
     expect(page.locator(".preview")).to_be_hidden()
     page.get_by_role("button", name="Classify").click()
-    expect(page.locator("#text").get_by_role("alert")).to_contain_text("The text is empty.")
+    expect(page.locator("#text .reason")).to_have_text("The text is empty.")
 
 
 def test_an_image_of_too_many_pixels_is_explained(server: Server, visit: Visit, tmp_path: Path) -> None:
     page = visit(server, refused=frozenset({413}))
     Image.new("L", (8000, 8000)).save(tmp_path / "huge.png")
     page.set_input_files("#file", tmp_path / "huge.png")
-    expect(page.locator("#image").get_by_role("alert")).to_contain_text("8000 x 8000 pixels")
+    expect(page.locator("#image").get_by_role("alert")).to_contain_text("8,000 x 8,000 pixels")
 
 
 def test_a_key_is_asked_for_kept_for_the_tab_and_forgotten(guarded: Server, visit: Visit, digit: Path) -> None:
     page = visit(guarded, refused=frozenset({401}))
-    field = page.get_by_label("This service asks for a key")
+    field = page.get_by_label("This service requires a key")
     expect(field).to_be_focused()
     page.set_input_files("#file", digit)
-    expect(page.locator("#image").get_by_role("alert")).to_contain_text("The service asks for a key")
+    expect(page.locator("#image").get_by_role("alert")).to_contain_text("The service requires a key")
     field.fill("wrong")
     page.keyboard.press("Enter")
     expect(page.locator("#key-note")).to_have_text("The service refused that key.")
     field.fill(KEY)
     page.keyboard.press("Enter")
     expect(field).to_be_hidden()
-    expect(page.locator("#image .bars li")).not_to_have_count(0)  # what had been refused is asked again
+    expect(page.locator("#image .bars li")).not_to_have_count(0)  # the request is repeated with the key
     expect_pictures(page)
     page.reload()
     expect_pictures(page)
@@ -196,7 +196,7 @@ def test_a_key_is_asked_for_kept_for_the_tab_and_forgotten(guarded: Server, visi
 
 
 def expect_pictures(page: Page) -> None:
-    """All that the page shows is there."""
+    """Wait until all images of the page are there."""
     expect(page.locator(".map img[src]")).to_have_count(2)
     expect(page.locator("#image .samples img")).not_to_have_count(0)
     for picture in page.locator(".map img, .samples img").all():
@@ -224,25 +224,25 @@ def expect_described(page: Page, info: dict[str, Any], precision: str) -> None:
         }[precision]
         expect(card.locator(".graph")).to_have_text(f"{precision}, sha256 {manifest['files'][graph][:8]}")
         expect(card.locator(".accuracy")).to_have_text(f"{100 * accuracy:.1f} %")
-        expect(card.locator(".state")).to_have_text(re.compile(r"not known yet: \d+ of 500 answers"))
+        expect(card.locator(".state")).to_have_text(re.compile(r"not known yet: \d+ of 500 examples"))
         assert task in (card.get_by_role("img").get_attribute("alt") or "")
         assert card.get_by_role("img").evaluate("image => image.naturalWidth") > 1000
 
 
-def test_drift_is_followed(models: Path, visit: Visit, tmp_path: Path) -> None:
+def test_the_page_shows_drift(models: Path, visit: Visit, tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project", workers=1)  # each worker has a window of its own
     with start(models, project=project) as server:
         page = visit(server)
         state = page.locator("#model-text .state")
-        expect(state).to_have_text("not known yet: 0 of 500 answers")
+        expect(state).to_have_text("not known yet: 0 of 500 examples")
         texts = {"texts": ["the the the"] * 250}
         for _ in range(2):
             requests.post(f"{server.url}/classify_texts", json=texts, timeout=10).raise_for_status()
-        expect(state).to_have_text(re.compile(r"[\d.]+, above 0\.2 since "), timeout=10_000)
+        expect(state).to_have_text(re.compile(r"[\d.]+, above the threshold of 0\.2 since "), timeout=10_000)
         expect(page.locator("#model-text .drift.raised")).to_be_visible()
 
 
-def test_a_swapped_model_is_seen(models: Path, visit: Visit, tmp_path: Path) -> None:
+def test_the_page_shows_a_swapped_model(models: Path, visit: Visit, tmp_path: Path) -> None:
     shutil.copytree(models, tmp_path / "models")
     with start(tmp_path / "models") as server:
         page = visit(server)
@@ -255,7 +255,7 @@ def test_a_swapped_model_is_seen(models: Path, visit: Visit, tmp_path: Path) -> 
         expect(page.locator("#model-text .refused")).to_contain_text("samples.json", timeout=15_000)
 
 
-def test_a_service_that_is_away_is_said_and_waited_for(server: Server, visit: Visit) -> None:
+def test_the_page_waits_for_a_service_that_is_away(server: Server, visit: Visit) -> None:
     page = visit(server, refused=frozenset({OFFLINE}))
     expect_pictures(page)
     page.context.set_offline(True)
@@ -320,9 +320,9 @@ def test_reduced_motion_is_respected(server: Server, visit: Visit) -> None:
 @pytest.mark.parametrize(
     "path", ["/static/../settings.py", "/static/%2e%2e/settings.py", "/static/..%2fpages.py", "/static/"]
 )
-def test_nothing_but_the_pages_own_files_is_given(server: Server, path: str) -> None:
+def test_only_the_files_of_the_page_are_served(server: Server, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-    connection.request("GET", path)  # as it is written; requests would tidy it up
+    connection.request("GET", path)  # unchanged; requests would normalize it
     response = connection.getresponse()
     assert (response.status, json.loads(response.read())["error"]["code"]) == (404, "not_found")
     connection.close()

@@ -1,4 +1,4 @@
-"""The service in this process."""
+"""The predictor of the trained demo models, in this process."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`relu-pipeline predict` and `relu-pipeline swap`, against a service that runs."""
+"""`relu-pipeline predict` and `relu-pipeline swap` with a running service."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from relu_pipeline.demo import sample_digit
-from serving.models import read_verified
+from serving.model import read_verified
 from tests.servers import Server, start
 
 pytestmark = pytest.mark.pipeline
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.pipeline
 
 @pytest.fixture(scope="module")
 def served(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, for it is swapped."""
+    """A copy of the models, because the tests swap one."""
     return Path(shutil.copytree(models, tmp_path_factory.mktemp("served") / "models"))
 
 
@@ -47,7 +47,7 @@ def test_predict_shows_the_answer_to_each_image(server: Server, tmp_path: Path) 
     found = command("predict", "image", str(tmp_path / "digit.png"), str(tmp_path / "broken.png"), "--url", server.url)
     assert found.returncode == 0, found.stderr
     assert "digit.png: " in found.stdout
-    assert "broken.png: not a readable PNG, JPEG or WebP image" in found.stdout
+    assert "broken.png: The file is not a readable PNG, JPEG or WebP image." in found.stdout
     assert "answered by relu-pipeline-image demo-0" in found.stdout
 
 
@@ -76,7 +76,7 @@ def test_predict_ends_with_one_line_where_it_cannot_answer(
 
 @pytest.fixture
 def other(models: Path, tmp_path: Path) -> Path:
-    """The text model as another export would give it: with other labels and another version."""
+    """The text model of another export: with other labels and another version."""
     folder = Path(shutil.copytree(models / "text", tmp_path / "other"))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest |= {"version": "demo-1", "labels": [f"new {label}" for label in manifest["labels"]]}
@@ -85,7 +85,7 @@ def other(models: Path, tmp_path: Path) -> Path:
 
 
 def versions(server: Server) -> set[str]:
-    """Of many answers, so that each worker has given some."""
+    """Return the versions that answer: of many requests, so that each worker gets some."""
     answers = [
         requests.post(
             f"{server.url}/classify_text",

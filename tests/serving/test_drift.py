@@ -1,3 +1,5 @@
+"""DriftMonitor: a stability index over the last examples, and an alarm while it is above its threshold."""
+
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -14,12 +16,12 @@ LAYERS = ["first", "second"]
 
 
 def usual(rng: np.random.Generator, rows: int) -> np.ndarray:
-    """Shares of layers of 64 units: with ties."""
+    """Return zero fractions of layers of 64 units: with ties."""
     return (rng.binomial(64, [0.5, 0.2], size=(rows, 2)) / 64).astype(np.float32)
 
 
 def shifted(rng: np.random.Generator, rows: int) -> np.ndarray:
-    """The second layer alone is another."""
+    """Return the same with other values in the second layer alone."""
     return (rng.binomial(64, [0.5, 0.6], size=(rows, 2)) / 64).astype(np.float32)
 
 
@@ -32,7 +34,7 @@ def monitor(rng: np.random.Generator) -> DriftMonitor:
     return DriftMonitor(baseline_of(usual(rng, 3000)), WINDOW, THRESHOLD)
 
 
-def test_there_is_no_verdict_before_the_window_is_full(monitor: DriftMonitor, rng: np.random.Generator) -> None:
+def test_there_is_no_index_before_the_window_is_full(monitor: DriftMonitor, rng: np.random.Generator) -> None:
     for rows in range(1, WINDOW):
         state = monitor.add(shifted(rng, 1))
         assert (state.value, state.by_layer, state.raised_since, state.rows_seen) == (None, None, None, rows)
@@ -53,13 +55,13 @@ def test_the_alarm_rises_with_the_shift_and_falls_with_its_end(monitor: DriftMon
     assert monitor.add(usual(rng, WINDOW)).raised_since is None
 
 
-def test_usual_rows_raise_nothing(monitor: DriftMonitor, rng: np.random.Generator) -> None:
+def test_examples_like_the_baseline_raise_no_alarm(monitor: DriftMonitor, rng: np.random.Generator) -> None:
     assert not any(monitor.add(usual(rng, 10)).raised_since for _ in range(200))
 
 
 @given(st.lists(st.integers(1, 130), min_size=1, max_size=12), st.integers(0, 1000))
 @settings(max_examples=50)
-def test_only_the_last_rows_count_however_they_arrive(batches: list[int], seed: int) -> None:
+def test_only_the_last_examples_count_however_they_are_batched(batches: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     expected = baseline_of(usual(rng, 500))
     rows = np.concatenate((usual(rng, sum(batches)), shifted(rng, WINDOW)))
@@ -80,13 +82,13 @@ def test_the_order_within_the_window_does_not_matter(seed: int) -> None:
     assert states[0].by_layer == states[1].by_layer
 
 
-def test_the_baselines_own_rows_have_the_index_0(rng: np.random.Generator) -> None:
+def test_the_examples_of_the_baseline_have_the_index_0(rng: np.random.Generator) -> None:
     rows = usual(rng, WINDOW)
     assert DriftMonitor(baseline_of(rows), WINDOW, THRESHOLD).add(rows).value == pytest.approx(0, abs=1e-12)
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(1, 100)), min_size=1, max_size=10))
-def test_the_index_is_finite_and_at_least_0_and_0_for_equal_shares(bins: list[tuple[int, int]]) -> None:
+def test_the_index_is_finite_and_at_least_0_and_0_for_equal_fractions(bins: list[tuple[int, int]]) -> None:
     counts, expected = np.array(bins, dtype=float).T
     expected /= expected.sum()
     found = stability_index(counts[None], expected[None])
@@ -101,7 +103,7 @@ def test_the_index_of_a_known_case() -> None:
     assert index[0] == pytest.approx(0.495 * np.log(0.995 / 0.5) - 0.495 * np.log(0.005 / 0.5))
 
 
-def test_layers_with_fewer_bins_are_judged_as_by_themselves(rng: np.random.Generator) -> None:
+def test_a_layer_with_fewer_bins_has_the_index_that_it_has_alone(rng: np.random.Generator) -> None:
     constant = np.full((500, 1), 0.5, dtype=np.float32)
     shares = np.concatenate((constant, usual(rng, 500)[:, 1:]), axis=1)
     rows = shifted(rng, WINDOW)
@@ -110,12 +112,12 @@ def test_layers_with_fewer_bins_are_judged_as_by_themselves(rng: np.random.Gener
     assert found == {"first": 0, "second": pytest.approx(alone.value)}
 
 
-def test_a_network_without_relu_never_raises() -> None:
+def test_a_network_without_relu_raises_no_alarm() -> None:
     state = DriftMonitor({}, WINDOW, THRESHOLD).add(np.zeros((WINDOW, 0), dtype=np.float32))
     assert (state.value, state.raised_since, state.rows_seen) == (None, None, WINDOW)
 
 
-def test_rows_of_many_threads_are_all_counted(monitor: DriftMonitor, rng: np.random.Generator) -> None:
+def test_the_examples_of_many_threads_are_all_counted(monitor: DriftMonitor, rng: np.random.Generator) -> None:
     batches = [usual(rng, 7) for _ in range(400)]
     with ThreadPoolExecutor(8) as pool:
         states = list(pool.map(monitor.add, batches))

@@ -1,23 +1,29 @@
+"""The web page and its files: their types, their headers, and what they show of the models."""
+
+import asyncio
 import json
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest, Samples
-from serving.http import Reply
-from serving.live import LiveModel
-from serving.pages import WEB, pages
+from serving.model_store import ModelStore
+from serving.pages import WEB, page_routes
 from serving.predictor import Predictor
 from serving.settings import load_settings
+from tests.serving.asgi import Exchange, Request, Response
 
 TASKS = ("image", "text")
+FILES = sorted(path.name for path in WEB.iterdir())
+PAGES = ["/", "/docs", "/samples", *(f"/relu_health/{task}.png" for task in TASKS)]
 
 
-def headers(reply: Reply) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in reply.headers}
+def get(stores: dict[str, ModelStore], path: str) -> Response:
+    return asyncio.run(Exchange(Request(path=path)).run(Starlette(routes=page_routes(stores))))
 
 
 class References(HTMLParser):
@@ -36,43 +42,62 @@ class References(HTMLParser):
             self.inline.append(tag)
 
 
-def test_each_file_of_the_page_is_given_as_what_it_is(predictor: Predictor) -> None:
-    found = pages(predictor.live)
-    given = {path.removeprefix("/static/") for path in found if path.startswith("/static/")}
-    assert given == {path.name for path in WEB.iterdir()}
-    for name in given:
-        reply = found[f"/static/{name}"]()
-        assert (reply.status, reply.body) == (200, (WEB / name).read_bytes())
-    assert headers(found["/static/app.js"]())["content-type"].startswith("text/javascript")
-    assert headers(found["/static/style.css"]())["content-type"].startswith("text/css")
-    assert headers(found["/static/favicon.svg"]())["content-type"] == "image/svg+xml"
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_is_served_as_it_is(predictor: Predictor, name: str) -> None:
+    response = get(predictor.stores, f"/static/{name}")
+    assert (response.status, response.body) == (200, (WEB / name).read_bytes())
 
 
-def test_the_page_loads_its_own_files_alone_and_has_no_inline_code(predictor: Predictor) -> None:
-    found = pages(predictor.live)
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/", "text/html"),
+        ("/docs", "text/html"),
+        ("/static/app.js", "text/javascript"),
+        ("/static/style.css", "text/css"),
+        ("/static/favicon.svg", "image/svg+xml"),
+    ],
+)
+def test_files_have_their_media_types(predictor: Predictor, path: str, media_type: str) -> None:
+    assert (get(predictor.stores, path).header("content-type") or "").partition(";")[0] == media_type
+
+
+@pytest.mark.parametrize("path", ["/static/../pages.py", "/static/%2e%2e/pages.py", "/static//etc/passwd", "/static/x"])
+def test_nothing_but_the_files_is_served(predictor: Predictor, path: str) -> None:
+    assert get(predictor.stores, path).status == 404
+
+
+@pytest.mark.parametrize(("path", "name"), [("/", "index.html"), ("/docs", "docs.html")])
+def test_a_page_loads_files_that_are_served_and_has_no_inline_code(predictor: Predictor, path: str, name: str) -> None:
+    response = get(predictor.stores, path)
+    assert response.body == (WEB / name).read_bytes()
     page = References()
-    page.feed(found["/"]().body.decode())
+    page.feed(response.body.decode())
     assert page.inline == []
-    assert {f"/{path}" for path in page.found if path.startswith("static/")} <= set(found)
-    assert {path for path in page.found if not path.startswith("static/")} == {"#try", "docs", "info", "metrics"}
+    loaded = {reference for reference in page.found if reference.startswith("static/")}
+    assert {reference.removeprefix("static/") for reference in loaded} <= set(FILES)
+    if path == "/":
+        assert page.found - loaded == {"#try", "docs", "info", "metrics"}
 
 
-def test_every_page_forbids_what_it_does_not_need(predictor: Predictor) -> None:
-    for page in pages(predictor.live).values():
-        sent = headers(page())
-        policy = dict(rule.split(" ", 1) for rule in sent["content-security-policy"].split("; "))
-        assert policy["default-src"] == "'self'"
-        assert policy["frame-ancestors"] == "'none'"
-        assert "unsafe" not in sent["content-security-policy"]
-        assert sent["x-content-type-options"] == "nosniff"
-        assert sent["referrer-policy"] == "no-referrer"
-        assert sent["cache-control"] == "no-cache"
+@pytest.mark.parametrize("path", [*PAGES, *(f"/static/{name}" for name in FILES)])
+def test_every_page_forbids_what_it_does_not_need(predictor: Predictor, path: str) -> None:
+    response = get(predictor.stores, path)
+    assert response.status == 200
+    content_policy = response.header("content-security-policy") or ""
+    policy = dict(rule.split(" ", 1) for rule in content_policy.split("; "))
+    assert policy["default-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert "unsafe" not in content_policy
+    assert response.header("x-content-type-options") == "nosniff"
+    assert response.header("referrer-policy") == "no-referrer"
+    assert response.header("cache-control") == "no-cache"
 
 
 def test_samples_are_those_of_the_export(predictor: Predictor, models: Path) -> None:
-    reply = pages(predictor.live)["/samples"]()
-    assert headers(reply)["content-type"] == "application/json"
-    found = json.loads(reply.body)
+    response = get(predictor.stores, "/samples")
+    assert response.header("content-type") == "application/json"
+    found = json.loads(response.body)
     assert list(found) == list(TASKS)
     for task in TASKS:
         exported = artifacts.read(models / task / "samples.json", Samples).samples
@@ -80,13 +105,14 @@ def test_samples_are_those_of_the_export(predictor: Predictor, models: Path) -> 
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_picture_is_of_the_model_that_answers(models: Path, tmp_path: Path, task: str) -> None:
+def test_the_health_map_is_of_the_model_that_is_served(models: Path, tmp_path: Path, task: str) -> None:
     folder = tmp_path / task
     shutil.copytree(models / task, folder)
-    live = LiveModel(task, folder, load_settings())
-    page = pages({task: live})[f"/relu_health/{task}.png"]
-    assert headers(page())["content-type"] == "image/png"
-    assert page().body == (models / task / "relu_health.png").read_bytes()
+    store = ModelStore(task, folder, load_settings())
+    path = f"/relu_health/{task}.png"
+    response = get({task: store}, path)
+    assert response.header("content-type") == "image/png"
+    assert response.body == (models / task / "relu_health.png").read_bytes()
     other = (models / ("text" if task == "image" else "image") / "relu_health.png").read_bytes()
     (folder / "relu_health.png").write_bytes(other)
     manifest = artifacts.read(folder / "manifest.json", Manifest)
@@ -95,5 +121,5 @@ def test_the_picture_is_of_the_model_that_answers(models: Path, tmp_path: Path, 
         folder / "manifest.json", manifest.model_copy(update={"files": manifest.files | {"relu_health.png": digest}})
     )
     for _ in range(2):
-        live.follow()
-    assert page().body == other
+        store.follow()
+    assert get({task: store}, path).body == other

@@ -1,3 +1,5 @@
+"""Predictor: the same predictions as in training, whichever way an item takes, and models that are refused."""
+
 import asyncio
 import json
 import shutil
@@ -8,6 +10,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
+from prometheus_client import REGISTRY
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 from tokenizers import Tokenizer
 
 from relu_pipeline import artifacts
@@ -18,32 +24,42 @@ from relu_pipeline.health.zero_shares import answer
 from relu_pipeline.models.checkpoint import load_network
 from serving.drift import DriftMonitor
 from serving.errors import ModelError, RequestError
-from serving.http import STRING
-from serving.lanes import STANDING_S
-from serving.models import MODELS, TextModel
+from serving.model import MODELS, TextModel, load_model
+from serving.onnx_session import has_gpu
 from serving.predictor import Predictor
 from serving.schemas import Prediction, Predictions
-from serving.sessions import _has_gpu
-from serving.settings import DriftSettings, Settings, load_settings
-from tests.serving.test_inputs import encode
+from serving.settings import DriftSettings, InlineSettings, Settings, load_settings
+from tests.serving.safety.pictures import encode, picture
+
+NOT_INLINE = InlineSettings(image_bytes=1, image_pixels=1, text_chars=1)
+
+
+async def receive() -> Message:
+    """Of a client that waits for its answer."""
+    return await asyncio.Event().wait() or {}
+
+
+def change_settings(**changes: object) -> Settings:
+    return load_settings().model_copy(update=changes)
+
+
+def read_test_texts(demo_raw: Path) -> list[str]:
+    return ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)[0]
 
 
 def test_an_image_is_answered_as_in_training(predictor: Predictor, models: Path, prepared: Path) -> None:
-    from PIL import Image
-
     split = load_split("image", prepared / "image", "val")
     expected = predict(load_network(models / "image/best.ckpt"), split)
     for row in range(20):
         answer = predictor.classify("image", encode(Image.fromarray(split.gather(torch.tensor([row]))[0].numpy())))
-        assert answer["label"] == predictor.live["image"].current.labels[expected[row].argmax()]
+        assert answer["label"] == predictor.stores["image"].current.labels[expected[row].argmax()]
         assert answer["probability"] == pytest.approx(expected[row].max(), abs=1e-4)
 
 
 def test_a_text_is_answered_as_in_training(predictor: Predictor, models: Path, prepared: Path, demo_raw: Path) -> None:
-    texts, _ = ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)
     expected = predict(load_network(models / "text/best.ckpt"), load_split("text", prepared / "text", "test"))
-    answers = predictor.classify_batch("text", texts[:100])["predictions"]
-    labels = predictor.live["text"].current.labels
+    answers = predictor.classify_batch("text", read_test_texts(demo_raw)[:100])["predictions"]
+    labels = predictor.stores["text"].current.labels
     assert [answer["label"] for answer in answers] == [labels[row.argmax()] for row in expected[:100]]
     np.testing.assert_allclose([answer["probability"] for answer in answers], expected[:100].max(axis=1), atol=1e-4)
 
@@ -56,44 +72,89 @@ def test_the_top_classes_are_ordered_and_named(predictor: Predictor) -> None:
     assert answer.model.version == "demo-0"
 
 
-def test_an_item_that_cannot_be_read_keeps_its_place_and_harms_no_other(predictor: Predictor) -> None:
-    found = predictor.classify_batch("text", ["the cup final", "", "interest rates"])
+@pytest.mark.parametrize(("broken", "code"), [("", "empty_text"), ("\ud800", "invalid_text"), ("\u0301", "empty_text")])
+def test_an_error_of_one_item_keeps_its_place_and_harms_no_other_item(
+    predictor: Predictor, broken: str, code: str
+) -> None:
+    found = predictor.classify_batch("text", ["the cup final", broken, "interest rates"])
     first, second, third = Predictions.model_validate(found).predictions
     assert first.label
-    assert third.label
+    assert first.error is third.error is second.label is None
     assert second.error is not None
-    assert second.error.code == "empty_text"
+    assert second.error.code == code
     alone = predictor.classify("text", "interest rates")
     assert third.probability == pytest.approx(alone["probability"], abs=1e-5)
 
 
+def test_a_batch_may_consist_of_errors_alone(predictor: Predictor) -> None:
+    found = Predictions.model_validate(predictor.classify_batch("image", [b"", b"no image"]))
+    assert [item.error and item.error.code for item in found.predictions] == ["empty_image", "invalid_image"]
+
+
 @pytest.mark.parametrize(("texts", "status"), [([], 400), (["a"] * 257, 413)])
-def test_a_batch_of_the_wrong_size_is_a_4xx(predictor: Predictor, texts: list[str], status: int) -> None:
+def test_a_batch_of_the_wrong_size_is_an_error(predictor: Predictor, texts: list[str], status: int) -> None:
     with pytest.raises(RequestError) as caught:
         predictor.classify_batch("text", texts)
-    assert caught.value.status == status
+    assert (caught.value.status, caught.value.code) == (status, "wrong_item_count")
+    with pytest.raises(RequestError) as caught:
+        asyncio.run(predictor.answer_batch("text", lambda: texts, receive))
+    assert (caught.value.status, caught.value.code) == (status, "wrong_item_count")
 
 
-def test_a_string_without_an_end_is_looked_at_once() -> None:
-    """Were it tried anew at each of its quotes, a body of some kilobytes would hold a worker for minutes."""
-    assert len(STRING.findall(b'"' + b'\\"' * 20_000)) == 1
+def test_a_batch_of_a_client_that_has_left_is_not_run(predictor: Predictor) -> None:
+    given_up = Event()
+    given_up.set()
+    seen = predictor.stores["text"].current.watch.record().rows_seen
+    with pytest.raises(ClientDisconnect):
+        predictor.classify_batch("text", ["interest rates"] * 100, given_up)
+    assert predictor.stores["text"].current.watch.record().rows_seen == seen
 
 
-def with_micro_batches(rows: int | str) -> Settings:
-    settings = load_settings()
-    return settings.model_copy(update={"queue": settings.queue.model_copy(update={"micro_batch_rows": rows})})
+@pytest.mark.parametrize("kind", ["batch", "large item"])
+def test_work_that_waits_is_dropped_when_its_client_leaves(models: Path, kind: str) -> None:
+    predictor = Predictor(models, change_settings(inline=NOT_INLINE))
+    pool = predictor.batches if kind == "batch" else predictor.large_items
+    release = Event()
+    reads: list[str] = []
+
+    def read() -> list[str]:
+        reads.append("read")
+        return ["interest rates"]
+
+    async def leave() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def run() -> None:
+        running = [asyncio.ensure_future(pool.run(lambda given_up: release.wait(10), receive)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(ClientDisconnect):
+            if kind == "batch":
+                await predictor.answer_batch("text", read, leave)
+            else:
+                await predictor.answer("text", "interest rates", leave)
+        release.set()
+        assert await asyncio.gather(*running) == [True, True]
+        await pool.run(lambda given_up: None, receive)
+
+    asyncio.run(run())
+    assert reads == []
+    assert predictor.stores["text"].current.watch.record().rows_seen == 0
 
 
-@pytest.mark.parametrize("rows", ["auto", 1, 16])
-def test_micro_batches_answer_each_as_alone(models: Path, demo_raw: Path, rows: int | str) -> None:
-    predictor = Predictor(models, with_micro_batches(rows))
-    texts, _ = ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)
+@pytest.mark.parametrize("size", ["auto", 1, 16])
+def test_micro_batches_give_each_item_the_prediction_that_it_has_alone(
+    models: Path, demo_raw: Path, size: int | str
+) -> None:
+    queue = load_settings().queue.model_copy(update={"micro_batch_size": size})
+    predictor = Predictor(models, change_settings(queue=queue))
+    texts = read_test_texts(demo_raw)
     items = [*texts[:30], "\u0301", *texts[30:40]]
 
-    async def ask_all() -> list[object]:
-        return await asyncio.gather(*(predictor.answer("text", item) for item in items), return_exceptions=True)
+    async def answer_all() -> list[object]:
+        answers = (predictor.answer("text", item, receive) for item in items)
+        return await asyncio.gather(*answers, return_exceptions=True)
 
-    for item, found in zip(items, asyncio.run(ask_all()), strict=True):
+    for item, found in zip(items, asyncio.run(answer_all()), strict=True):
         if item == "\u0301":
             assert isinstance(found, RequestError)
             assert found.code == "empty_text"
@@ -101,47 +162,55 @@ def test_micro_batches_answer_each_as_alone(models: Path, demo_raw: Path, rows: 
             alone = predictor.classify("text", item)
             assert found["label"] == alone["label"]
             assert found["probability"] == pytest.approx(alone["probability"], abs=1e-5)
-    assert predictor.lanes["text"].max_rows == (rows if rows != "auto" else 64 if _has_gpu() else 1)
+    assert predictor.queues["text"].batch_size == (size if size != "auto" else 64 if has_gpu() else 1)
 
 
-def test_more_batches_than_can_be_read_in_time_are_refused_at_once(predictor: Predictor) -> None:
-    async def ask_all() -> list[object]:
-        asked = [predictor.answer_batch("text", lambda: ["interest rates"]) for _ in range(20)]
-        return await asyncio.gather(*asked, return_exceptions=True)
-
-    refused = [found for found in asyncio.run(ask_all()) if isinstance(found, RequestError)]
-    assert {error.status for error in refused} == {429}
-    assert len(refused) < 20
-
-
-def test_batches_that_wait_are_answered_however_many_come_after_them(predictor: Predictor) -> None:
-    waiting = predictor.settings.queue.max_waiting_bulk
-    release = Event()
-
-    def read_at_last() -> list[str]:
-        release.wait(10)
-        return ["interest rates"]
-
-    async def ask(count: int) -> list["asyncio.Task[dict[str, object]]"]:
-        asked = [asyncio.create_task(predictor.answer_batch("text", read_at_last)) for _ in range(count)]
-        await asyncio.sleep(1.5 * STANDING_S)
-        return asked
-
-    async def ask_all() -> list[object]:
-        asked = [*await ask(1), *await ask(waiting), *await ask(3)]
-        release.set()
-        return await asyncio.gather(*asked, return_exceptions=True)
-
-    answered = [not isinstance(found, RequestError) for found in asyncio.run(ask_all())]
-    assert answered == [True] * (1 + waiting) + [False] * 3
+@pytest.mark.parametrize("inline", [load_settings().inline, NOT_INLINE], ids=["small", "large"])
+@pytest.mark.parametrize(("task", "item"), [("text", "The striker wins the cup final"), ("image", encode(picture()))])
+def test_an_item_has_the_same_answer_on_the_event_loop_and_in_a_thread(
+    models: Path, task: str, item: str | bytes, inline: InlineSettings
+) -> None:
+    predictor = Predictor(models, change_settings(inline=inline))
+    found = asyncio.run(predictor.answer(task, item, receive))
+    expected = predictor.classify(task, item)
+    assert found == expected
+    assert (predictor.stores[task].current.read_inline(item) is None) == (inline is NOT_INLINE)
 
 
-def test_a_text_without_words_is_a_4xx(predictor: Predictor) -> None:
+@pytest.mark.parametrize("inline", [load_settings().inline, NOT_INLINE], ids=["small", "large"])
+@pytest.mark.parametrize(("task", "item"), [("text", "\ud800"), ("image", b"no image"), ("image", b"")])
+def test_an_item_that_cannot_be_read_is_an_error_on_the_event_loop_and_in_a_thread(
+    models: Path, task: str, item: str | bytes, inline: InlineSettings
+) -> None:
+    predictor = Predictor(models, change_settings(inline=inline))
+    with pytest.raises(RequestError) as caught:
+        asyncio.run(predictor.answer(task, item, receive))
+    assert caught.value.status == 400
+
+
+def test_the_recorded_queue_depth_is_of_requests_that_wait(models: Path) -> None:
+    predictor = Predictor(models, load_settings())
+
+    def depth() -> float | None:
+        predictor.record_metrics()
+        return REGISTRY.get_sample_value("relu_queue_depth", {"task": "text"})
+
+    async def depths() -> list[float | None]:
+        answers = [asyncio.ensure_future(predictor.answer("text", "interest rates", receive)) for _ in range(3)]
+        await asyncio.sleep(0)
+        found = [depth()]
+        await asyncio.gather(*answers)
+        return [*found, depth()]
+
+    assert asyncio.run(depths()) == [3, 0]
+
+
+def test_a_text_without_words_is_an_error(predictor: Predictor) -> None:
     with pytest.raises(RequestError, match="no words"):
         predictor.classify("text", "\u0301")
 
 
-def test_missing_and_altered_model_files_are_refused(models: Path, tmp_path: Path) -> None:
+def test_missing_and_altered_model_files_are_errors(models: Path, tmp_path: Path) -> None:
     copy = tmp_path / "models"
     shutil.copytree(models, copy)
     graph = copy / "image/model.onnx"
@@ -153,7 +222,28 @@ def test_missing_and_altered_model_files_are_refused(models: Path, tmp_path: Pat
         Predictor(copy, load_settings())
     (copy / "image/manifest.json").unlink()
     with pytest.raises(ModelError, match=r"manifest\.json: No such file.*RELU_MODELS_DIR"):
-        Predictor(copy, load_settings())
+        load_model("image", copy / "image", load_settings())
+
+
+def test_a_folder_without_models_is_an_error_that_says_what_to_run(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "text", tmp_path / "text/deeper")  # the wrong folder is named easily
+    for folder in (tmp_path, tmp_path / "text", tmp_path / "none"):
+        with pytest.raises(
+            ModelError, match=r"no image/manifest\.json or text/manifest\.json; run `dvc repro`, or set "
+        ):
+            Predictor(folder, load_settings())
+
+
+@pytest.mark.parametrize("task", MODELS)
+def test_one_model_is_served_alone(models: Path, tmp_path: Path, task: str) -> None:
+    shutil.copytree(models / task, tmp_path / task)
+    other = {"image": "text", "text": "image"}[task]
+    (tmp_path / other).mkdir()
+    predictor = Predictor(tmp_path, load_settings())
+    assert list(predictor.stores) == list(predictor.queues) == [task]
+    predictor.follow()
+    item = {"image": encode(picture()), "text": "interest rates"}[task]
+    assert predictor.classify(task, item) == asyncio.run(predictor.answer(task, item, receive))
 
 
 def test_the_tokenizer_is_the_one_of_training(models: Path, prepared: Path) -> None:
@@ -165,27 +255,27 @@ def test_the_tokenizer_is_the_one_of_training(models: Path, prepared: Path) -> N
     assert TextModel(models / "text", load_settings()).labels == manifest["labels"]
 
 
-def test_the_monitor_sees_the_shares_of_the_answered_rows(models: Path, prepared: Path, demo_raw: Path) -> None:
-    texts, _ = ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)
-    predictor = Predictor(
-        models, load_settings().model_copy(update={"drift": DriftSettings(window=100, threshold=0.2)})
-    )
-    watch = predictor.live["text"].current.watch
+def test_the_drift_monitor_gets_the_zero_fractions_of_all_answered_examples(
+    models: Path, prepared: Path, demo_raw: Path
+) -> None:
+    texts = read_test_texts(demo_raw)
+    predictor = Predictor(models, change_settings(drift=DriftSettings(window=100, threshold=0.2)))
+    watch = predictor.stores["text"].current.watch
     predictor.classify_batch("text", [*texts[:60], "", *texts[60:90]])
-    assert watch.flush().value is None
+    assert watch.record().value is None
     predictor.classify_batch("text", texts[90:100])
-    found = watch.flush()
+    found = watch.record()
     expected = answer(load_network(models / "text/best.ckpt"), load_split("text", prepared / "text", "test"))
-    alone = DriftMonitor(predictor.live["text"].current.manifest["relu_baseline"], 100, 0.2).add(
+    alone = DriftMonitor(predictor.stores["text"].current.manifest["relu_baseline"], 100, 0.2).add(
         expected.zero_shares[:100]
     )
     assert found.rows_seen == 100
     assert list(found.by_layer) == expected.layers
     assert found.by_layer == pytest.approx(alone.by_layer)
-    assert predictor.live["image"].current.watch.flush().rows_seen == 0
+    assert predictor.stores["image"].current.watch.record().rows_seen == 0
 
 
-def test_a_graph_that_does_not_count_zeros_is_refused(models: Path, tmp_path: Path) -> None:
+def test_a_graph_without_zero_fractions_is_an_error(models: Path, tmp_path: Path) -> None:
     copy = tmp_path / "text"
     shutil.copytree(models / "text", copy)
     graph = onnx.load(copy / "model.onnx")
@@ -198,16 +288,15 @@ def test_a_graph_that_does_not_count_zeros_is_refused(models: Path, tmp_path: Pa
         TextModel(copy, load_settings())
 
 
-@pytest.mark.skipif(_has_gpu(), reason="a GPU is here")
-def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(models: Path) -> None:
+@pytest.mark.skipif(has_gpu(), reason="a GPU is here")
+def test_a_gpu_that_is_wanted_and_not_there_is_an_error(models: Path) -> None:
     with pytest.raises(ModelError, match="device: cuda"):
-        TextModel(models / "text", load_settings().model_copy(update={"device": "cuda"}))
+        TextModel(models / "text", change_settings(device="cuda"))
 
 
 @pytest.mark.parametrize("task", ["image", "text"])
-def test_either_precision_answers_alike_with_its_own_baseline(models: Path, task: str) -> None:
-    settings = load_settings()
-    fp32, int8 = (MODELS[task](models / task, settings.model_copy(update={"precision": p})) for p in ("fp32", "int8"))
+def test_both_precisions_give_the_same_predictions_and_have_their_own_baselines(models: Path, task: str) -> None:
+    fp32, int8 = (MODELS[task](models / task, change_settings(precision=p)) for p in ("fp32", "int8"))
     assert (fp32.precision, int8.precision) == ("fp32", "int8")
     assert fp32.version.sha256 != int8.version.sha256 == int8.manifest["files"]["model.int8.onnx"]
     samples = json.loads(fp32.files["samples.json"])["samples"]
@@ -217,7 +306,7 @@ def test_either_precision_answers_alike_with_its_own_baseline(models: Path, task
     assert int8.watch.monitor.layers == fp32.watch.monitor.layers
 
 
-def test_a_model_that_answers_its_samples_otherwise_is_refused(models: Path, tmp_path: Path) -> None:
+def test_a_model_with_other_predictions_for_its_samples_is_an_error(models: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(models / "text", tmp_path / "text"))
     samples = json.loads((copy / "samples.json").read_text())
     samples["samples"][0]["probabilities"].reverse()
@@ -229,11 +318,11 @@ def test_a_model_that_answers_its_samples_otherwise_is_refused(models: Path, tmp
         TextModel(copy, load_settings())
 
 
-def test_int8_that_is_wanted_but_loses_too_much_is_an_error(models: Path, tmp_path: Path) -> None:
+def test_int8_that_is_wanted_but_was_refused_at_export_is_an_error(models: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(models / "text", tmp_path / "text"))
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["int8"]["refused"] = "it loses 0.1"
     (copy / "manifest.json").write_text(json.dumps(manifest))
     assert TextModel(copy, load_settings()).precision == "fp32"
     with pytest.raises(ModelError, match=r"precision int8 is wanted, but it loses 0\.1"):
-        TextModel(copy, load_settings().model_copy(update={"precision": "int8"}))
+        TextModel(copy, change_settings(precision="int8"))

@@ -1,4 +1,4 @@
-"""The README's own commands and lines of Python, against a service that runs."""
+"""The commands and the Python code in the README, with a running service."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def blocks(language: str) -> list[str]:
-    """Of the section that tells how to ask."""
+    """Return the code blocks of the section on using the service."""
     section = (ROOT / "README.md").read_text().partition("## Ask the service")[2].partition("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
@@ -49,7 +49,7 @@ def test_the_shell_commands_answer(server: Server, folder: Path) -> None:
         assert "relu-pipeline-" in done.stdout, command  # the model's name
 
 
-def test_the_lines_of_python_answer(server: Server, folder: Path) -> None:
+def test_the_python_code_answers(server: Server, folder: Path) -> None:
     (block,) = blocks("python")
     code = PORT.sub(f"127.0.0.1:{server.port}", block)
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)

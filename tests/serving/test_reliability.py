@@ -1,9 +1,8 @@
-"""The lines of benchmarks/reliability in short, against a real service: what may never happen, not how fast it is."""
+"""Short runs of benchmarks/reliability against a real service: they check what may never happen, not how fast it is."""
 
 import json
 import os
 from collections.abc import Iterator
-from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from benchmarks.reliability.bench import Bench, Outcome, on_cores, serve
 from tests.servers import copy_project
 
 CALM_S = 1.0
+REPLACED_S = 20.0  # BentoML looks for dead workers every ten seconds
 
 pytestmark = pytest.mark.pipeline
 
@@ -27,7 +27,7 @@ def bench(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Be
 
 
 def broken(outcome: Outcome) -> list[str]:
-    """Of what may never happen; on a busy machine the client sends in bursts, which may be refused or stay unsent."""
+    """Return what happened and never may. Some requests may be refused: on a busy machine they are sent in bursts."""
     may = ("refused", "unsent")
     never = [one for one in outcome.promises if one.limit == 0 and not any(word in one.what for word in may)]
     assert never
@@ -43,11 +43,12 @@ def test_overload_is_refused_with_429_and_the_rest_is_answered(models: Path) -> 
     assert {"200", "429"} <= set(outcome.figures["overloaded"]["statuses"])
 
 
-def test_slow_clients_are_cut_off_and_others_are_answered(bench: Bench) -> None:
+def test_slow_bodies_end_at_the_deadline_and_slow_clients_delay_no_other(bench: Bench) -> None:
+    """Without nginx, which closes the connections of clients that do not even send a head."""
     outcome = uvloop.run(slow.measure(bench, clients=30, calm_s=CALM_S))
     assert broken(outcome) == []
-    for times in outcome.figures["open_s"].values():
-        assert bench.settings.deadline_s / 2 < times["min"] <= times["max"] < 2 * bench.settings.deadline_s
+    times = outcome.figures["open_s"]["dripping bodies"]
+    assert bench.settings.deadline_s / 2 < times["min"] <= times["max"] < 2 * bench.settings.deadline_s
 
 
 def test_nothing_is_written_or_left_open_under_load(bench: Bench) -> None:
@@ -56,19 +57,19 @@ def test_nothing_is_written_or_left_open_under_load(bench: Bench) -> None:
     assert json.loads(json.dumps(plain({"soak": outcome})))["soak"]["promises"]
 
 
-def test_new_models_are_taken_up_and_broken_ones_refused_under_load(bench: Bench) -> None:
+def test_new_models_are_served_and_broken_ones_refused_under_load(bench: Bench) -> None:
     outcome = uvloop.run(swap.measure(bench, "text", calm_s=CALM_S))
     assert broken(outcome) == []
     assert len(outcome.figures["answers"]) == 2
 
 
-def test_only_what_a_killed_worker_had_is_lost_and_another_takes_its_place(bench: Bench) -> None:
+def test_a_killed_worker_loses_only_what_it_was_answering_and_is_replaced(bench: Bench) -> None:
     outcome = uvloop.run(crash.measure(bench, calm_s=CALM_S, settle_s=1.0))
     assert broken(outcome) == []
-    assert isfinite(outcome.figures["new_worker_answers_after_s"])
+    assert outcome.figures["new_worker_answers_after_s"] < REPLACED_S
 
 
-def test_a_stop_loses_nothing_and_is_announced(models: Path) -> None:
+def test_a_shutdown_loses_no_request_and_readyz_announces_it(models: Path) -> None:
     with serve(models) as bench:
         outcome = uvloop.run(drain.measure(bench, calm_s=CALM_S))
     assert broken(outcome) == []

@@ -1,4 +1,4 @@
-"""Ask, and look closely at what comes back."""
+"""A client that checks each response against the documented interface."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +12,7 @@ JSON = "application/json"
 
 @dataclass
 class Caller:
-    """Asks the service, and checks each answer against what `/docs.json` promises."""
+    """HTTP client that checks each response against `/docs.json`."""
 
     url: str
     session: requests.Session
@@ -35,7 +35,7 @@ class Caller:
 
 
 def scores(response: requests.Response) -> dict[str, float]:
-    """Probability by label, of an answer that must be one."""
+    """Return the probabilities by label. Fails unless the response is a 200."""
     assert response.status_code == 200, response.text
     return scores_of(response.json())
 
@@ -45,21 +45,31 @@ def scores_of(answer: dict[str, Any]) -> dict[str, float]:
 
 
 def check_promise(operation: dict[str, Any], response: requests.Response) -> None:
-    """A right answer, or a 4xx of the one shape whose code is documented for this status."""
+    """A 200, or a 4xx in the one shape of errors whose code is documented for this status; each with the headers."""
     assert response.status_code == 200 or 400 <= response.status_code < 500, response.text
+    check_headers(response)
     assert str(response.status_code) in operation["responses"], (response.status_code, response.text)
     if response.status_code != 200:
         schema = operation["responses"][str(response.status_code)]["content"][JSON]["schema"]
         assert code_of(response) in schema["properties"]["error"]["properties"]["code"]["enum"], response.text
 
 
+def check_headers(response: requests.Response) -> None:
+    """What every response has; a client that comes too early is told when to try again."""
+    assert "Date" in response.headers
+    assert response.headers["X-Request-ID"]
+    assert ("Retry-After" in response.headers) == (response.status_code in (408, 429, 503)), response.headers
+
+
 def code_of(response: requests.Response) -> str:
-    """Of an error, which must have the one shape."""
+    """Return the code of an error, which must have the one shape."""
     assert response.headers["Content-Type"] == JSON
     content = response.json()
     assert set(content) == {"error"}, content
-    assert set(content["error"]) == {"code", "message"}, content
+    assert set(content["error"]) == {"code", "message", "request_id"}, content
     assert all(isinstance(value, str) and value for value in content["error"].values()), content
+    assert content["error"]["request_id"] == response.headers["X-Request-ID"]
+    assert content["error"]["message"].endswith("."), "a message is a sentence"
     return content["error"]["code"]
 
 

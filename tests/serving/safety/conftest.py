@@ -1,4 +1,4 @@
-"""The service under attack: one real process for all tests of this folder, and a guarded one with short patience."""
+"""Two real services for these tests: one with the default settings, one with a key and a short deadline."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ ELSEWHERE = "127.0.0.2"
 
 @pytest.fixture(scope="session")
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Its workers must outlive whatever the tests send; all have the same precision, so that answers compare."""
+    """No worker may die, whatever the tests send. All have one precision, so that their answers can be compared."""
     project = copy_project(tmp_path_factory.mktemp("plain") / "project", precision="fp32")
     with start(models, project=project) as running:
         workers = running.workers()
@@ -26,9 +26,12 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture(scope="session")
 def guarded(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Wants KEY, waits DEADLINE_S for a request, and listens ELSEWHERE; one worker has to bear it all."""
+    """One worker that requires KEY, has a deadline of DEADLINE_S and listens on ELSEWHERE.
+
+    The key comes with the newline that a file or a Kubernetes secret often ends with.
+    """
     project = copy_project(tmp_path_factory.mktemp("guarded") / "project", deadline_s=DEADLINE_S, workers=1)
-    with start(models, {"RELU_API_KEY": KEY}, project, ELSEWHERE) as running:
+    with start(models, {"RELU_API_KEY": f"{KEY}\n"}, project, ELSEWHERE) as running:
         yield running
 
 

@@ -1,4 +1,4 @@
-"""Whatever is sent: a right answer or a refusal of the one shape, and workers that live on."""
+"""Whatever is sent, the response is right or an error of the one shape, and no worker dies."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from tests.serving.safety.pictures import encode, picture, translucent
 
 pytestmark = pytest.mark.pipeline
 
-CASES = int(os.environ.get("RELU_FUZZ_CASES", "300"))  # of each kind; 5,000 in `make bench`
+CASES = int(os.environ.get("RELU_FUZZ_CASES", "300"))  # of each kind; `make bench` has 5,000
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -86,7 +86,7 @@ DAMAGES: list[Callable[[np.random.Generator, bytes], bytes]] = [keep, keep, keep
 
 
 @pytest.mark.parametrize("kind", UPLOADS)
-def test_a_damaged_upload_breaks_nothing(server: Server, caller: Caller, kind: str) -> None:
+def test_a_damaged_upload_is_answered_or_refused(server: Server, caller: Caller, kind: str) -> None:
     path, content_type, content = UPLOADS[kind]
     workers = server.workers()
     statuses: Counter[int] = Counter()
@@ -99,7 +99,7 @@ def test_a_damaged_upload_breaks_nothing(server: Server, caller: Caller, kind: s
 
 
 def without_patterns(document: dict[str, Any]) -> dict[str, Any]:
-    """Of the one pattern there is, hypothesis makes texts fifty times slower than without it."""
+    """Hypothesis generates texts that match the document's pattern fifty times slower."""
 
     def keep(node: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in node.items() if name != "pattern"}
@@ -108,12 +108,12 @@ def without_patterns(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def modes(operation: APIOperation) -> list[GenerationMode]:
-    """What has neither body nor parameters cannot be asked wrongly."""
+    """Return the modes of requests: without a body or parameters none can be wrong."""
     return [GenerationMode.POSITIVE, GenerationMode.NEGATIVE] if operation.body else [GenerationMode.POSITIVE]
 
 
-def test_no_request_of_the_document_breaks_it(server: Server, caller: Caller) -> None:
-    """Right and wrong requests, made by schemathesis from `/docs.json`, answered as that says."""
+def test_generated_requests_are_answered_as_the_document_says(server: Server, caller: Caller) -> None:
+    """schemathesis generates valid and invalid requests from `/docs.json`."""
     workers = server.workers()
     schema = schemathesis.openapi.from_dict(without_patterns(caller.document))
     operations = [result.ok() for result in schema.get_all_operations()]
@@ -129,6 +129,6 @@ def test_no_request_of_the_document_breaks_it(server: Server, caller: Caller) ->
     ask()
     assert asked.total() >= CASES
     for path in caller.document["paths"]:
-        assert asked[path, 200], f"{path} was never asked rightly"
+        assert asked[path, 200], f"{path} got no valid request"
     assert server.workers() == workers
     assert requests.get(f"{server.url}/readyz", timeout=TIMEOUT_S).ok

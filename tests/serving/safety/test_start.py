@@ -1,9 +1,9 @@
-"""The service starts only with the models that its manifests name, and listens only where it was told to."""
+"""The service starts only with the files that its manifests name and a usable key, and listens only where it should."""
 
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -33,18 +33,36 @@ def shorten(path: Path) -> None:
         (shorten, "text/tokenizer.json", "text/tokenizer.json: sha256 is"),
     ],
 )
-def test_a_file_that_is_not_the_manifests_ends_the_command(
+def test_an_altered_file_ends_the_command(
     models: Path, tmp_path: Path, harm: Callable[[Path], None], file: str, named: str
 ) -> None:
-    """At once, with one line of what, where and what to do; nobody tries again and again."""
     shutil.copytree(models, tmp_path / "models")
     harm(tmp_path / "models" / file)
+    line = error_of_command(tmp_path / "models", {})
+    assert named in line
+    assert "dvc repro" in line
+
+
+def test_a_folder_without_models_ends_the_command(tmp_path: Path) -> None:
+    line = error_of_command(tmp_path, {})
+    assert str(tmp_path) in line
+    assert "dvc repro" in line
+
+
+@pytest.mark.parametrize("key", ["", " ", "\n"])
+def test_an_empty_key_ends_the_command(models: Path, key: str) -> None:
+    """It would otherwise be a service that anyone may use, or one that nobody can."""
+    assert "RELU_API_KEY is empty" in error_of_command(models, {"RELU_API_KEY": key})
+
+
+def error_of_command(models: Path, environment: Mapping[str, str]) -> str:
+    """Return the one line with which `bentoml serve` ends at once."""
     port = free_port()
     began = time.monotonic()
     ended = subprocess.run(
         serve_command(port),
         cwd=ROOT,
-        env=service_environment(tmp_path / "models"),
+        env=service_environment(models) | environment,
         capture_output=True,
         text=True,
         timeout=30,
@@ -53,13 +71,12 @@ def test_a_file_that_is_not_the_manifests_ends_the_command(
     assert time.monotonic() - began < 10
     assert ended.returncode not in (0, None)
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
-    assert named in line
-    assert "dvc repro" in line
     assert "Traceback" not in ended.stderr
     assert not [connection for connection in psutil.net_connections("tcp") if connection.laddr[1] == port]
+    return line
 
 
-def test_a_worker_that_dies_while_the_files_are_wrong_waits_for_right_ones(models: Path, tmp_path: Path) -> None:
+def test_a_worker_that_is_replaced_while_the_files_are_wrong_waits_for_right_ones(models: Path, tmp_path: Path) -> None:
     served = Path(shutil.copytree(models, tmp_path / "models"))
     graph = served / "image/model.onnx"
     right = graph.read_bytes()
@@ -76,18 +93,18 @@ def test_a_worker_that_dies_while_the_files_are_wrong_waits_for_right_ones(model
 
 
 def await_log(server: Server, words: str, times: int = 1) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 45  # BentoML looks for dead workers every ten seconds
     while server.log.read_text().count(words) < times:
         assert time.monotonic() < until, server.log.read_text()
         time.sleep(0.1)
 
 
-def test_it_listens_on_loopback_alone(server: Server) -> None:
+def test_it_listens_on_the_loopback_interface_alone(server: Server) -> None:
     assert {ip for ip, _ in addresses(server)} == {"127.0.0.1"}
     assert server.port in {port for _, port in addresses(server)}
 
 
-def test_it_listens_elsewhere_when_told(guarded: Server) -> None:
+def test_it_listens_on_the_host_of_its_command_line(guarded: Server) -> None:
     assert {ip for ip, port in addresses(guarded) if port == guarded.port} == {ELSEWHERE}
 
 

@@ -1,4 +1,4 @@
-"""A text is answered as the graph answers it, or refused; whatever is no text is refused."""
+"""A text has the prediction of the ONNX graph or is refused; what is not a text is refused."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChec
 
 @pytest.fixture(scope="session")
 def graph(models: Path) -> Ask:
-    """Probability by label as tokenizer and graph alone give it; None where the text has no words."""
+    """Return the probabilities by label from the tokenizer and the graph alone; None for a text without words."""
     tokenizer = Tokenizer.from_file(str(models / "text/tokenizer.json"))
     session = InferenceSession(models / "text/model.onnx", providers=["CPUExecutionProvider"])
     labels = json.loads((models / "text/manifest.json").read_text())["labels"]
@@ -58,7 +58,7 @@ def same(answer: dict[str, float], expected: dict[str, float]) -> bool:
         pytest.param("http://127.0.0.1:9/ file:///etc/passwd ${jndi:ldap://a} {{7*7}}", id="injection"),
     ],
 )
-def test_any_text_is_answered_as_the_graph_answers_it(caller: Caller, graph: Ask, text: str) -> None:
+def test_any_text_has_the_prediction_of_the_graph(caller: Caller, graph: Ask, text: str) -> None:
     body = json.dumps({"text": text}, ensure_ascii=False).encode()
     response = caller.post("/classify_text", body, JSON)
     if (expected := graph(text)) is None:
@@ -69,7 +69,7 @@ def test_any_text_is_answered_as_the_graph_answers_it(caller: Caller, graph: Ask
 
 @given(st.text(max_size=200))
 @FEW
-def test_whatever_the_characters(caller: Caller, graph: Ask, text: str) -> None:
+def test_any_characters_have_the_prediction_of_the_graph(caller: Caller, graph: Ask, text: str) -> None:
     response = caller.post("/classify_text", json.dumps({"text": text}), JSON)
     if response.status_code == 200:
         assert same(scores(response), graph(text))
@@ -80,7 +80,7 @@ def test_whatever_the_characters(caller: Caller, graph: Ask, text: str) -> None:
 
 @given(st.lists(st.sampled_from(["goal", "cup final", "interest rates", "", " ", "🎉", "a" * 70_000]), min_size=1))
 @FEW
-def test_a_text_is_answered_alike_alone_and_among_others(caller: Caller, texts: list[str]) -> None:
+def test_a_text_has_the_same_prediction_alone_and_in_a_batch(caller: Caller, texts: list[str]) -> None:
     found = caller.post("/classify_texts", json={"texts": texts}).json()["predictions"]
     assert len(found) == len(texts)
     for text, item in zip(texts, found, strict=True):
@@ -96,7 +96,7 @@ def test_a_text_without_words_is_refused(caller: Caller, text: str) -> None:
     assert refusal(caller.text(text)) == (400, "empty_text")
 
 
-def test_a_megabyte_is_refused(caller: Caller) -> None:
+def test_a_text_of_a_megabyte_is_refused(caller: Caller) -> None:
     assert caller.text("a " * 500_000).status_code == 413
 
 
@@ -126,7 +126,7 @@ def test_a_megabyte_is_refused(caller: Caller) -> None:
         pytest.param(b"--x\r\n\r\n", id="multipart"),
     ],
 )
-def test_what_is_no_json_is_refused(caller: Caller, path: str, body: bytes) -> None:
+def test_what_is_not_json_is_refused(caller: Caller, path: str, body: bytes) -> None:
     assert (
         caller.post(path, body.replace(b'"text"', b'"%s"' % path[len("/classify_") :].encode()), JSON).status_code
         == 400
@@ -157,12 +157,12 @@ def test_what_is_no_json_is_refused(caller: Caller, path: str, body: bytes) -> N
         ],
     ],
 )
-def test_another_form_than_the_schemas_is_refused(caller: Caller, path: str, body: bytes) -> None:
+def test_json_that_does_not_match_the_schema_is_refused(caller: Caller, path: str, body: bytes) -> None:
     assert caller.post(path, body, JSON).status_code == 400
 
 
 @pytest.mark.parametrize(("count", "status"), [(256, 200), (257, 413), (100_000, 413)])
-def test_a_batch_has_a_largest_size(caller: Caller, count: int, status: int) -> None:
+def test_a_batch_has_a_maximum_number_of_items(caller: Caller, count: int, status: int) -> None:
     assert caller.post("/classify_texts", json={"texts": ["a"] * count}).status_code == status
 
 
@@ -175,7 +175,9 @@ def test_a_batch_has_a_largest_size(caller: Caller, count: int, status: int) -> 
         pytest.param(b'{"\\u0074ext": "goal"}', "goal", id="escaped-key"),
     ],
 )
-def test_an_unusual_body_is_read_as_json_says_or_refused(caller: Caller, graph: Ask, body: bytes, text: str) -> None:
+def test_unusual_json_is_read_as_the_standard_says_or_refused(
+    caller: Caller, graph: Ask, body: bytes, text: str
+) -> None:
     response = caller.post("/classify_text", body, JSON)
     if response.status_code == 200:
         assert same(scores(response), graph(text))
@@ -184,6 +186,17 @@ def test_an_unusual_body_is_read_as_json_says_or_refused(caller: Caller, graph: 
 
 
 @pytest.mark.parametrize("item", [None, 5, True, [], {}, ["goal"], 1e308])
-def test_an_item_that_is_no_text_is_another_form(caller: Caller, item: object) -> None:
+def test_an_item_that_is_not_a_string_fails_the_batch(caller: Caller, item: object) -> None:
     response = caller.post("/classify_texts", json={"texts": ["goal", item, "goal"]})
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "surrogate", [b"\\ud800", b"\\udfff goal", b"goal \\uD83C", b"\\ud800\\ud800", b"\\udf89\\ud83c"]
+)
+def test_a_lone_surrogate_is_an_error_of_its_item_alone(caller: Caller, surrogate: bytes) -> None:
+    body = b'{"texts": ["goal", "' + surrogate + b'", "\\ud83c\\udf89 goal", "goal"]}'
+    first, second, third, fourth = caller.post("/classify_texts", body, JSON).json()["predictions"]
+    assert second == {"error": {"code": "invalid_text", "message": second["error"]["message"]}}
+    assert first == fourth
+    assert same(scores_of(third), scores(caller.text("\N{PARTY POPPER} goal")))

@@ -21,7 +21,7 @@ XML = '<!DOCTYPE a [<!ENTITY b SYSTEM "{url}">]><a>&b;</a>'
 
 
 class Canary:
-    """A server that counts who comes."""
+    """A server that counts its visitors."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener
@@ -49,7 +49,7 @@ def canary() -> Iterator[Canary]:
 
 
 def everywhere(caller: Caller, url: str) -> Iterator[int]:
-    """Statuses of requests that have it where an image belongs."""
+    """Yield the statuses of requests that have the URL in place of an image."""
     for text in (url, SVG.format(url=url), XML.format(url=url)):
         for content_type in ("image/png", "image/svg+xml", "text/uri-list", "message/external-body", "text/plain"):
             yield caller.post("/classify_image", text.encode(), content_type).status_code
@@ -82,8 +82,8 @@ def test_a_url_in_a_text_is_a_word(caller: Caller, canary: Canary, url: str) -> 
     assert canary.visits == 0
 
 
-def test_the_canary_sings(canary: Canary) -> None:
-    """Or the tests above could not fail."""
+def test_the_canary_counts_a_visit(canary: Canary) -> None:
+    """Otherwise the tests above could not fail."""
     with socket.create_connection(canary.listener.getsockname()) as visitor:
         assert visitor.recv(1) == b""
     assert canary.visits == 1

@@ -1,4 +1,4 @@
-"""HTTP by hand, for what no client would send."""
+"""HTTP written by hand, for requests that no client sends."""
 
 import socket
 import time
@@ -16,9 +16,16 @@ def connect(server: Server) -> socket.socket:
 
 
 def head(path: str, **headers: str) -> bytes:
-    """Of a POST; `_` in a name stands for `-`."""
+    """Return the head of a POST request; `_` in the name of a header stands for `-`."""
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *lines, "", ""]).encode()
+
+
+def form(blocks: Iterable[bytes]) -> Iterable[bytes]:
+    """Yield a form with the boundary `x` whose only file, of the field `image`, has these blocks."""
+    yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    yield from blocks
+    yield b"\r\n--x--\r\n"
 
 
 def chunked(blocks: Iterable[bytes]) -> Iterable[bytes]:
@@ -28,7 +35,7 @@ def chunked(blocks: Iterable[bytes]) -> Iterable[bytes]:
 
 
 def send(server: Server, parts: Iterable[bytes], pause_s: float = 0) -> int | None:
-    """Send until the service hangs up; the status of its answer, None without one."""
+    """Send until the service closes the connection. Return the status of its response, or None if there is none."""
     with connect(server) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):
             for part in parts:
