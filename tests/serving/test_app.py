@@ -167,6 +167,21 @@ def test_metrics_are_prometheus_text(predictor: Predictor) -> None:
     assert {"relu_requests", "relu_model_info", "relu_batch_size", "relu_zero_fraction"} <= names
 
 
+def test_metrics_include_what_was_answered_a_moment_ago(predictor: Predictor) -> None:
+    def examples(response: Response) -> float:
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(response.body.decode())
+            for sample in family.samples
+            if sample.name == "relu_zero_fraction_examples_total" and sample.labels["task"] == "text"
+        )
+
+    scrape = Request(path="/metrics")
+    before, _, after = ask(predictor, scrape, texts("goal", "oil"), scrape)
+    layers = len(predictor.stores["text"].current.watch.monitor.layers)
+    assert examples(after) == examples(before) + 2 * layers
+
+
 def test_info_describes_the_models_that_are_served(predictor: Predictor) -> None:
     (response,) = ask(predictor, Request(path="/info"))
     info = json.loads(response.body)

@@ -45,6 +45,7 @@ def test_a_worker_notifies_then_refuses_then_answers_then_leaves(left: list[int]
         note()
         terminate()
         await until(lambda: drain.began)
+        await asyncio.sleep(0.1)
         note()
         await until(lambda: drain.refusing)
         await asyncio.sleep(3 * STEP_S)

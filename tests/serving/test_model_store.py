@@ -184,6 +184,8 @@ def test_a_problem_is_counted_and_logged_once_however_often_it_is_met(
 
 def make_unreadable(file: Path) -> Callable[[], None]:
     file.chmod(0)
+    if os.access(file, os.R_OK):
+        pytest.skip("this user may read every file")
     return lambda: file.chmod(0o644)
 
 
@@ -199,11 +201,8 @@ def damage_in_place(file: Path) -> Callable[[], None]:
     return lambda: write(content)
 
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-
-
 @pytest.mark.parametrize("name", [artifacts.MANIFEST, artifacts.ONNX_MODEL])
-@pytest.mark.parametrize("break_", [pytest.param(make_unreadable, marks=AS_ROOT), damage_in_place])
+@pytest.mark.parametrize("break_", [make_unreadable, damage_in_place])
 def test_a_model_that_could_not_be_read_for_a_while_is_tried_again_without_a_new_file(
     store: ModelStore,
     folder: Path,

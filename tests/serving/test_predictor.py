@@ -72,6 +72,12 @@ def test_the_top_classes_are_ordered_and_named(predictor: Predictor) -> None:
     assert answer.model.version == "demo-0"
 
 
+def test_as_many_classes_are_named_as_the_settings_say(models: Path) -> None:
+    predictor = Predictor(models, change_settings(top=2))
+    (first, second) = predictor.classify("image", encode(picture()))["top"]
+    assert 0 < second["probability"] <= first["probability"]
+
+
 @pytest.mark.parametrize(("broken", "code"), [("", "empty_text"), ("\ud800", "invalid_text"), ("\u0301", "empty_text")])
 def test_an_error_of_one_item_keeps_its_place_and_harms_no_other_item(
     predictor: Predictor, broken: str, code: str
@@ -132,6 +138,7 @@ def test_work_that_waits_is_dropped_when_its_client_leaves(models: Path, kind: s
                 await predictor.answer_batch("text", read, leave)
             else:
                 await predictor.answer("text", "interest rates", leave)
+        await asyncio.sleep(0.01)  # the event loop drops the work in its next turn
         release.set()
         assert await asyncio.gather(*running) == [True, True]
         await pool.run(lambda given_up: None, receive)
@@ -186,6 +193,42 @@ def test_an_item_that_cannot_be_read_is_an_error_on_the_event_loop_and_in_a_thre
     with pytest.raises(RequestError) as caught:
         asyncio.run(predictor.answer(task, item, receive))
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("limits", [{"image_bytes": 1}, {"image_pixels": 1}])
+def test_an_image_of_too_many_bytes_or_pixels_is_not_read_on_the_event_loop(
+    models: Path, limits: dict[str, int]
+) -> None:
+    settings = load_settings()
+    inline = settings.inline.model_copy(update=limits)
+    model = load_model("image", models / "image", change_settings(inline=inline))
+    assert model.read_inline(encode(picture())) is None
+    assert load_model("image", models / "image", settings).read_inline(encode(picture())) is not None
+
+
+def test_the_examples_of_each_run_are_counted(predictor: Predictor) -> None:
+    def runs() -> tuple[float, ...]:
+        names = ("relu_batch_size_count", "relu_batch_size_sum")
+        return tuple(REGISTRY.get_sample_value(name, {"task": "text"}) or 0.0 for name in names)
+
+    count, examples = runs()
+    predictor.classify_batch("text", ["interest rates"] * 70)
+    assert runs() == (count + 2, examples + 70)
+
+
+def test_zero_fractions_are_counted_when_metrics_are_recorded(models: Path) -> None:
+    predictor = Predictor(models, load_settings())
+
+    def examples() -> float:
+        labels = {"task": "text", "layer": predictor.stores["text"].current.watch.monitor.layers[0]}
+        return REGISTRY.get_sample_value("relu_zero_fraction_examples_total", labels) or 0.0
+
+    before = examples()
+    predictor.classify_batch("text", ["interest rates"] * 3)
+    predictor.record_metrics()
+    assert examples() == before + 3
+    predictor.record_metrics()
+    assert examples() == before + 3
 
 
 def test_the_recorded_queue_depth_is_of_requests_that_wait(models: Path) -> None:
