@@ -1,6 +1,5 @@
 """What is off by default, switched on: TLS and tracing by BentoML's own settings, and the access log."""
 
-import importlib.util
 import json
 import time
 from collections.abc import Iterator
@@ -22,25 +21,6 @@ from tests.serving.safety.pictures import picture, plain
 
 pytestmark = pytest.mark.pipeline
 
-EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
-# It has what the tests need of `pip install 'bentoml[tracing-otlp]'`, which is not among our requirements: the ids of
-# spans are sent as bytes, as they are in OTLP.
-STAND_IN = """
-from urllib.request import Request, urlopen
-
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-
-
-class OTLPSpanExporter(SpanExporter):
-    def __init__(self, endpoint, **options):
-        self.endpoint = endpoint
-
-    def export(self, spans):
-        ids = [span.context.trace_id.to_bytes(16, "big") for span in spans]
-        parents = [span.parent.span_id.to_bytes(8, "big") for span in spans if span.parent]
-        urlopen(Request(self.endpoint, b"".join(ids + parents)), timeout=5)
-        return SpanExportResult.SUCCESS
-"""
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"
 PATIENCE_S = 10
@@ -121,24 +101,8 @@ def server(
     config = folder / "bentoml.yaml"
     config.write_text(yaml.safe_dump({"services": {"relu_pipeline": {"tracing": tracing}}}))
     environment = {"BENTOML_CONFIG": str(config), "OTEL_BSP_SCHEDULE_DELAY": "200"}  # export every 200 ms
-    if not is_installed(EXPORTER):
-        environment["PYTHONPATH"] = str(write_module(folder / "exporter", EXPORTER, STAND_IN))
     with start(models, environment, copy_project(folder / "project", access_log=True), tls=certificate) as running:
         yield running
-
-
-def is_installed(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def write_module(folder: Path, name: str, code: str) -> Path:
-    path = folder.joinpath(*name.split(".")).with_suffix(".py")
-    path.parent.mkdir(parents=True)
-    path.write_text(code)
-    return folder
 
 
 @pytest.fixture
