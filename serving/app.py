@@ -63,6 +63,7 @@ def intakes(predictor: Predictor) -> dict[str, Intake]:
     """Return what each POST endpoint of the application takes, by path."""
     settings = predictor.settings
     sizes = {"image": settings.limits.image_bytes, "text": settings.limits.text_bytes}
+    batch_sizes = {"image": settings.limits.image_batch_bytes, "text": settings.limits.text_batch_bytes}
     one = {"image": (FORM, "image/"), "text": (JSON,)}
     several = {"image": (FORM,), "text": (JSON,)}
     batches = Slots(settings.queue.max_batches)
@@ -70,8 +71,8 @@ def intakes(predictor: Predictor) -> dict[str, Intake]:
     for task, queue in predictor.queues.items():
         slots = Slots(settings.queue.max_requests)
         found[f"/classify_{task}"] = Intake(one[task], sizes[task], slots, queue)
-        found[f"/classify_{task}s"] = Intake(several[task], settings.limits.batch_bytes, batches)
-        found[infer_path(task)] = Intake(MEDIA_TYPES, settings.limits.batch_bytes, batches)
+        found[f"/classify_{task}s"] = Intake(several[task], batch_sizes[task], batches)
+        found[infer_path(task)] = Intake(MEDIA_TYPES, batch_sizes[task], batches)
     return found
 
 

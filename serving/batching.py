@@ -168,7 +168,8 @@ class WorkPool:
         that has not begun is then dropped.
         """
         given_up = Event()
-        job = asyncio.get_running_loop().run_in_executor(self.executor, work, given_up)
+        pending = [work]  # the executor keeps work that was cancelled, and with it the request's body, until its turn
+        job = asyncio.get_running_loop().run_in_executor(self.executor, lambda: pending.pop()(given_up))
         leaving = asyncio.ensure_future(_disconnect(receive))
         try:
             await asyncio.wait((job, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -178,6 +179,7 @@ class WorkPool:
         finally:
             given_up.set()
             job.cancel()
+            pending.clear()
             leaving.cancel()
 
 

@@ -1,12 +1,14 @@
 """From SIGTERM to the end of a worker: tell the probes, refuse what is new, answer what was begun, then leave."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 STEP_S = 0.05
+LOGGER = logging.getLogger("bentoml.relu_pipeline")
 
 
 class Drain:
@@ -25,9 +27,11 @@ class Drain:
 
     def install(self) -> None:
         """Take the place of uvicorn's handler. Called in the worker's main thread, once uvicorn has set its own."""
-        if (leave := signal.getsignal(signal.SIGTERM)) and callable(leave):
-            loop = asyncio.get_running_loop()
+        leave, loop = signal.getsignal(signal.SIGTERM), asyncio.get_running_loop()
+        if callable(leave):
             signal.signal(signal.SIGTERM, lambda number, frame: self._begin(loop, leave, number, frame))
+        else:
+            LOGGER.error("uvicorn has no handler of SIGTERM: the service will end without draining")
 
     def _begin(
         self, loop: asyncio.AbstractEventLoop, leave: Callable[..., Any], number: int, frame: FrameType | None

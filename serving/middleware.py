@@ -29,6 +29,7 @@ BENTOML_PREFIX = "/static_content/"  # Swagger UI, for /docs
 PUBLIC_PATHS = ("/", "/docs", "/docs.json", "/v2/health/live", "/v2/health/ready", *BENTOML_PATHS)
 PUBLIC_PREFIXES = ("/static/", BENTOML_PREFIX)
 REQUEST_ID = re.compile(rb"[\w.:/+=@-]{1,128}", re.ASCII)
+SINGLE_HEADERS = (b"host", b"content-type", b"content-encoding", b"authorization")
 HOLD_S = 0.2  # a refusal for overload is held back: callers that retry at once could keep a worker busy with refusing
 CLIENT_LEFT = 499  # nginx's status, for metrics and logs
 ACCESS = logging.getLogger("relu_pipeline.access")
@@ -154,10 +155,14 @@ class Exchange:
         await self._send(message)
 
     def check_head(self) -> None:
-        hosts = sum(name == b"host" for name, _ in self.scope["headers"])
-        if hosts != 1 and self.scope["http_version"] == "1.1":
-            raise RequestError(400, "invalid_http", f"The request has {hosts} Host headers; send one.")
-        if b"upgrade" in self.headers and (b"content-length" in self.headers or b"transfer-encoding" in self.headers):
+        names = [name for name, _ in self.scope["headers"]]
+        if b"host" not in names and self.scope["http_version"] == "1.1":
+            raise RequestError(400, "invalid_http", "The request has no header Host.")
+        for name in SINGLE_HEADERS:  # or what is checked here could differ from what is read later
+            if names.count(name) > 1:
+                raise RequestError(400, "invalid_http", f"The request has several headers {name.decode()}; send one.")
+        has_body = self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
+        if b"upgrade" in self.headers and has_body:
             # uvicorn drops such a body, or runs it as the next request (https://github.com/Kludex/uvicorn/issues/2722).
             message = "A request with a body cannot offer an upgrade; send it without the header Upgrade."
             raise RequestError(400, "invalid_http", message, {"Connection": "close"})

@@ -112,7 +112,7 @@ def _classify_images(limits: LimitSettings) -> Node:
         "tags": ["image"],
         "summary": "The classes of several images",
         "description": f"1 to {limits.batch_items} files of the multipart field `images`, in a request of at most "
-        f"{_size(limits.batch_bytes)}. An image that cannot be read has its own `error` in the answer.",
+        f"{_size(limits.image_batch_bytes)}. An image that cannot be read has its own `error` in the answer.",
         "requestBody": {
             "required": True,
             "content": {
@@ -152,7 +152,7 @@ def _classify_texts(limits: LimitSettings) -> Node:
         "tags": ["text"],
         "summary": "The topics of several texts",
         "description": f"1 to {limits.batch_items} texts of at most {_size(limits.text_bytes)} each, in a request of "
-        f"at most {_size(limits.batch_bytes)}. A text that cannot be read has its own `error` in the answer.",
+        f"at most {_size(limits.text_batch_bytes)}. A text that cannot be read has its own `error` in the answer.",
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _object(texts=texts), "example": {"texts": list(TEXTS)}}},

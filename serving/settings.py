@@ -25,7 +25,8 @@ class LimitSettings(Section):
 
     image_bytes: PositiveInt
     text_bytes: PositiveInt
-    batch_bytes: PositiveInt
+    image_batch_bytes: PositiveInt
+    text_batch_bytes: PositiveInt
     batch_items: PositiveInt
     image_pixels: PositiveInt
     buffered_bytes: PositiveInt

@@ -132,7 +132,7 @@ def test_the_ingress_has_the_limits_of_nginx_conf() -> None:
         f"proxy_next_upstream_timeout {annotations['proxy-next-upstream-timeout']}s;",
     ):
         assert directive in text
-    assert annotations["proxy-body-size"] == f"{load_settings().limits.batch_bytes >> 20}m"
+    assert annotations["proxy-body-size"] == f"{load_settings().limits.image_batch_bytes >> 20}m"
 
 
 def test_kserve_runs_the_same_container() -> None:

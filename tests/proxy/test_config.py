@@ -26,10 +26,10 @@ REQUEST_SIZES = {
     "/": "text_bytes",
     "/classify_text": "text_bytes",
     "/classify_image": "image_bytes",
-    "/classify_images": "batch_bytes",
-    "/classify_texts": "batch_bytes",
-    "/v2/models/image/infer": "batch_bytes",
-    "/v2/models/text/versions/1/infer": "batch_bytes",
+    "/classify_images": "image_batch_bytes",
+    "/classify_texts": "text_batch_bytes",
+    "/v2/models/image/infer": "image_batch_bytes",
+    "/v2/models/text/infer": "text_batch_bytes",
 }
 
 

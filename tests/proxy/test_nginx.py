@@ -151,7 +151,7 @@ def test_what_is_no_http_is_refused_in_the_shape_of_all_errors(url: str, sent: b
         ("/classify_text", 64 << 10),
         ("/classify_image", 8 << 20),
         ("/classify_images", 64 << 20),
-        ("/classify_texts", 64 << 20),
+        ("/classify_texts", 8 << 20),
         ("/v2/models/image/infer", 64 << 20),
         ("/", 64 << 10),
     ],

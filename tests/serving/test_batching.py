@@ -1,6 +1,8 @@
 """RequestQueue, Slots and WorkPool: order, bounds, load shedding, and that every caller gets one outcome."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -583,6 +585,36 @@ def cancel(client: FakeClient, task: "asyncio.Task[str]") -> None:
 
 
 endings = pytest.mark.parametrize(("end", "expected"), [(leave, ClientDisconnect), (cancel, "cancelled")])
+
+
+class Body:
+    """Of a request; its work refers to it."""
+
+
+@endings
+def test_work_that_is_dropped_before_it_begins_holds_its_body_no_longer(
+    end: Callable[[FakeClient, "asyncio.Task[str]"], None], expected: object
+) -> None:
+    async def run() -> tuple[Any, bool]:
+        pool, running, client = WorkPool(1), Work(), FakeClient()
+        first = asyncio.ensure_future(pool.run(running, FakeClient().receive))
+        await happens(running.began)
+        body = Body()
+        held = weakref.ref(body)
+        second = asyncio.ensure_future(pool.run(lambda given_up, body=body: repr(body), client.receive))
+        del body
+        await asyncio.sleep(0)
+        end(client, second)
+        dropped = await outcome(second)
+        del second
+        await asyncio.sleep(0)
+        gc.collect()
+        is_held = held() is not None
+        running.release.set()
+        await first
+        return dropped, is_held
+
+    assert asyncio.run(run()) == (expected, False)
 
 
 @endings

@@ -262,8 +262,15 @@ def test_an_offer_to_upgrade_with_a_body_is_refused_and_ends_the_connection(leng
     assert (response.header("connection"), response.received) == ("close", 0)
 
 
-def test_an_offer_to_upgrade_without_a_body_is_ignored() -> None:
-    assert ask(Request(path="/read", headers=[("Upgrade", "h2c")])).status == 200
+@pytest.mark.parametrize("more", [[], [("Content-Length", "0")]])
+def test_an_offer_to_upgrade_without_a_body_is_ignored(more: list[tuple[str, str]]) -> None:
+    assert ask(Request(path="/read", headers=[("Upgrade", "h2c"), *more])).status == 200
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "Content-Encoding", "Authorization"])
+def test_a_header_that_decides_how_a_request_is_admitted_comes_once(name: str) -> None:
+    """Or what the middleware checks could be another than what the endpoint reads."""
+    assert summary(ask(post(headers=[*TEXT, (name, "a"), (name, "text/plain")]))) == (400, "invalid_http")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """The service starts only with the files that its manifests name and a usable key, and listens only where it should."""
 
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -59,19 +62,23 @@ def error_of_command(models: Path, environment: Mapping[str, str]) -> str:
     """Return the one line with which `bentoml serve` ends at once."""
     port = free_port()
     began = time.monotonic()
-    ended = subprocess.run(
+    with subprocess.Popen(
         serve_command(port),
         cwd=ROOT,
         env=service_environment(models) | environment,
-        capture_output=True,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
-        check=False,
-    )
+        start_new_session=True,
+    ) as ended:
+        try:
+            _, written = ended.communicate(timeout=30)
+        finally:
+            with suppress(ProcessLookupError):  # as it should be
+                os.killpg(ended.pid, signal.SIGKILL)  # its workers would outlive it
     assert time.monotonic() - began < 10
     assert ended.returncode not in (0, None)
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
-    assert "Traceback" not in ended.stderr
+    (line,) = [line for line in written.splitlines() if line.startswith("error:")]
+    assert "Traceback" not in written
     assert not [connection for connection in psutil.net_connections("tcp") if connection.laddr[1] == port]
     return line
 
