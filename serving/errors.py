@@ -1,13 +1,9 @@
-"""Errors of the service: at the start (ConfigError, ModelError) and of one request (RequestError)."""
+"""Errors of the service: at the start (ModelError) and of one request (RequestError)."""
 
 from collections.abc import Mapping
 from typing import Any
 
 RETRY = {"Retry-After": "1"}
-
-
-class ConfigError(Exception):
-    """A setting is wrong; the service does not start."""
 
 
 class ModelError(Exception):

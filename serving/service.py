@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from serving.app import create_app, intakes
 from serving.drain import Drain
-from serving.errors import ConfigError, ModelError, RequestError
+from serving.errors import ModelError, RequestError
 from serving.metrics import REQUESTS_IN_FLIGHT
 from serving.middleware import ACCESS, ServiceMiddleware
 from serving.predictor import Predictor
@@ -48,7 +48,7 @@ def load_predictor() -> Predictor:
 def load_key() -> str | None:
     try:
         return api_key()
-    except ConfigError as error:
+    except ValueError as error:
         sys.exit(f"error: {error}")
 
 

@@ -7,8 +7,6 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from serving.errors import ConfigError
-
 ROOT = Path(__file__).resolve().parent.parent
 API_KEY = "RELU_API_KEY"
 
@@ -83,8 +81,8 @@ def models_dir() -> Path:
 
 
 def api_key() -> str | None:
-    """Return the key that callers must send, or None if there is none. Raises ConfigError for an empty one."""
+    """Return the key that callers must send, or None if there is none. Raises ValueError if it is empty."""
     key = os.environ.get(API_KEY)
     if key is not None and not key.strip():
-        raise ConfigError(f"{API_KEY} is empty; set it to the key that callers send, or unset it to serve everyone")
+        raise ValueError(f"{API_KEY} is empty; set it to the key that callers send, or unset it to serve everyone")
     return key and key.strip()

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from serving.errors import ConfigError
 from serving.settings import API_KEY, ROOT, Settings, api_key, load_settings, models_dir
 
 
@@ -24,7 +23,7 @@ def test_there_may_be_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_empty_key_is_an_error(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     """Or the service would be open to everyone, against the intention."""
     monkeypatch.setenv(API_KEY, given)
-    with pytest.raises(ConfigError, match="RELU_API_KEY is empty"):
+    with pytest.raises(ValueError, match="RELU_API_KEY is empty"):
         api_key()
 
 
