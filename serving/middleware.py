@@ -8,6 +8,7 @@ import asyncio
 import hmac
 import json
 import logging
+import random
 import re
 import secrets
 import time
@@ -30,7 +31,9 @@ PUBLIC_PATHS = ("/", "/docs", "/docs.json", "/v2/health/live", "/v2/health/ready
 PUBLIC_PREFIXES = ("/static/", BENTOML_PREFIX)
 REQUEST_ID = re.compile(rb"[\w.:/+=@-]{1,128}", re.ASCII)
 SINGLE_HEADERS = (b"host", b"content-type", b"content-encoding", b"authorization")
-HOLD_S = 0.2  # a refusal for overload is held back: callers that retry at once could keep a worker busy with refusing
+# A refusal for overload is held back, or callers that retry at once could keep a worker busy with refusing. For a time
+# that varies: those that were refused together would come back together.
+HOLD_S = (0.1, 0.3)
 CLIENT_LEFT = 499  # nginx's status, for metrics and logs
 ACCESS = logging.getLogger("relu_pipeline.access")
 
@@ -81,7 +84,7 @@ class ServiceMiddleware:
             await self._admit(scope, receive, exchange)
         except RequestError as error:
             if error.status == 429:
-                await asyncio.sleep(HOLD_S)
+                await asyncio.sleep(random.uniform(*HOLD_S))  # noqa: S311  # no secret
             await problem(error, exchange.request_id)(scope, receive, exchange.send)
         finally:
             self._record(exchange)

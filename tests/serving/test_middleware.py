@@ -383,8 +383,8 @@ def test_requests_for_a_full_queue_are_refused_before_their_bodies_are_read() ->
 
 
 def test_a_refusal_for_overload_is_held_back_and_other_errors_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert HOLD_S > 0
-    monkeypatch.setattr("serving.middleware.HOLD_S", 0.3)
+    assert 0 < HOLD_S[0] < HOLD_S[1]
+    monkeypatch.setattr("serving.middleware.HOLD_S", (0.3, 0.4))
 
     async def duration_s(service: Service, **more: Any) -> float:
         loop = asyncio.get_running_loop()
@@ -687,7 +687,7 @@ def test_every_request_has_one_response_and_what_it_held_is_given_back(
         return responses
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.middleware.HOLD_S", 0)
+        patch.setattr("serving.middleware.HOLD_S", (0, 0))
         responses = asyncio.run(run())
     for request, response in zip(requests, responses, strict=True):
         left = request.end == "disconnect" and response.status == CLIENT_LEFT
