@@ -97,7 +97,7 @@ class Api:
 
     async def classify_texts(self, request: Request) -> Response:
         body = await request.body()
-        read = lambda: parse_texts(body, self.max_items)  # noqa: E731  # in the thread: bodies are up to 64 MiB
+        read = lambda: parse_texts(body, self.max_items)  # noqa: E731  # in the thread: a body may take 0.2 s
         return JsonResponse(await self.predictor.answer_batch("text", read, request.receive))
 
     def describe_api(self, request: Request) -> Response:

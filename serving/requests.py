@@ -17,7 +17,6 @@ FORM = "multipart/form-data"
 MAX_FIELDS = 8  # of a form, besides its files
 # A string without an end counts as well: were it no match, each quote in it would be tried anew, up to the end.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # escaped; most are halves of a pair
 MAX_STRUCTURE = 16  # bytes of a body outside its strings, for each item: what else it holds takes memory, too
 
