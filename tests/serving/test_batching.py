@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from serving.batching import INTERVAL_S, SHED_FRACTION, RequestQueue, Slots, WorkPool
+from serving.batching import INTERVAL_S, MAX_PAUSE_S, PAUSE_FACTOR, RELAPSE_S, RequestQueue, Slots, WorkPool
 from serving.errors import RequestError, overloaded
 from serving.settings import QueueSettings
 
@@ -136,11 +136,17 @@ class Load:
         self.tasks = []
         return outcomes
 
-    async def overload(self, clock: Clock) -> None:
-        """Fill the queue, and let it stand until it is cut to its smallest depth."""
-        await self.send(LIMITS.max_depth + 2)
-        clock.next_interval()
+    async def overload(self, clock: Clock) -> list[Any]:
+        """Fill the queue, and let it stand for a moment; one more request then begins a pause. Return the outcomes."""
+        await self.send(1 + LIMITS.max_depth)
+        clock.now_s += 0.9 * INTERVAL_S
         await self.send(1)
+        return await self.outcomes()
+
+    async def answered(self, count: int) -> int:
+        """Of so many requests that come at once."""
+        await self.send(count)
+        return count - (await self.outcomes()).count(429)
 
 
 @both_batch_sizes
@@ -244,124 +250,78 @@ def test_a_burst_is_no_overload(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "kept"), [(1, LIMITS.min_depth), (4, 4)])
-def test_a_queue_that_has_been_full_for_an_interval_is_cut_to_its_newest(
-    clock: Clock, batch_size: int, kept: int
-) -> None:
+def test_a_queue_that_is_full_and_stands_is_cut_to_its_newest(clock: Clock, batch_size: int, kept: int) -> None:
     """To `min_depth` of them, or to what one run takes if that is more."""
 
     async def outcomes() -> list[Any]:
-        load = Load(batch_size)
-        await load.overload(clock)
+        return await Load(batch_size).overload(clock)
+
+    assert asyncio.run(outcomes()) == [0, *[429] * (8 - kept), *range(9 - kept, 9), 429]
+
+
+@pytest.mark.parametrize("waited_s", [0.0, INTERVAL_S, 10 * INTERVAL_S], ids=["full", "new interval", "long ago"])
+def test_requests_that_have_not_waited_in_this_interval_are_no_overload(clock: Clock, waited_s: float) -> None:
+    async def waiting() -> int:
+        load = Load()
+        await load.send(1 + LIMITS.max_depth)
+        clock.now_s += waited_s
+        await load.send(1)
+        found = len(load.queue.waiting)
+        await load.outcomes()
+        return found
+
+    assert asyncio.run(waiting()) == LIMITS.max_depth
+
+
+def test_a_queue_that_stands_but_has_room_refuses_none(clock: Clock) -> None:
+    async def outcomes() -> list[Any]:
+        load = Load()
+        await load.send(LIMITS.max_depth)
+        clock.now_s += 0.9 * INTERVAL_S
+        await load.send(1)
         return await load.outcomes()
 
-    assert asyncio.run(outcomes()) == [0, *[429] * (8 - kept), *range(9 - kept, 9), 429, 429]
+    assert asyncio.run(outcomes()) == [*range(9)]
 
 
-def test_a_queue_that_stands_is_cut_however_long_no_request_came(clock: Clock) -> None:
-    async def waiting() -> tuple[int, int]:
-        load = Load()
-        await load.send(LIMITS.max_depth + 2)
-        clock.now_s += 10 * INTERVAL_S
-        await load.send(1)
-        found = len(load.queue.waiting), load.queue.depth
-        await load.outcomes()
-        return found
+def test_few_may_wait_until_the_pause_ends(clock: Clock) -> None:
+    """One more than the depth is answered: the first goes to the model."""
 
-    assert asyncio.run(waiting()) == (LIMITS.min_depth, LIMITS.min_depth)
-
-
-@pytest.mark.parametrize(("count", "intervals"), [(9, 1.0), (10, 0.9)], ids=["refused none", "full for less"])
-def test_a_queue_is_not_cut_before_it_has_refused_requests_for_an_interval(
-    clock: Clock, count: int, intervals: float
-) -> None:
-    async def waiting() -> int:
-        load = Load()
-        await load.send(count)
-        clock.now_s += intervals * INTERVAL_S
-        await load.send(1)
-        found = len(load.queue.waiting)
-        await load.outcomes()
-        return found
-
-    assert asyncio.run(waiting()) == LIMITS.max_depth
-
-
-def test_a_queue_that_was_empty_a_moment_ago_is_not_cut(clock: Clock) -> None:
-    async def waiting() -> int:
-        load = Load()
-        await load.send(10)
-        clock.now_s += 0.5 * INTERVAL_S
-        await load.outcomes()
-        await load.send(9)
-        clock.now_s += 0.5 * INTERVAL_S
-        await load.send(1)
-        found = len(load.queue.waiting)
-        await load.outcomes()
-        return found
-
-    assert asyncio.run(waiting()) == LIMITS.max_depth
-
-
-def answered_after_overload(clock: Clock, intervals: list[tuple[int, int]]) -> list[int]:
-    """Return how many requests of each interval are answered, after an overload.
-
-    Of each interval, first so many come one by one to an idle model, then so many at once.
-    """
-
-    async def counts() -> list[int]:
+    async def answered() -> list[int]:
         load = Load()
         await load.overload(clock)
-        await load.outcomes()
-        found = []
-        for one_by_one, at_once in intervals:
-            clock.next_interval()
-            for _ in range(one_by_one):
-                await load.send(1)
-                await run_all(load.queue, load.executor)
-            await load.send(at_once)
-            outcomes = await load.outcomes()
-            found.append(len(outcomes) - outcomes.count(429))
-        return found
+        found = [await load.answered(12)]
+        clock.now_s += 0.9 * INTERVAL_S
+        found.append(await load.answered(12))
+        clock.now_s += 0.2 * INTERVAL_S
+        return [*found, await load.answered(12)]
 
-    return asyncio.run(counts())
+    assert asyncio.run(answered()) == [1 + LIMITS.min_depth, 1 + LIMITS.min_depth, 1 + LIMITS.max_depth]
 
 
-def test_after_an_overload_the_depth_doubles_with_each_calm_interval(clock: Clock) -> None:
-    """One more than the depth is answered of those that come at once: the first goes to the model."""
-    full = (0, 12)
-    assert answered_after_overload(clock, [full]) == [1 + 2]
-    assert answered_after_overload(clock, [(3, 0), full]) == [3, 1 + 4]
-    assert answered_after_overload(clock, [(3, 0), (3, 0), full]) == [3, 3, 1 + 8]
-    assert answered_after_overload(clock, [(3, 0)] * 9 + [full]) == [3] * 9 + [1 + 8]
+def pauses_s(clock: Clock, calm_s: float, overloads: int) -> list[float]:
+    """Return how long the pause after each overload is; the next begins `calm_s` after its end."""
 
-
-@pytest.mark.parametrize(("pause", "answered"), [(1, 3), (2, 5), (3, 9), (100, 9)])
-def test_intervals_without_requests_are_calm(clock: Clock, pause: int, answered: int) -> None:
-    """Or bursts that come again and again, to a model that is idle in between, would be taken for one overload."""
-
-    async def counts() -> list[int]:
+    async def lengths() -> list[float]:
         load = Load()
-        await load.overload(clock)
-        await load.outcomes()
         found = []
-        for _ in range(3):
-            clock.now_s += (pause + 0.1) * INTERVAL_S
-            await load.send(12)
-            found.append(12 - (await load.outcomes()).count(429))
+        for _ in range(overloads):
+            await load.overload(clock)
+            began_s = clock.now_s
+            found.append(load.queue.pause_end_s - began_s)
+            clock.now_s = load.queue.pause_end_s + calm_s
         return found
 
-    assert asyncio.run(counts()) == [answered] * 3
+    return asyncio.run(lengths())
 
 
-def test_the_depth_stays_small_while_many_requests_are_shed(clock: Clock) -> None:
-    assert answered_after_overload(clock, [(0, 12)] * 5) == [1 + 2] * 5
+def test_an_overload_that_goes_on_makes_the_pauses_longer_up_to_a_limit(clock: Clock) -> None:
+    expected = [min(INTERVAL_S * PAUSE_FACTOR**number, MAX_PAUSE_S) for number in range(8)]
+    assert pauses_s(clock, 0.0, 8) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("more", "next_depth"), [(0, 4), (1, 2)])
-def test_the_depth_grows_while_at_most_the_allowed_fraction_is_shed(clock: Clock, more: int, next_depth: int) -> None:
-    shed = int(SHED_FRACTION * 20) + more
-    found = answered_after_overload(clock, [(20 - shed - 3, 3 + shed), (0, 12)])
-    assert found == [20 - shed, 1 + next_depth]
+def test_an_overload_that_comes_later_begins_with_a_short_pause(clock: Clock) -> None:
+    assert pauses_s(clock, RELAPSE_S, 3) == pytest.approx([INTERVAL_S] * 3)
 
 
 def test_of_all_that_arrive_in_one_turn_of_the_loop_only_those_with_room_may_wait() -> None:
