@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from benchmarks.ours import Stopwatch, recipe_params, tracked
 from benchmarks.report import run_side, spread, write
 from relu_pipeline import artifacts
-from relu_pipeline.config import TASKS, Task
-from relu_pipeline.data.augment import augmented
-from relu_pipeline.data.batches import OrderedBatches, ShuffledBatches, load_split
+from relu_pipeline.config import TASK_NAMES, TaskName
+from relu_pipeline.data.batches import OrderedBatches, ShuffledBatches
 from relu_pipeline.models.catalogue import build_network
+from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import Run
 from relu_pipeline.training import fit as fitting
 from relu_pipeline.training.callbacks import HealthReport
-from relu_pipeline.training.fit import EVAL_BATCH_SIZE, Training, fit, fit_input, network_settings, plan
+from relu_pipeline.training.fit import EVAL_BATCH_SIZE, Training, fit, network_settings, plan
 from relu_pipeline.training.optimisers import build_optimiser, build_schedule
 from relu_pipeline.training.resume import open_state
 
@@ -52,14 +52,14 @@ def main() -> None:
     if arguments.side:
         name, task = arguments.side
         params = recipe_params("quick")
-        training = plan(task, getattr(params, task), params.health, 0, artifacts.prepared_dir(task))
+        training = plan(TASKS[task], getattr(params, task), params.health, 0, artifacts.prepared_dir(task))
         print(json.dumps(SIDES[name](training)))
         return
-    figures = {task: compare(task, arguments.rounds) for task in TASKS}
+    figures = {task: compare(task, arguments.rounds) for task in TASK_NAMES}
     print(f"{write('loop', figures)}: {figures}")
 
 
-def compare(task: Task, rounds: int) -> dict[str, Any]:
+def compare(task: TaskName, rounds: int) -> dict[str, Any]:
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
     for number in range(rounds):
         # The sides take turns at going first.
@@ -104,12 +104,12 @@ def fit_side(training: Training) -> dict[str, float]:
 
 def bare_side(training: Training) -> dict[str, float]:
     config, device = training.config.train, training.hardware.device
-    train, val = (load_split(training.task, training.prepared, split).to(device) for split in ("train", "val"))
+    train, val = (training.task.load(training.prepared, split).to(device) for split in ("train", "val"))
     torch.manual_seed(training.seed)
     network = build_network(training.config.model.name, network_settings(training, train))
-    fit_input(network, train)
+    training.task.fit_input(network, train)
     network.to(device)
-    batches = ShuffledBatches(augmented(train, config, training.seed), config.batch_size, training.seed)
+    batches = ShuffledBatches(training.task.augment(train, config, training.seed), config.batch_size, training.seed)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=training.hardware.precision == "bf16-mixed")
     started = time.perf_counter()
     optimiser = build_optimiser(network, config)

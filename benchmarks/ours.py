@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from relu_pipeline import artifacts
-from relu_pipeline.config import Params, Task, load_params
-from relu_pipeline.data.batches import load_split
+from relu_pipeline.config import Params, TaskName, load_params
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.recipes import PARAMS, apply_recipe, recipe_path
+from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun, Run
 from relu_pipeline.training.fit import fit, plan
 from relu_pipeline.training.resume import open_state
@@ -46,18 +46,18 @@ class Stopwatch(NullRun):
             self.curve.append({"seconds": seconds, "val_accuracy": metrics["val/accuracy"]})
 
 
-def main(task: Task, recipe: str, seed: int) -> None:
+def main(task: TaskName, recipe: str, seed: int) -> None:
     params = recipe_params(recipe)
     config, prepared = getattr(params, task), artifacts.prepared_dir(task)
     begun_s = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch, tracked(task) as run:
         out = Path(scratch)
-        training = plan(task, config, params.health, seed, prepared)
+        training = plan(TASKS[task], config, params.health, seed, prepared)
         stopwatch = Stopwatch(run)
         fit(training, stopwatch, open_state(out / "training", training.key), out / "best.ckpt")
         ended_s = time.perf_counter()
         network = load_network(out / "best.ckpt")
-    test = load_split(task, prepared, "test")
+    test = TASKS[task].load(prepared, "test")
     figures = {
         "seed": seed,
         "load_s": stopwatch.started_s - begun_s,
@@ -82,7 +82,7 @@ def recipe_params(recipe: str) -> Params:
         return apply_recipe(recipe_path(recipe), copy)
 
 
-def tracked(task: Task) -> AbstractContextManager[Run]:
+def tracked(task: TaskName) -> AbstractContextManager[Run]:
     """A real MLflow run where MLflow is installed."""
     if find_spec("mlflow") is None:
         return nullcontext(NullRun())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.report import write
 from relu_pipeline import artifacts
-from relu_pipeline.config import TASKS
+from relu_pipeline.config import TASK_NAMES
 from relu_pipeline.demo import FOREIGN, copy_project
 from relu_pipeline.recipes import apply_recipe
 
@@ -75,7 +75,7 @@ def running_stage(group: int) -> str:
 
 
 def digests(project: Path) -> dict[str, str]:
-    files = [project / artifacts.models_dir(task) / name for task in TASKS for name in ALIKE]
+    files = [project / artifacts.models_dir(task) / name for task in TASK_NAMES for name in ALIKE]
     return {str(file.relative_to(project)): artifacts.sha256_of(file) for file in files}
 
 

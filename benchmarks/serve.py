@@ -26,7 +26,7 @@ from benchmarks.peers.serving.measure import BATCH, BATCH_CONNECTIONS, CONNECTIO
 from benchmarks.peers.serving.sides import BEHIND_NGINX, FURTHER, LIMIT, OURS, PEERS, SIDES, Side, packages_of
 from benchmarks.report import spread, write
 from relu_pipeline import artifacts
-from relu_pipeline.config import TASKS, Task, load_params
+from relu_pipeline.config import TASK_NAMES, TaskName, load_params
 from relu_pipeline.data import ag_news
 from relu_pipeline.data.prepare import read_texts, stratified_split
 
@@ -96,7 +96,7 @@ def run_rounds(sides: Mapping[str, Side], material: Material, count: int, second
     """Raises ServerError."""
     rounds: dict[str, list[dict[str, Any]]] = {name: [{} for _ in range(count)] for name in (*sides, LOOP)}
     for number in range(count):
-        for task in TASKS:
+        for task in TASK_NAMES:
             for name in list(sides)[:: -1 if number % 2 else 1]:  # they take turns at going first
                 found = rounds[name][number][task] = measure(sides[name], task, material, seconds)
                 rates = {load: round(figures["requests_per_s"]) for load, figures in found["loads"].items()}
@@ -148,7 +148,7 @@ def goals(rounds: Rounds) -> list[dict[str, Any]]:
     if not SIDES.keys() <= rounds.keys():
         return []
     found = []
-    for task in TASKS:
+    for task in TASK_NAMES:
         for count in CONNECTIONS:
             best = best_peer(rounds, f"{task} x{count}", "requests_per_s", max)
             found.append(compare(rounds, OURS, best, f"{task} x{count}", "requests_per_s", ">=", 1.3))
@@ -176,7 +176,7 @@ def compare(
     return judge(f"{load}: {name} of {side} against {other}", ratios, sign, bound)
 
 
-def compare_batches(rounds: Rounds, task: Task, connections: int) -> dict[str, Any]:
+def compare_batches(rounds: Rounds, task: TaskName, connections: int) -> dict[str, Any]:
     """Items a second of our batch endpoint, against a loop that reads them and runs the graph; in each round."""
     rates = series(rounds, OURS, f"{task}_batch x{connections}", "requests_per_s")
     loops = [figures[task]["read_and_run"] for figures in rounds[LOOP]]

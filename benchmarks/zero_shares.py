@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from benchmarks.report import spread, write
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest
-from relu_pipeline.config import TASKS, Task, load_params
-from relu_pipeline.data.batches import load_split
+from relu_pipeline.config import TASK_NAMES, TaskName, load_params
 from relu_pipeline.evaluation.predict import OUTPUT_NAME
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.tasks.catalogue import TASKS
 from serving.drift import DriftMonitor
 from serving.metrics import add_zero_fractions
 from serving.settings import load_settings
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     rounds = parser.parse_args().rounds
-    figures = {task: measure(task, rounds) for task in TASKS}
+    figures = {task: measure(task, rounds) for task in TASK_NAMES}
     path = write("zero_shares", figures)
     for task, batches in figures.items():
         for rows, found in batches.items():
@@ -45,8 +45,8 @@ def main() -> None:
     print(path)
 
 
-def measure(task: Task, rounds: int) -> dict[str, Any]:
-    val = load_split(task, artifacts.prepared_dir(task), "val")
+def measure(task: TaskName, rounds: int) -> dict[str, Any]:
+    val = TASKS[task].load(artifacts.prepared_dir(task), "val")
     manifest = artifacts.read(artifacts.models_dir(task) / artifacts.MANIFEST, Manifest)
     with tempfile.TemporaryDirectory() as scratch:
         sides = sessions(task, val.gather(torch.arange(2)), Path(scratch))
@@ -57,11 +57,11 @@ def measure(task: Task, rounds: int) -> dict[str, Any]:
     }
 
 
-def sessions(task: Task, example: torch.Tensor, folder: Path) -> dict[str, onnxruntime.InferenceSession]:
+def sessions(task: TaskName, example: torch.Tensor, folder: Path) -> dict[str, onnxruntime.InferenceSession]:
     """Of the checkpoint, before anything is pruned."""
     path = folder / "model.onnx"
     network = load_network(artifacts.models_dir(task) / artifacts.CHECKPOINT)
-    export_graph(task, network, example, load_params().export.opset, path)
+    export_graph(TASKS[task], network, example, load_params().export.opset, path)
     whole = onnx.load(path)
     part = onnx.utils.Extractor(whole).extract_model([whole.graph.input[0].name], [OUTPUT_NAME])
     return {"without": session(part), "with": session(whole)}

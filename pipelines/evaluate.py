@@ -3,19 +3,21 @@ from functools import partial
 from pipelines import run
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import RunInfo
-from relu_pipeline.config import TASKS, Task, load_params
+from relu_pipeline.config import TASK_NAMES, TaskName, load_params
 from relu_pipeline.evaluation.drift import report_drift
 from relu_pipeline.evaluation.evaluate import evaluate as evaluate_checkpoint
+from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_run import reopen_run
 from serving.drift import DriftMonitor
 from serving.settings import load_settings
 
 
-def evaluate(task: Task) -> None:
+def evaluate(task: TaskName) -> None:
     config, models = load_params().evaluate, artifacts.models_dir(task)
     run_id = artifacts.read(models / artifacts.RUN, RunInfo).run_id
     with reopen_run(run_id, task) as mlflow_run:
         metrics = evaluate_checkpoint(
+            TASKS[task],
             models / artifacts.CHECKPOINT,
             artifacts.prepared_dir(task),
             config,
@@ -23,6 +25,7 @@ def evaluate(task: Task) -> None:
             artifacts.reports_dir(task),
         )
         report_drift(
+            TASKS[task],
             models / artifacts.CHECKPOINT,
             artifacts.prepared_dir(task),
             partial(DriftMonitor, **load_settings().drift.model_dump()),
@@ -33,4 +36,4 @@ def evaluate(task: Task) -> None:
 
 
 if __name__ == "__main__":
-    run(evaluate, TASKS)
+    run(evaluate, TASK_NAMES)

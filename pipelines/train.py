@@ -1,8 +1,9 @@
 from pipelines import run
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import RunInfo
-from relu_pipeline.config import TASKS, Task, load_params
+from relu_pipeline.config import TASK_NAMES, TaskName, load_params
 from relu_pipeline.provenance import git_commit
+from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_run import start_run
 from relu_pipeline.tracking.run import flatten
 from relu_pipeline.training.fit import fit, plan
@@ -10,11 +11,11 @@ from relu_pipeline.training.report import write_report
 from relu_pipeline.training.resume import open_state
 
 
-def train(task: Task) -> None:
+def train(task: TaskName) -> None:
     params = load_params()
     config, models = getattr(params, task), artifacts.models_dir(task)
     commit = git_commit()
-    training = plan(task, config, params.health, params.seed, artifacts.prepared_dir(task))
+    training = plan(TASKS[task], config, params.health, params.seed, artifacts.prepared_dir(task))
     state = open_state(artifacts.training_dir(task), training.key)
     with start_run(task, commit, stage=f"train@{task}", interrupted=state.run_id) as mlflow_run:
         state.begin(mlflow_run.run_id)
@@ -27,4 +28,4 @@ def train(task: Task) -> None:
 
 
 if __name__ == "__main__":
-    run(train, TASKS)
+    run(train, TASK_NAMES)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relu_pipeline.config import TASKS, PrepareConfig, TextPrepareConfig, load_datasets, load_params
+from relu_pipeline.config import TASK_NAMES, PrepareConfig, TextPrepareConfig, load_datasets, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,7 +33,7 @@ def prepared(demo_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare_images(demo_raw / "cifar10", PrepareConfig(val_fraction=0.2), out / "image")
     config = TextPrepareConfig(val_fraction=0.2, vocab_size=500, max_tokens=32)
     fit_tokenizer(demo_raw / "ag_news", config, out / "tokenizer.json")
-    prepare_texts(demo_raw / "ag_news", out / "tokenizer.json", config, out / "text")
+    prepare_texts(demo_raw / "ag_news", config, out / "text", out / "tokenizer.json")
     return out
 
 
@@ -58,7 +58,7 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("trained")
     params = load_params(ROOT / "params.yaml")
-    for task in TASKS:
+    for task in TASK_NAMES:
         config = getattr(params, task)
         train = config.train.model_copy(update={"max_epochs": 1, "batch_size": 128})
         fitted = train_at_once(task, config.model_copy(update={"train": train}), prepared / task, out / task)
@@ -72,18 +72,19 @@ def models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFacto
     from relu_pipeline import artifacts
     from relu_pipeline.evaluation.evaluate import evaluate
     from relu_pipeline.export.export import export
+    from relu_pipeline.tasks.catalogue import TASKS
     from relu_pipeline.tracking.run import NullRun
 
     root = tmp_path_factory.mktemp("served")
     config = load_params().export
-    for task in TASKS:
+    for task in TASK_NAMES:
         folder, reports = root / "models" / task, root / "reports" / task
         folder.mkdir(parents=True)
         (folder / "best.ckpt").write_bytes((trained / task / "best.ckpt").read_bytes())
         artifacts.write(folder / "run.json", artifacts.RunInfo(run_id="none", git_commit="abc"))
         artifacts.copy(trained / task / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
-        evaluate(folder / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
-        export(folder, reports, prepared / task, config, NullRun())
+        evaluate(TASKS[task], folder / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
+        export(TASKS[task], folder, reports, prepared / task, config, NullRun())
     tokenizer = (prepared / "text" / artifacts.TOKENIZER).read_bytes()
     (root / "models/text" / artifacts.TOKENIZER).write_bytes(tokenizer)
     return root / "models"

@@ -21,7 +21,7 @@ import uvloop
 from benchmarks.reliability import crash, drain, overload, photographs, slow, soak, swap
 from benchmarks.reliability.bench import Bench, Outcome, Promise, serve
 from benchmarks.report import write
-from relu_pipeline.config import TASKS
+from relu_pipeline.config import TASK_NAMES
 
 MODELS = Path("models")
 PACKAGES = ("bentoml", "starlette", "uvicorn", "uvloop", "httptools")
@@ -52,7 +52,7 @@ def lines(seconds: float, soak_seconds: float) -> dict[str, Line]:
         f"overload_{task}": Line(
             partial(overload.measure, task=task, seconds=seconds, calm_s=CALM_S), apart=True, behind_nginx=True
         )
-        for task in TASKS
+        for task in TASK_NAMES
     }
     return overloads | {
         "drain": Line(partial(drain.measure, calm_s=CALM_S)),

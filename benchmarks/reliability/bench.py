@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.reliability.client import Record, closed_loop
 from deploy.nginx import proxy
 from relu_pipeline import artifacts
-from relu_pipeline.config import TASKS, Task
+from relu_pipeline.config import TASK_NAMES, TaskName
 from serving.settings import Settings
 from tests.servers import ROOT, Server, start
 
@@ -52,7 +52,7 @@ class Bench:
     def workers(self) -> list[psutil.Process]:
         return [worker for server in self.servers for worker in server.workers()]
 
-    def requests(self, *tasks: Task) -> list[bytes]:
+    def requests(self, *tasks: TaskName) -> list[bytes]:
         """The samples of each model in turn, encoded."""
         encoded = [[ENCODE[task](content) for content in samples(self.models / task)] for task in tasks]
         longest = max(encoded, key=len)
@@ -104,7 +104,7 @@ def serve(models: Path, project: Path = ROOT, apart: bool = False, behind_nginx:
     with TemporaryDirectory() as scratch, ExitStack() as stack:
         copy, temporary = Path(scratch) / "models", Path(scratch) / "tmp"
         temporary.mkdir()
-        for task in TASKS:
+        for task in TASK_NAMES:
             copy_model(models / task, copy / task)
         workers = 1 if behind_nginx else len(others)
         environment = {"TMPDIR": str(temporary), "BENTOML_CONFIG_OPTIONS": f"services.relu_pipeline.workers={workers}"}

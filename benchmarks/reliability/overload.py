@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.reliability.bench import PROBE, Bench, Outcome, Promise, find_capacity, latencies_ms, p99_ms
 from benchmarks.reliability.client import STEP_S, Record, loading, open_loop
-from relu_pipeline.config import Task
+from relu_pipeline.config import TaskName
 
 TIMES = 4
 UNLOADED = 0.1  # of capacity
@@ -15,7 +15,7 @@ PROBE_LIMIT_MS = 100
 P99_TIMES = 3
 
 
-async def measure(bench: Bench, task: Task, seconds: float, calm_s: float) -> Outcome:
+async def measure(bench: Bench, task: TaskName, seconds: float, calm_s: float) -> Outcome:
     """`calm_s` for the capacity, and as much for the latency without load."""
     step_s = 0.0 if bench.apart else STEP_S
     requests = bench.requests(task)

@@ -18,7 +18,7 @@ from benchmarks.reliability import variants
 from benchmarks.reliability.bench import Bench, Outcome, Promise, find_capacity
 from benchmarks.reliability.client import Record, loading, now
 from benchmarks.reliability.variants import Variant
-from relu_pipeline.config import Task
+from relu_pipeline.config import TaskName
 from relu_pipeline.swap import swap
 
 LOAD = 0.5  # of capacity
@@ -48,7 +48,7 @@ class Done:
     denials: int
 
 
-async def measure(bench: Bench, task: Task, calm_s: float) -> Outcome:
+async def measure(bench: Bench, task: TaskName, calm_s: float) -> Outcome:
     """`calm_s` for the capacity, and of load around the steps. Leaves the first model in place."""
     load = bench.requests(task)
     capacity, _ = await find_capacity(bench, load, calm_s)
@@ -81,7 +81,7 @@ async def measure(bench: Bench, task: Task, calm_s: float) -> Outcome:
     return Outcome(figures, promises)
 
 
-def plan(task: Task, model: Path, scratch: Path) -> list[Step]:
+def plan(task: TaskName, model: Path, scratch: Path) -> list[Step]:
     first = variants.first(model, scratch / "first")
     renamed = variants.renamed(model, scratch / "renamed")
     altered = variants.altered(model, scratch / "altered")
@@ -94,7 +94,7 @@ def plan(task: Task, model: Path, scratch: Path) -> list[Step]:
     ]
 
 
-def take(bench: Bench, task: Task, step: Step) -> Done:
+def take(bench: Bench, task: TaskName, step: Step) -> Done:
     expected = reloads(bench, task, step.result) + len(bench.server.workers())
     step.put()
     put_s = now()
@@ -105,7 +105,7 @@ def take(bench: Bench, task: Task, step: Step) -> Done:
     return Done(step, put_s, now(), sum(denies(bench, task, step) for _ in range(INFOS)))
 
 
-def reloads(bench: Bench, task: Task, result: str) -> float:
+def reloads(bench: Bench, task: TaskName, result: str) -> float:
     """`relu_reloads_total`, which is the sum over the workers."""
     shown = requests.get(f"{bench.server.url}/metrics", timeout=PATIENCE_S).text
     samples = [sample for family in text_string_to_metric_families(shown) for sample in family.samples]
@@ -113,7 +113,7 @@ def reloads(bench: Bench, task: Task, result: str) -> float:
     return sum(one.value for one in samples if one.name == "relu_reloads_total" and one.labels == wanted)
 
 
-def denies(bench: Bench, task: Task, step: Step) -> bool:
+def denies(bench: Bench, task: TaskName, step: Step) -> bool:
     info = requests.get(f"{bench.server.url}/info", timeout=PATIENCE_S).json()
     refuses = info["refused"][task] is not None
     return info["models"][task]["version"] != step.serves.version or refuses != (step.result == "refused")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from relu_pipeline.config import Dataset, Task
+from relu_pipeline.config import Dataset, TaskName
 from relu_pipeline.errors import ArtifactError
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -45,20 +45,20 @@ def raw_dir(dataset: Dataset) -> Path:
     return Path("data/raw") / dataset
 
 
-def prepared_dir(task: Task) -> Path:
+def prepared_dir(task: TaskName) -> Path:
     return Path("data/prepared") / task
 
 
-def models_dir(task: Task) -> Path:
+def models_dir(task: TaskName) -> Path:
     return Path("models") / task
 
 
-def training_dir(task: Task) -> Path:
+def training_dir(task: TaskName) -> Path:
     """Where an unfinished training keeps its state."""
     return models_dir(task) / "training"
 
 
-def reports_dir(task: Task) -> Path:
+def reports_dir(task: TaskName) -> Path:
     return Path("reports") / task
 
 
@@ -89,7 +89,7 @@ class Source(Format):
 class PreparedMeta(Format):
     """`data/prepared/<task>/meta.json`; a digest covers the arrays of its split."""
 
-    task: Task
+    task: TaskName
     source: Source
     rows: dict[Split, int]
     digests: dict[Split, Sha256]
@@ -235,7 +235,7 @@ class Int8(Format):
 class Manifest(Format):
     """`models/<task>/manifest.json`: all that the service needs to know of a model, and where it came from."""
 
-    task: Task
+    task: TaskName
     name: str
     version: str
     labels: list[str]

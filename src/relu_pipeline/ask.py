@@ -7,13 +7,13 @@ from typing import Any
 
 import requests
 
-from relu_pipeline.config import Task
+from relu_pipeline.config import TaskName
 from relu_pipeline.errors import ArtifactError, ServiceError
 
 TIMEOUT_S = 60
 
 
-def predict(url: str, task: Task, items: list[str]) -> str:
+def predict(url: str, task: TaskName, items: list[str]) -> str:
     """A line an item, and the best classes of each under it. `RELU_API_KEY` is sent where it is set.
 
     Raises ArtifactError for a file that is missing, ServiceError for what the service refuses.

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from relu_pipeline.config import TASKS
+from relu_pipeline.config import TASK_NAMES
 from relu_pipeline.errors import PipelineError
 from relu_pipeline.models.teaching import TEACHING
 
@@ -32,12 +32,12 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--output", type=Path, help="default: MODEL.pruned.onnx beside it")
     prune.set_defaults(command=_prune)
     predict = commands.add_parser("predict", help="ask a running service")
-    predict.add_argument("task", choices=TASKS)
+    predict.add_argument("task", choices=TASK_NAMES)
     predict.add_argument("item", nargs="+", metavar="ITEM", help="image files, or texts")
     predict.add_argument("--url", default="http://127.0.0.1:3000", help="default: %(default)s")
     predict.set_defaults(command=_predict)
     swap = commands.add_parser("swap", help="put other model files in the place of those that a service answers with")
-    swap.add_argument("task", choices=TASKS)
+    swap.add_argument("task", choices=TASK_NAMES)
     swap.add_argument("folder", type=Path, help="as models/TASK/ of another `dvc repro`")
     swap.add_argument("--models", type=Path, default=Path("models"), help="the service's; default: %(default)s")
     swap.set_defaults(command=_swap)
@@ -61,10 +61,10 @@ def _describe(arguments: argparse.Namespace) -> str:
 
 
 def _prune(arguments: argparse.Namespace) -> str:
-    from relu_pipeline.export.graph import INPUT_NAMES
     from relu_pipeline.pruning.prune_file import prune_file
+    from relu_pipeline.tasks.catalogue import TASKS
 
-    tasks = {name: task for task, name in INPUT_NAMES.items()}
+    tasks = {task.input_name: task for task in TASKS.values()}
     return prune_file(arguments.model, tasks, arguments.prepared, arguments.output)
 
 

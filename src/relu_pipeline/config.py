@@ -9,12 +9,12 @@ from ruamel.yaml.error import YAMLError
 
 from relu_pipeline.errors import ConfigError
 
-Task = Literal["image", "text"]
+TaskName = Literal["image", "text"]
 Dataset = Literal["cifar10", "ag_news"]
 ActivationName = Literal["relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
 
-TASKS: tuple[Task, ...] = ("image", "text")
-DATASET_OF: dict[Task, Dataset] = {"image": "cifar10", "text": "ag_news"}
+TASK_NAMES: tuple[TaskName, ...] = ("image", "text")
+DATASET_OF: dict[TaskName, Dataset] = {"image": "cifar10", "text": "ag_news"}
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest
-from relu_pipeline.config import TASKS
+from relu_pipeline.config import TASK_NAMES
 from relu_pipeline.errors import PackageError
 
 NAME = "relu_pipeline"
@@ -21,7 +21,7 @@ BENTOFILE = "bentofile.yaml"
 
 def build_bento(root: Path, out: Path) -> str:
     """Build from `root`/bentofile.yaml and export to `out`; gives the tag. Raises PackageError."""
-    manifests = [root / artifacts.models_dir(task) / artifacts.MANIFEST for task in TASKS]
+    manifests = [root / artifacts.models_dir(task) / artifacts.MANIFEST for task in TASK_NAMES]
     for manifest in manifests:
         artifacts.read(manifest, Manifest)
     version = artifacts.sha256_of(*manifests)[:VERSION_CHARS]

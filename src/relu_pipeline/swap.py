@@ -6,11 +6,11 @@ from pathlib import Path
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest
-from relu_pipeline.config import Task
+from relu_pipeline.config import TaskName
 from relu_pipeline.errors import ArtifactError
 
 
-def swap(task: Task, source: Path, target: Path) -> str:
+def swap(task: TaskName, source: Path, target: Path) -> str:
     """Put the files that the manifest of `source` names into `target`, all in one step where the file system knows
     how to exchange two folders; give the version.
 

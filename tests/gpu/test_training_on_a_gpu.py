@@ -9,11 +9,11 @@ import torch
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import SPLITS, PreparedMeta, Source, SourceFile
 from relu_pipeline.config import ImageConfig, load_params
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.data.images import save_split
 from relu_pipeline.errors import TrainingError
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.tasks.catalogue import TASKS
 from tests.training import train_at_once
 
 pytestmark = [
@@ -54,7 +54,7 @@ def config(**changes: object) -> ImageConfig:
 @pytest.mark.parametrize("precision", ["auto", "32-true", "16-mixed"])
 def test_what_a_gpu_trains_answers_on_a_cpu(coloured: Path, tmp_path: Path, precision: str) -> None:
     fitted = train_at_once("image", config(precision=precision), coloured, tmp_path)
-    test = load_split("image", coloured, "test")
+    test = TASKS["image"].load(coloured, "test")
     answers = predict(load_network(tmp_path / "best.ckpt"), test)
     assert fitted.val_accuracy > 0.95
     assert (answers.argmax(axis=1) == test.labels.numpy()).mean() > 0.95

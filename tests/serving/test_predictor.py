@@ -18,10 +18,10 @@ from tokenizers import Tokenizer
 
 from relu_pipeline import artifacts
 from relu_pipeline.data import ag_news
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.health.zero_shares import answer
 from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.tasks.catalogue import TASKS
 from serving.drift import DriftMonitor
 from serving.errors import ModelError, RequestError
 from serving.model import MODELS, TextModel, load_model
@@ -48,7 +48,7 @@ def read_test_texts(demo_raw: Path) -> list[str]:
 
 
 def test_an_image_is_answered_as_in_training(predictor: Predictor, models: Path, prepared: Path) -> None:
-    split = load_split("image", prepared / "image", "val")
+    split = TASKS["image"].load(prepared / "image", "val")
     expected = predict(load_network(models / "image/best.ckpt"), split)
     for row in range(20):
         answer = predictor.classify("image", encode(Image.fromarray(split.gather(torch.tensor([row]))[0].numpy())))
@@ -57,7 +57,7 @@ def test_an_image_is_answered_as_in_training(predictor: Predictor, models: Path,
 
 
 def test_a_text_is_answered_as_in_training(predictor: Predictor, models: Path, prepared: Path, demo_raw: Path) -> None:
-    expected = predict(load_network(models / "text/best.ckpt"), load_split("text", prepared / "text", "test"))
+    expected = predict(load_network(models / "text/best.ckpt"), TASKS["text"].load(prepared / "text", "test"))
     answers = predictor.classify_batch("text", read_test_texts(demo_raw)[:100])["predictions"]
     labels = predictor.stores["text"].current.labels
     assert [answer["label"] for answer in answers] == [labels[row.argmax()] for row in expected[:100]]
@@ -308,7 +308,7 @@ def test_the_drift_monitor_gets_the_zero_fractions_of_all_answered_examples(
     assert watch.record().value is None
     predictor.classify_batch("text", texts[90:100])
     found = watch.record()
-    expected = answer(load_network(models / "text/best.ckpt"), load_split("text", prepared / "text", "test"))
+    expected = answer(load_network(models / "text/best.ckpt"), TASKS["text"].load(prepared / "text", "test"))
     alone = DriftMonitor(predictor.stores["text"].current.manifest["relu_baseline"], 100, 0.2).add(
         expected.zero_shares[:100]
     )

@@ -18,7 +18,7 @@ from benchmarks.peers.serving.answer import Classifier
 from benchmarks.peers.serving.forms import FORMS, Content, Form
 from benchmarks.peers.serving.launch import Server, ServerError, serving
 from benchmarks.peers.serving.sides import Side
-from relu_pipeline.config import TASKS, Task
+from relu_pipeline.config import TASK_NAMES, TaskName
 
 SINGLES = 64  # distinct contents that take turns
 BATCH = 256  # contents of a batch request
@@ -56,7 +56,7 @@ class Load:
         return [[contents[(start + step) % len(contents)] for step in range(BATCH)] for start in starts]
 
 
-LOADS: dict[Task, list[Load]] = {
+LOADS: dict[TaskName, list[Load]] = {
     "image": [
         *(Load("image", connections) for connections in CONNECTIONS),
         Load("image_form", 8),
@@ -74,20 +74,20 @@ class Material:
     """`contents` of each task, and `expected`: the labels and probabilities that the graph of `models` gives them."""
 
     models: Path
-    contents: Mapping[Task, Sequence[Content]]
-    expected: Mapping[Task, Sequence[tuple[str, float]]]
+    contents: Mapping[TaskName, Sequence[Content]]
+    expected: Mapping[TaskName, Sequence[tuple[str, float]]]
 
 
-def gather(models: Path, contents: Mapping[Task, Sequence[Content]]) -> Material:
+def gather(models: Path, contents: Mapping[TaskName, Sequence[Content]]) -> Material:
     expected = {}
-    for task in TASKS:
+    for task in TASK_NAMES:
         classifier = Classifier(models / task)
         answers = [classifier.answer(content) for content in contents[task]]
         expected[task] = [(answer["label"], answer["probability"]) for answer in answers]
     return Material(models, contents, expected)
 
 
-def measure(side: Side, task: Task, material: Material, seconds: int) -> dict[str, Any]:
+def measure(side: Side, task: TaskName, material: Material, seconds: int) -> dict[str, Any]:
     """`start_s`, `loads` by name, and `memory` after them. Raises ServerError."""
     loads = [load for load in LOADS[task] if load.kind in side.paths]
     with tempfile.TemporaryDirectory() as name:
@@ -101,7 +101,7 @@ def measure(side: Side, task: Task, material: Material, seconds: int) -> dict[st
 
 
 def send(
-    load: Load, side: Side, task: Task, server: Server, material: Material, seconds: int, scratch: Path
+    load: Load, side: Side, task: TaskName, server: Server, material: Material, seconds: int, scratch: Path
 ) -> dict[str, Any]:
     url, form = server.url + side.paths[load.kind], load.form(side)
     content_type, bodies = requests(load, form, material.contents[task])
@@ -143,7 +143,7 @@ def check(answers: Sequence[Mapping[str, Any]], expected: Sequence[tuple[str, fl
             raise ServerError(f"the answer is {dict(answer)}, the graph's {label} with {probability}")
 
 
-def bare_loop(task: Task, material: Material, seconds: int) -> dict[str, float]:
+def bare_loop(task: TaskName, material: Material, seconds: int) -> dict[str, float]:
     """Rows a second of the graph without a server, on all cores."""
     contents = material.contents[task]
     written = [base64.b64encode(one).decode() if isinstance(one, bytes) else one for one in contents]

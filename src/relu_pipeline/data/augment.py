@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from relu_pipeline.artifacts import PAD_ID
-from relu_pipeline.config import ImageTrainConfig, TextTrainConfig
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.data.texts import TextSplit
@@ -19,14 +18,6 @@ class Augmented(Protocol):
         """Fix what `gather` gives in this epoch."""
 
     def gather(self, rows: Tensor) -> Tensor: ...
-
-
-def augmented(split: ImageSplit | TextSplit, config: ImageTrainConfig | TextTrainConfig, seed: int) -> Augmented:
-    if isinstance(split, ImageSplit):
-        assert isinstance(config, ImageTrainConfig)
-        return ShiftedImages(split, config.crop_padding, config.horizontal_flip, seed)
-    assert isinstance(config, TextTrainConfig)
-    return ThinnedTexts(split, config.word_dropout, seed)
 
 
 class ShiftedImages:

@@ -1,31 +1,37 @@
 """Batches out of data that are held in memory, on the device that trains."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, distributed
 
-from relu_pipeline.artifacts import Split
-from relu_pipeline.config import Task
 from relu_pipeline.data.augment import Augmented
-from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
-from relu_pipeline.data.texts import TextSplit
-
-AnySplit = ImageSplit | TextSplit
-SPLIT_TYPES: dict[Task, type[AnySplit]] = {"image": ImageSplit, "text": TextSplit}
 
 
-def load_split(task: Task, prepared: Path, split: Split) -> AnySplit:
-    """Only `evaluate` and the export's parity check may ask for "test"."""
-    return SPLIT_TYPES[task].load(prepared, split)
+class PreparedSplit(Protocol):
+    """The rows of a split, as `prepare` stored them."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 `[N]`."""
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> Self: ...
+
+    def take(self, rows: Tensor) -> Self:
+        """Return these rows alone."""
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return these rows as the network takes them: `[B, ...]`."""
 
 
 class OrderedBatches:
     """All rows in their order; the last batch may be smaller."""
 
-    def __init__(self, split: AnySplit, batch_size: int) -> None:
+    def __init__(self, split: PreparedSplit, batch_size: int) -> None:
         self.split = split
         self.batch_size = batch_size
 

@@ -37,6 +37,9 @@ class ImageSplit:
     def to(self, device: torch.device) -> "ImageSplit":
         return ImageSplit(self.images_BHWC.to(device), self.labels.to(device))
 
+    def take(self, rows: Tensor) -> "ImageSplit":
+        return ImageSplit(self.images_BHWC[rows], self.labels[rows])
+
     def gather(self, rows: Tensor) -> Tensor:
         """uint8 `[B, H, W, 3]`."""
         return self.images_BHWC[rows]

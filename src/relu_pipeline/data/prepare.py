@@ -1,8 +1,9 @@
 """Raw files -> train, val and test arrays. The validation split is fixed: no parameter but its size moves it."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,13 @@ from tokenizers import Tokenizer
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import SPLITS, PreparedMeta, Source, Split
-from relu_pipeline.config import PrepareConfig, Task, TextPrepareConfig
+from relu_pipeline.config import PrepareConfig, TaskName, TextPrepareConfig
 from relu_pipeline.data import ag_news, cifar10, images, texts
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.data.tokenizer import train_tokenizer
 
 SPLIT_SEED = 0
+TOKENIZER_FILE = artifacts.models_dir("text") / artifacts.TOKENIZER
 
 
 def prepare_images(raw: Path, config: PrepareConfig, out: Path) -> PreparedMeta:
@@ -40,7 +42,12 @@ def fit_tokenizer(raw: Path, config: TextPrepareConfig, out: Path) -> int:
     return tokenizer.get_vocab_size()
 
 
-def prepare_texts(raw: Path, tokenizer: Path, config: TextPrepareConfig, out: Path) -> PreparedMeta:
+def prepare_texts(
+    raw: Path,
+    config: TextPrepareConfig,
+    out: Path,
+    tokenizer: Path = TOKENIZER_FILE,
+) -> PreparedMeta:
     """`raw`/*.csv -> the arrays of `TextSplit`, and a copy of `tokenizer`. Raises DataError, ArtifactError."""
     source = artifacts.read(raw / "source.json", Source)
     sentences, labels = read_texts(raw, ag_news.TRAIN_FILE)
@@ -52,6 +59,9 @@ def prepare_texts(raw: Path, tokenizer: Path, config: TextPrepareConfig, out: Pa
         texts.save_split(partial, "val", encoder, _pick(sentences, val), labels[val])
         texts.save_split(partial, "test", encoder, *read_texts(raw, ag_news.TEST_FILE))
         return _describe(partial, "text", source)
+
+
+PREPARERS: dict[TaskName, Callable[[Path, Any, Path], PreparedMeta]] = {"image": prepare_images, "text": prepare_texts}
 
 
 def read_texts(raw: Path, name: str) -> tuple[list[str], NDArray[np.int64]]:
@@ -72,7 +82,7 @@ def _pick(items: Sequence[str], rows: NDArray[np.int64]) -> list[str]:
     return [items[row] for row in rows]
 
 
-def _describe(folder: Path, task: Task, source: Source) -> PreparedMeta:
+def _describe(folder: Path, task: TaskName, source: Source) -> PreparedMeta:
     rows: dict[Split, int] = {split: len(np.load(folder / f"{split}_labels.npy", mmap_mode="r")) for split in SPLITS}
     digests = {split: artifacts.sha256_of(*sorted(folder.glob(f"{split}_*.npy"))) for split in SPLITS}
     meta = PreparedMeta(task=task, source=source, rows=rows, digests=digests)

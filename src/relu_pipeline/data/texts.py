@@ -45,6 +45,14 @@ class TextSplit:
     def to(self, device: torch.device) -> "TextSplit":
         return TextSplit(self.tokens.to(device), self.offsets.to(device), self.labels.to(device))
 
+    def token_ids(self, row: int) -> list[int]:
+        return self.tokens[self.offsets[row] : self.offsets[row + 1]].tolist()
+
+    def take(self, rows: Tensor) -> "TextSplit":
+        tokens = torch.cat([self.tokens[self.offsets[row] : self.offsets[row + 1]] for row in rows])
+        lengths = self.offsets.diff()[rows]
+        return TextSplit(tokens, torch.cat((lengths.new_zeros(1), lengths.cumsum(0))), self.labels[rows])
+
     def labelled_tokens(self) -> tuple[Tensor, Tensor]:
         """Every token with the label of its text: int64 `[T]` both."""
         return self.tokens.long(), self.labels.repeat_interleave(self.offsets.diff())

@@ -8,17 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from tokenizers import Tokenizer
 from torch import nn
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
-from relu_pipeline.data.batches import AnySplit, load_split
+from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.evaluation import pictures
-from relu_pipeline.evaluation.shifts import SEED, sample, shifted
+from relu_pipeline.evaluation.shifts import SEED, SHIFTS, sample
 from relu_pipeline.health.zero_shares import Answers, answer, baseline
 from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 
 DRIFT_CSV, DRIFT_PNG = "drift.csv", "drift.png"
@@ -72,13 +72,14 @@ class Signal:
     new_monitor: Callable[[], Monitor]
 
 
-def report_drift(checkpoint: Path, prepared: Path, new_monitor: NewMonitor, run: Run, out: Path) -> list[DriftRow]:
+def report_drift(
+    task: Task[Any], checkpoint: Path, prepared: Path, new_monitor: NewMonitor, run: Run, out: Path
+) -> list[DriftRow]:
     """Write `drift.csv` and `drift.png` into `out` and log them to `run`. Raises ArtifactError."""
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
-    tokenizer = Tokenizer.from_file(str(prepared / artifacts.TOKENIZER)) if meta.task == "text" else None
-    val, test = (load_split(meta.task, prepared, split) for split in ("val", "test"))
+    val, test = (task.load(prepared, split) for split in ("val", "test"))
     test = sample(test, TEST_ROWS)
-    shifts = shifted(test, tokenizer, demo=meta.source.source == "demo")
+    shifts = SHIFTS[task.name](test, prepared, meta.source.source == "demo")
     rows = measure_drift(load_network(checkpoint), val, test, shifts, new_monitor)
     table = [asdict(row) for row in rows]
     artifacts.write_table(out / DRIFT_CSV, list(table[0]), table)
@@ -89,7 +90,11 @@ def report_drift(checkpoint: Path, prepared: Path, new_monitor: NewMonitor, run:
 
 
 def measure_drift(
-    network: nn.Module, val: AnySplit, test: AnySplit, shifts: Mapping[str, AnySplit], new_monitor: NewMonitor
+    network: nn.Module,
+    val: PreparedSplit,
+    test: PreparedSplit,
+    shifts: Mapping[str, PreparedSplit],
+    new_monitor: NewMonitor,
 ) -> list[DriftRow]:
     """The first row, "unshifted", is of the test split: its AUROC against validation rows, its false alarms."""
     of_val, of_test = answer(network, val), answer(network, test)

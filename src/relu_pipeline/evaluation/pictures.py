@@ -48,13 +48,21 @@ def draw_reliability(bins: Reliability, path: Path) -> None:
     save_figure(figure, path)
 
 
-def draw_image_gallery(images_BHWC: NDArray[np.uint8], captions: Sequence[str], path: Path) -> None:
-    rows = -(-max(1, len(images_BHWC)) // COLUMNS)
+def draw_gallery(shown: Sequence[Any], captions: Sequence[str], path: Path) -> None:
+    """Pictures uint8 `[H, W, C]`, or texts, each under its caption of two lines."""
+    if shown and isinstance(shown[0], str):
+        draw_text_gallery(shown, [caption.replace("\n", ", ") for caption in captions], path)
+    else:
+        draw_image_gallery(shown, captions, path)
+
+
+def draw_image_gallery(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], path: Path) -> None:
+    rows = -(-max(1, len(images)) // COLUMNS)
     figure = Figure(figsize=(1.7 * COLUMNS, 2.1 * rows), layout="constrained")
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in panels:
         axes.axis("off")
-    for axes, image, caption in zip(panels, images_BHWC, captions, strict=False):
+    for axes, image, caption in zip(panels, images, captions, strict=False):
         axes.imshow(image, interpolation="nearest")
         axes.set_title(caption, fontsize=8)
     save_figure(figure, path)

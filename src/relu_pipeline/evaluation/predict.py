@@ -8,21 +8,21 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from relu_pipeline.data.batches import AnySplit, OrderedBatches
+from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 
 BATCH_SIZE = 500
 OUTPUT_NAME = "probabilities"  # of the graphs that `export` makes
 
 
 @torch.no_grad()
-def predict(network: nn.Module, split: AnySplit) -> NDArray[np.float32]:
+def predict(network: nn.Module, split: PreparedSplit) -> NDArray[np.float32]:
     """Probabilities `[N, C]`, on the CPU in full precision: the same on every machine that trained."""
     network.eval()
     batches = (torch.softmax(network(inputs), dim=1) for inputs, _ in OrderedBatches(split, BATCH_SIZE))
     return torch.cat(list(batches)).numpy()
 
 
-def predict_onnx(model: Path | bytes, split: AnySplit, output: str = OUTPUT_NAME) -> NDArray[np.float32]:
+def predict_onnx(model: Path | bytes, split: PreparedSplit, output: str = OUTPUT_NAME) -> NDArray[np.float32]:
     """One of the graph's outputs, `[N, ...]`, by ONNX Runtime on the CPU."""
     session = cpu_session(model)
     name = session.get_inputs()[0].name

@@ -3,8 +3,10 @@
 The same rows give the same shifted ones: what is drawn depends on the name of the shift alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +16,13 @@ from sklearn.datasets import load_sample_images
 from tokenizers import Tokenizer
 from torchvision.transforms.functional import gaussian_blur
 
-from relu_pipeline.data.batches import AnySplit
+from relu_pipeline.config import TaskName
+from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.data.demo import digits
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.data.texts import TextSplit
+from relu_pipeline.tasks.text import load_tokenizer
 
 SEED = 0
 NOISE_STD = 25.0  # of 255
@@ -115,23 +119,29 @@ TEXT_SHIFTS: dict[str, TextShift] = {
 }
 
 
-def shifted(split: AnySplit, tokenizer: Tokenizer | None, demo: bool) -> dict[str, AnySplit]:
+def shift_images(split: ImageSplit, prepared: Path, demo: bool) -> dict[str, ImageSplit]:
     """By name of the shift. The digits are left out where they are the `demo` data themselves."""
-    if isinstance(split, TextSplit):
-        assert tokenizer is not None
-        return {name: shift(split, tokenizer) for name, shift in TEXT_SHIFTS.items()}
     images = split.images_BHWC.numpy()
     changed = {name: shift(images) for name, shift in IMAGE_SHIFTS.items() if not (demo and name == "digits")}
     return {name: ImageSplit(torch.from_numpy(rows), split.labels[: len(rows)]) for name, rows in changed.items()}
 
 
-def sample(split: AnySplit, size: int) -> AnySplit:
+def shift_texts(split: TextSplit, prepared: Path, demo: bool) -> dict[str, TextSplit]:
+    """By name of the shift."""
+    tokenizer = load_tokenizer(prepared)
+    return {name: shift(split, tokenizer) for name, shift in TEXT_SHIFTS.items()}
+
+
+# By task: a split, the folder of its prepared data, and whether they are the demo data -> its shifted copies by name.
+SHIFTS: dict[TaskName, Callable[[Any, Path, bool], Mapping[str, PreparedSplit]]] = {
+    "image": shift_images,
+    "text": shift_texts,
+}
+
+
+def sample(split: PreparedSplit, size: int) -> PreparedSplit:
     """Rows drawn without replacement, in their order; all of them where there are no more."""
-    rows = torch.from_numpy(np.sort(generator(SEED, "rows").permutation(len(split))[:size]))
-    if isinstance(split, ImageSplit):
-        return ImageSplit(split.images_BHWC[rows], split.labels[rows])
-    tokens = torch.cat([split.tokens[split.offsets[row] : split.offsets[row + 1]] for row in rows])
-    return TextSplit(tokens, _offsets(split.offsets.diff()[rows].numpy()), split.labels[rows])
+    return split.take(torch.from_numpy(np.sort(generator(SEED, "rows").permutation(len(split))[:size])))
 
 
 def _row_of_token(split: TextSplit) -> NDArray[np.int64]:

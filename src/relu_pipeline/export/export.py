@@ -3,6 +3,7 @@
 import sys
 from functools import partial as bind
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -20,7 +21,6 @@ from relu_pipeline.artifacts import (
     TensorInfo,
 )
 from relu_pipeline.config import ExportConfig
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.evaluation.predict import predict, predict_onnx
 from relu_pipeline.export.graph import ZERO_SHARES, export_graph
 from relu_pipeline.export.parity import compare, require
@@ -30,13 +30,14 @@ from relu_pipeline.health.zero_shares import baseline, with_zero_shares
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.pruning.cost import serialised
 from relu_pipeline.pruning.prune import Splits, prune, unpruned
+from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 
 ALIAS = "candidate"
 EXAMPLE_ROWS = 2
 
 
-def export(models: Path, reports: Path, prepared: Path, config: ExportConfig, run: Run) -> Manifest:
+def export(task: Task[Any], models: Path, reports: Path, prepared: Path, config: ExportConfig, run: Run) -> Manifest:
     """Nothing in `models` changes unless the graph passes and is registered.
 
     Raises ParityError, ArtifactError.
@@ -44,19 +45,20 @@ def export(models: Path, reports: Path, prepared: Path, config: ExportConfig, ru
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
     metrics = artifacts.read(reports / artifacts.METRICS, Metrics)
     network = load_network(models / artifacts.CHECKPOINT)
-    splits = bind(load_split, meta.task, prepared)
+    splits = bind(task.load, prepared)
     test, val = splits("test"), splits("val")
     example = val.gather(torch.arange(EXAMPLE_ROWS))
     graphs = [artifacts.atomic_file(models / name) for name in (artifacts.ONNX_MODEL, artifacts.INT8_MODEL)]
     with graphs[0] as partial, graphs[1] as partial_int8:
-        export_graph(meta.task, network, example, config.opset, partial)
+        export_graph(task, network, example, config.opset, partial)
         pruning = _prune(partial, splits) if config.prune else unpruned(onnx.load(partial), val)
         artifacts.write(reports / artifacts.PRUNING, pruning)
         answers = predict_onnx(partial, test)
         parity = compare(predict(network, test), answers, test.labels.numpy())
         artifacts.write(reports / artifacts.PARITY, parity)
         require(parity, metrics.accuracy, config.max_probability_difference)
-        samples = pick_samples(meta, prepared, val, partial)
+        to_sample = task.to_sample(prepared)
+        samples = pick_samples(meta.source.labels, to_sample, val, partial)
         _, relu_layers, _ = with_zero_shares(network, example)
         relu_baseline = baseline(relu_layers, predict_onnx(partial, val, ZERO_SHARES))
         quantise(onnx.load(partial), splits("train"), partial_int8)
@@ -66,14 +68,14 @@ def export(models: Path, reports: Path, prepared: Path, config: ExportConfig, ru
             test.labels.numpy(),
             config,
             sample_probabilities=[
-                item.probabilities for item in pick_samples(meta, prepared, val, partial_int8).samples
+                item.probabilities for item in pick_samples(meta.source.labels, to_sample, val, partial_int8).samples
             ],
             relu_baseline=baseline(relu_layers, predict_onnx(partial_int8, val, ZERO_SHARES)),
         )
         version = _register(meta, partial, example, run)
     artifacts.write(models / artifacts.SAMPLES, samples)
     artifacts.copy(reports / artifacts.HEALTH_MAP, models / artifacts.HEALTH_MAP)
-    manifest = _describe(meta, metrics, models, prepared, version, relu_baseline, int8)
+    manifest = _describe(task, meta, metrics, models, prepared, version, relu_baseline, int8)
     artifacts.write(models / artifacts.MANIFEST, manifest)
     _log(run, parity, pruning, int8, models)
     return manifest
@@ -100,6 +102,7 @@ def _register(meta: PreparedMeta, model: Path, example: torch.Tensor, run: Run) 
 
 
 def _describe(
+    task: Task[Any],
     meta: PreparedMeta,
     metrics: Metrics,
     models: Path,
@@ -111,9 +114,8 @@ def _describe(
     model = onnx.load(models / artifacts.ONNX_MODEL)
     run = artifacts.read(models / artifacts.RUN, RunInfo)
     shared = (artifacts.ONNX_MODEL, artifacts.INT8_MODEL, artifacts.SAMPLES, artifacts.HEALTH_MAP)
-    served = dict.fromkeys(shared, models)
-    if meta.task == "text":
-        served[artifacts.TOKENIZER] = prepared  # the same bytes as the one in models/text, and this stage's input
+    # The same bytes as in `models`, and this stage's input.
+    served = dict.fromkeys(shared, models) | dict.fromkeys(task.served_files, prepared)
     return Manifest(
         task=meta.task,
         name=_model_name(meta),

@@ -2,19 +2,18 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from relu_pipeline.config import Task
 from relu_pipeline.evaluation.predict import OUTPUT_NAME
 from relu_pipeline.export.fold import fold
 from relu_pipeline.health.zero_shares import with_zero_shares
+from relu_pipeline.task import Task
 
-INPUT_NAMES: dict[Task, str] = {"image": "image", "text": "token_ids"}
 ZERO_SHARES = "zero_shares"
-DYNAMIC_AXES: dict[Task, dict[int, str]] = {"image": {0: "N"}, "text": {0: "N", 1: "L"}}
 
 
 class Answering(nn.Module):
@@ -29,7 +28,7 @@ class Answering(nn.Module):
         return torch.softmax(logits, dim=1), zero_shares
 
 
-def export_graph(task: Task, network: nn.Module, example: Tensor, opset: int, path: Path) -> None:
+def export_graph(task: Task[Any], network: nn.Module, example: Tensor, opset: int, path: Path) -> None:
     """Write the checked graph. `example` has at least 2 rows: a single one would be taken as the fixed batch size."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     program = torch.onnx.export(
@@ -38,9 +37,9 @@ def export_graph(task: Task, network: nn.Module, example: Tensor, opset: int, pa
         dynamo=True,
         verbose=False,
         opset_version=opset,
-        input_names=[INPUT_NAMES[task]],
+        input_names=[task.input_name],
         output_names=[OUTPUT_NAME, ZERO_SHARES],
-        dynamic_shapes=(DYNAMIC_AXES[task],),
+        dynamic_shapes=(dict(task.dynamic_axes),),
     )
     assert program is not None  # as dynamo=True promises
     model = fold(program.model_proto)

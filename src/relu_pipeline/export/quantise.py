@@ -20,7 +20,7 @@ from onnxscript.rewriter import RewriteRuleClassBase, rewrite
 
 from relu_pipeline.artifacts import Int8
 from relu_pipeline.config import ExportConfig
-from relu_pipeline.data.batches import AnySplit
+from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.export.graph import strip_traces
 from relu_pipeline.pruning.channels import linear
 from relu_pipeline.pruning.cost import serialised
@@ -34,7 +34,7 @@ BETWEEN = ("Relu", "MaxPool", "Add")
 MIN_CHANNELS = 16
 
 
-def quantise(model: onnx.ModelProto, train: AnySplit, path: Path) -> None:
+def quantise(model: onnx.ModelProto, train: PreparedSplit, path: Path) -> None:
     """Write the graph; the ranges of activations are those that rows of `train` show. The same bytes each time."""
     model = rewrite(model, [ReluBeforePooling.rule(), OneSum.rule()])
     add_pre_process_metadata(model)  # it is folded, and its shapes are known
@@ -101,7 +101,7 @@ def _is_wide_layer(graph: Graph, node: NodeProto) -> bool:
 class CalibrationRows(CalibrationDataReader):
     """Of a split, evenly spaced."""
 
-    def __init__(self, input_name: str, split: AnySplit) -> None:
+    def __init__(self, input_name: str, split: PreparedSplit) -> None:
         count = min(CALIBRATION_ROWS, len(split))
         rows = torch.arange(count) * len(split) // count
         self.batches = ({input_name: split.gather(part).numpy()} for part in rows.split(BATCH_SIZE))

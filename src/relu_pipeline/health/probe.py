@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from relu_pipeline.activations import CATALOGUE, Activation
-from relu_pipeline.data.batches import AnySplit, OrderedBatches
+from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 from relu_pipeline.health.hooks import watching
 
 BATCH_SIZE = 500
@@ -40,7 +40,7 @@ class LayerHealth:
 
 
 @torch.no_grad()
-def probe(network: nn.Module, split: AnySplit) -> dict[str, LayerHealth]:
+def probe(network: nn.Module, split: PreparedSplit) -> dict[str, LayerHealth]:
     """By layer, in the order of computation."""
     network.eval()
     seen = Probe()

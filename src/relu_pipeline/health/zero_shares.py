@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relu_pipeline.artifacts import LayerBaseline
-from relu_pipeline.data.batches import AnySplit, OrderedBatches
+from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 from relu_pipeline.health.hooks import watching
 
 BATCH_SIZE = 500
@@ -26,7 +26,7 @@ class Answers:
 
 
 @torch.no_grad()
-def answer(network: nn.Module, split: AnySplit) -> Answers:
+def answer(network: nn.Module, split: PreparedSplit) -> Answers:
     """All rows, on the CPU in full precision."""
     network.eval()
     batches = [with_zero_shares(network, inputs) for inputs, _ in OrderedBatches(split, BATCH_SIZE)]

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from relu_pipeline.data.batches import AnySplit, OrderedBatches
+from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 from relu_pipeline.evaluation.predict import BATCH_SIZE, cpu_session
 from relu_pipeline.pruning.channels import Group
 from relu_pipeline.pruning.graph import Graph
@@ -34,7 +34,7 @@ class Extremes:
 Seen = dict[str, Extremes]
 
 
-def measure(graph: Graph, groups: list[Group], split: AnySplit) -> Seen:
+def measure(graph: Graph, groups: list[Group], split: PreparedSplit) -> Seen:
     """Of each tensor that a reader of the groups takes, by ONNX Runtime on the CPU; only `[F]` vectors come back."""
     axes = {reader.tensor: group.tensors[reader.tensor].axis for group in groups for reader in group.readers}
     if not axes:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from relu_pipeline.artifacts import PrunedLayer, Pruning, Split
-from relu_pipeline.data.batches import AnySplit
+from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.pruning.bounds import Bounds, bounds_of
 from relu_pipeline.pruning.channels import Group, channel_groups
 from relu_pipeline.pruning.cost import cost, latencies_ms, serialised
@@ -24,7 +24,7 @@ from relu_pipeline.pruning.verify import compare, problem
 # at batch 1 (at 64): 2: 1.53 (1.94), 8: 1.16 (1.25), 16: 0.76 (0.69), 20: 0.92 (0.90).
 CONV_BLOCK = 16
 
-Splits = Callable[[Split], AnySplit]  # read when they are needed: most graphs need the validation split alone
+Splits = Callable[[Split], PreparedSplit]  # read when they are needed: most graphs need the validation split alone
 
 
 def prune(model: onnx.ModelProto, splits: Splits) -> tuple[onnx.ModelProto, Pruning]:
@@ -65,7 +65,7 @@ def prune(model: onnx.ModelProto, splits: Splits) -> tuple[onnx.ModelProto, Prun
 
 def unpruned(
     model: onnx.ModelProto,
-    val: AnySplit,
+    val: PreparedSplit,
     measured_rows: int = 0,
     layers: list[PrunedLayer] | None = None,
     refused: str | None = None,
@@ -103,7 +103,7 @@ def _expendable(graph: Graph, group: Group, dead: NDArray[np.bool_]) -> NDArray[
     return gone
 
 
-def _first_row(split: AnySplit) -> NDArray[Any]:
+def _first_row(split: PreparedSplit) -> NDArray[Any]:
     return split.gather(torch.tensor([0])).numpy()
 
 

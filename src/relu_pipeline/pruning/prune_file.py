@@ -1,22 +1,22 @@
 """`relu-pipeline prune`: a graph file in, a smaller one out."""
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
-from relu_pipeline.config import Task
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.errors import ArtifactError, PruningError
 from relu_pipeline.evaluation.predict import OUTPUT_NAME
 from relu_pipeline.pruning.cost import serialised
 from relu_pipeline.pruning.prune import prune
 from relu_pipeline.pruning.table import as_table, why_whole
+from relu_pipeline.task import Task
 
 
-def prune_file(path: Path, tasks: dict[str, Task], prepared: Path | None, output: Path | None) -> str:
+def prune_file(path: Path, tasks: dict[str, Task[Any]], prepared: Path | None, output: Path | None) -> str:
     """Prune a graph file; `tasks` by the name of the graph's input. Gives the report as text.
 
     Raises ArtifactError for a file that is missing, no valid ONNX or of another task, PruningError where an answer
@@ -24,10 +24,12 @@ def prune_file(path: Path, tasks: dict[str, Task], prepared: Path | None, output
     """
     model = _read(path)
     task = _task(path, model, tasks)
-    folder = prepared or artifacts.prepared_dir(task)
-    if (found := artifacts.read(folder / "meta.json", PreparedMeta).task) != task:
-        raise ArtifactError(f"{folder}: data of the task {found}, {path} is of {task}; name another with --prepared")
-    pruned, report = prune(model, lambda split: load_split(task, folder, split))
+    folder = prepared or artifacts.prepared_dir(task.name)
+    if (found := artifacts.read(folder / "meta.json", PreparedMeta).task) != task.name:
+        raise ArtifactError(
+            f"{folder}: data of the task {found}, {path} is of {task.name}; name another with --prepared"
+        )
+    pruned, report = prune(model, lambda split: task.load(folder, split))
     if report.refused:
         raise PruningError(f"{path} stays whole: {report.refused}")
     if not report.removed:
@@ -49,7 +51,7 @@ def _read(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _task(path: Path, model: onnx.ModelProto, tasks: dict[str, Task]) -> Task:
+def _task(path: Path, model: onnx.ModelProto, tasks: dict[str, Task[Any]]) -> Task[Any]:
     inputs, outputs = ([value.name for value in values] for values in (model.graph.input, model.graph.output))
     if len(inputs) != 1 or inputs[0] not in tasks or OUTPUT_NAME not in outputs:
         raise ArtifactError(

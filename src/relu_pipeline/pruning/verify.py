@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relu_pipeline.artifacts import RowDifferences
-from relu_pipeline.data.batches import AnySplit, OrderedBatches
+from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 from relu_pipeline.evaluation.predict import BATCH_SIZE, OUTPUT_NAME, cpu_session
 
 MAX_DIFFERENCE = 1e-6  # of a probability, on the rows that were measured
 
 
-def compare(before: bytes, after: bytes, splits: Iterable[AnySplit]) -> RowDifferences:
+def compare(before: bytes, after: bytes, splits: Iterable[PreparedSplit]) -> RowDifferences:
     """All outputs of both graphs, on all rows of the splits, by ONNX Runtime on the CPU."""
     largest_N, other_N, changed_N = map(np.concatenate, zip(*_by_batch(before, after, splits), strict=True))
     return RowDifferences(
@@ -25,7 +25,7 @@ def compare(before: bytes, after: bytes, splits: Iterable[AnySplit]) -> RowDiffe
     )
 
 
-def _by_batch(before: bytes, after: bytes, splits: Iterable[AnySplit]) -> Iterator[tuple[NDArray[Any], ...]]:
+def _by_batch(before: bytes, after: bytes, splits: Iterable[PreparedSplit]) -> Iterator[tuple[NDArray[Any], ...]]:
     """By row: the largest difference of its probabilities and of its other outputs, and whether its top-1 changed."""
     sessions = [cpu_session(model) for model in (before, after)]
     feed, names = sessions[0].get_inputs()[0].name, [output.name for output in sessions[0].get_outputs()]

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Pruning, Split
 from relu_pipeline.config import StudyConfig
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.health.record import Row
@@ -27,6 +26,7 @@ from relu_pipeline.study.report import write_page
 from relu_pipeline.study.results import Results
 from relu_pipeline.study.synthetic import analyse
 from relu_pipeline.study.train import CellResult, train_cell
+from relu_pipeline.tasks.image import ImageTask
 from relu_pipeline.tracking.run import Run
 
 PAGE = "study.md"
@@ -63,7 +63,7 @@ def study(prepared: Path, config: StudyConfig, run: Run, out: Path) -> list[Clai
 
 def load_splits(prepared: Path, config: StudyConfig) -> Splits:
     """Rows to train on, to validate on, and as "test" the other validation rows: the real test split stays unread."""
-    train, val = (load_split("image", prepared, split) for split in ("train", "val"))
+    train, val = (ImageSplit.load(prepared, split) for split in ("train", "val"))
     val_rows = min(config.val_rows, len(val) // 2)
     return {
         "train": halved(train, 0, config.rows),
@@ -136,6 +136,6 @@ def prune_wide(config: StudyConfig, splits: Splits) -> tuple[float, Pruning]:
     network, result = train_cell(cell, config, splits["train"], splits["val"])
     with tempfile.TemporaryDirectory() as scratch:
         graph = Path(scratch) / artifacts.ONNX_MODEL
-        export_graph("image", network.eval(), splits["val"].images_BHWC[:2], OPSET, graph)
+        export_graph(ImageTask(), network.eval(), splits["val"].images_BHWC[:2], OPSET, graph)
         model = onnx.load(graph)
     return result.accuracy, prune(model, splits.__getitem__)[1]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relu_pipeline.artifacts import PreparedMeta
-from relu_pipeline.config import Task
+from relu_pipeline.config import TaskName
 from relu_pipeline.errors import TrackingError
 from relu_pipeline.tracking.outbox import Entry, Outbox, read_entries
 
@@ -115,7 +115,7 @@ def _logged(mlflow: Any, run_id: str) -> Iterator[MlflowRun]:
 
 
 @contextmanager
-def reopen_run(run_id: str, task: Task) -> Iterator[MlflowRun]:
+def reopen_run(run_id: str, task: TaskName) -> Iterator[MlflowRun]:
     """The run that `train` began. Raises TrackingError if the store does not know it."""
     mlflow = _connect()
     if not _knows(mlflow, run_id):

@@ -14,21 +14,19 @@ from torch import nn
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
-from relu_pipeline.config import HealthConfig, ImageConfig, Task, TextConfig, TrainConfig
-from relu_pipeline.data.augment import augmented
-from relu_pipeline.data.batches import AnySplit, OrderedBatches, ShuffledBatches, load_split
-from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.config import HealthConfig, ImageConfig, TextConfig, TrainConfig
+from relu_pipeline.data.batches import OrderedBatches, PreparedSplit, ShuffledBatches
 from relu_pipeline.errors import TrainingError
 from relu_pipeline.health.record import Row
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import save_checkpoint
+from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 from relu_pipeline.training.callbacks import EpochReport, EpochSeed, FiniteLoss, HealthReport
 from relu_pipeline.training.hardware import Hardware, resolve_hardware
 from relu_pipeline.training.module import Classifier
 from relu_pipeline.training.resume import TrainingState, training_key
 
-WHITENING_IMAGES = 5000
 EVAL_BATCH_SIZE = 1000
 
 
@@ -48,7 +46,7 @@ class Fitted:
 class Training:
     """All that a training needs to know before it begins."""
 
-    task: Task
+    task: Task[Any]
     config: ImageConfig | TextConfig
     health: HealthConfig
     seed: int
@@ -61,10 +59,12 @@ class Training:
         return training_key(self.config, self.seed, self.meta, self.hardware)
 
 
-def plan(task: Task, config: ImageConfig | TextConfig, health: HealthConfig, seed: int, prepared: Path) -> Training:
+def plan(
+    task: Task[Any], config: ImageConfig | TextConfig, health: HealthConfig, seed: int, prepared: Path
+) -> Training:
     """Raises ConfigError for a GPU that is not there, ArtifactError for data that are not."""
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
-    return Training(task, config, health, seed, prepared, meta, resolve_hardware(task, config.train))
+    return Training(task, config, health, seed, prepared, meta, resolve_hardware(task.name, config.train))
 
 
 def fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
@@ -83,15 +83,14 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     L.seed_everything(training.seed, verbose=False)
     # In deterministic mode torch would fill each new tensor before it is written; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False
-    train, val = (
-        load_split(training.task, training.prepared, split).to(training.hardware.device) for split in ("train", "val")
-    )
+    task = training.task
+    train, val = (task.load(training.prepared, split).to(training.hardware.device) for split in ("train", "val"))
     name, settings = training.config.model.name, network_settings(training, train)
     network = build_network(name, settings)
-    fit_input(network, train)
+    task.fit_input(network, train)
     run.log_datasets(training.meta)
     run.log_params(asdict(training.hardware) | {"num_parameters": sum(p.numel() for p in network.parameters())})
-    rows = augmented(train, training.config.train, training.seed)
+    rows = task.augment(train, training.config.train, training.seed)
     batches = ShuffledBatches(rows, training.config.train.batch_size, training.seed)
     report, health = EpochReport(run), HealthReport(run, training.health)
     _run_trainer(network, training, batches, OrderedBatches(val, EVAL_BATCH_SIZE), [report, health], state)
@@ -99,14 +98,6 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     weights = {name.removeprefix("network."): tensor for name, tensor in best.items()}
     save_checkpoint(checkpoint, name, settings, weights)
     return Fitted(report.history, health.rows, len(batches))
-
-
-def fit_input(network: nn.Module, train: AnySplit) -> None:
-    """What a network learns in one look, before the first step."""
-    if isinstance(train, ImageSplit):
-        network.fit_input(train.gather(torch.arange(min(WHITENING_IMAGES, len(train)))).cpu())
-    else:
-        network.fit_input(*(values.cpu() for values in train.labelled_tokens()))
 
 
 def _run_trainer(
@@ -156,11 +147,12 @@ def _stopping(config: TrainConfig) -> list[Callback]:
 
 def _explain(error: Exception, training: Training, state: TrainingState) -> Exception:
     """The error that a user can act on; any other stays as it is."""
-    train, kept = f"{training.task}.train", f"the last finished epoch stays in {state.folder}"
+    task = training.task.name
+    train, kept = f"{task}.train", f"the last finished epoch stays in {state.folder}"
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         size = training.config.train.batch_size
         return TrainingError(
-            f"out of memory; lower {train}.batch_size, which is {size}, or the sizes in {training.task}.model; {kept}"
+            f"out of memory; lower {train}.batch_size, which is {size}, or the sizes in {task}.model; {kept}"
         )
     if isinstance(error, TrainingError):
         rate = training.config.train.learning_rate
@@ -168,15 +160,10 @@ def _explain(error: Exception, training: Training, state: TrainingState) -> Exce
     return error
 
 
-def network_settings(training: Training, train: AnySplit) -> dict[str, Any]:
+def network_settings(training: Training, train: PreparedSplit) -> dict[str, Any]:
     """The network's constructor arguments: what the model section and the data say."""
-    settings = training.config.model.settings | {"num_classes": len(training.meta.source.labels)}
-    if isinstance(train, ImageSplit):
-        return settings | {"image_shape": list(train.images_BHWC.shape[1:])}
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(training.prepared / artifacts.TOKENIZER))
-    return settings | {"vocab_size": tokenizer.get_vocab_size()}
+    of_data = training.task.network_settings(train, training.prepared)
+    return training.config.model.settings | of_data | {"num_classes": len(training.meta.source.labels)}
 
 
 def _quieten_lightning() -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from relu_pipeline.config import Task, TrainConfig
+from relu_pipeline.config import TaskName, TrainConfig
 from relu_pipeline.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ class Hardware:
         return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
 
 
-def resolve_hardware(task: Task, config: TrainConfig) -> Hardware:
+def resolve_hardware(task: TaskName, config: TrainConfig) -> Hardware:
     """Raises ConfigError for a GPU that is not there."""
     gpu = torch.cuda.is_available()
     if config.accelerator == "gpu" and not gpu:

@@ -5,9 +5,10 @@ import torch
 from torch import distributed, multiprocessing
 
 from relu_pipeline.config import ImageTrainConfig, TextTrainConfig, load_params
-from relu_pipeline.data.augment import ShiftedImages, augmented
-from relu_pipeline.data.batches import OrderedBatches, ShuffledBatches, load_split
+from relu_pipeline.data.augment import ShiftedImages
+from relu_pipeline.data.batches import OrderedBatches, ShuffledBatches
 from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.tasks.catalogue import TASKS
 
 CONFIGS: dict[str, ImageTrainConfig | TextTrainConfig] = {
     "image": load_params().image.train,
@@ -17,7 +18,7 @@ CONFIGS: dict[str, ImageTrainConfig | TextTrainConfig] = {
 
 @pytest.mark.parametrize("batch_size", [1, 7, 300, 1000])
 def test_ordered_batches_give_each_row_once(prepared: Path, batch_size: int) -> None:
-    split = load_split("image", prepared / "image", "val")
+    split = TASKS["image"].load(prepared / "image", "val")
     batches = OrderedBatches(split, batch_size)
     given = list(batches)
     assert len(given) == len(batches)
@@ -25,7 +26,7 @@ def test_ordered_batches_give_each_row_once(prepared: Path, batch_size: int) -> 
 
 
 def test_an_epoch_gives_each_row_at_most_once_and_full_batches(prepared: Path) -> None:
-    loaded = load_split("image", prepared / "image", "train")
+    loaded = TASKS["image"].load(prepared / "image", "train")
     split = ImageSplit(loaded.images_BHWC, torch.arange(len(loaded)))  # a label that names the row
     batches = ShuffledBatches(ShiftedImages(split, padding=0, flip=False, seed=1), 128, seed=1)
     given = list(batches)
@@ -37,10 +38,10 @@ def test_an_epoch_gives_each_row_at_most_once_and_full_batches(prepared: Path) -
 
 @pytest.mark.parametrize("task", ["image", "text"])
 def test_what_is_drawn_follows_from_seed_and_epoch_alone(prepared: Path, task: str) -> None:
-    split = load_split(task, prepared / task, "train")
+    split = TASKS[task].load(prepared / task, "train")
 
     def draw(seed: int, epoch: int) -> list[torch.Tensor]:
-        batches = ShuffledBatches(augmented(split, CONFIGS[task], seed), 64, seed)
+        batches = ShuffledBatches(TASKS[task].augment(split, CONFIGS[task], seed), 64, seed)
         batches.set_epoch(epoch)
         return [inputs for inputs, _ in batches]
 
@@ -52,8 +53,8 @@ def test_what_is_drawn_follows_from_seed_and_epoch_alone(prepared: Path, task: s
 
 def _batches_of_rank(rank: int, world_size: int, prepared: Path, out: Path) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{out}/group", rank=rank, world_size=world_size)
-    split = load_split("image", prepared / "image", "train")
-    batches = ShuffledBatches(augmented(split, CONFIGS["image"], 3), 65, 3)
+    split = TASKS["image"].load(prepared / "image", "train")
+    batches = ShuffledBatches(TASKS["image"].augment(split, CONFIGS["image"], 3), 65, 3)
     batches.set_epoch(2)
     torch.save(list(batches), out / f"{rank}.pt")
     distributed.destroy_process_group()
@@ -62,8 +63,8 @@ def _batches_of_rank(rank: int, world_size: int, prepared: Path, out: Path) -> N
 def test_processes_share_each_batch_of_a_single_one(prepared: Path, tmp_path: Path) -> None:
     multiprocessing.start_processes(_batches_of_rank, (3, prepared, tmp_path), nprocs=3, start_method="spawn")
     shares = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(3)]
-    split = load_split("image", prepared / "image", "train")
-    alone = ShuffledBatches(augmented(split, CONFIGS["image"], 3), 65, 3)
+    split = TASKS["image"].load(prepared / "image", "train")
+    alone = ShuffledBatches(TASKS["image"].augment(split, CONFIGS["image"], 3), 65, 3)
     alone.set_epoch(2)
     for whole, *parts in zip(alone, *shares, strict=True):
         for tensor, of_ranks in zip(whole, zip(*parts, strict=True), strict=True):
@@ -74,7 +75,7 @@ def test_processes_share_each_batch_of_a_single_one(prepared: Path, tmp_path: Pa
 
 
 def test_texts_are_padded_to_the_longest_of_their_batch(prepared: Path) -> None:
-    split = load_split("text", prepared / "text", "val")
+    split = TASKS["text"].load(prepared / "text", "val")
     lengths = split.offsets.diff()
     rows = torch.tensor([int(lengths.argmin()), int(lengths.argmax())])
     ids = split.gather(rows)

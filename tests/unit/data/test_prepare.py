@@ -10,8 +10,8 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.config import TextPrepareConfig
 from relu_pipeline.data import ag_news, cifar10
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.data.prepare import fit_tokenizer, stratified_split
+from relu_pipeline.tasks.catalogue import TASKS
 
 
 @given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=200), fraction=st.floats(0.01, 0.5))
@@ -31,7 +31,7 @@ def test_a_split_is_fixed() -> None:
 
 def test_prepared_images_are_the_raw_ones(prepared: Path, demo_raw: Path) -> None:
     images, labels = cifar10.read(demo_raw / "cifar10", cifar10.TEST_FILES, 10)
-    split = load_split("image", prepared / "image", "test")
+    split = TASKS["image"].load(prepared / "image", "test")
     assert torch.equal(split.gather(torch.arange(len(split))), torch.from_numpy(images))
     assert torch.equal(split.labels, torch.from_numpy(labels))
 
@@ -39,7 +39,7 @@ def test_prepared_images_are_the_raw_ones(prepared: Path, demo_raw: Path) -> Non
 def test_prepared_texts_are_the_raw_ones_tokenised(prepared: Path, demo_raw: Path) -> None:
     texts, labels = ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)
     tokenizer = Tokenizer.from_file(str(prepared / "text" / artifacts.TOKENIZER))
-    split = load_split("text", prepared / "text", "test")
+    split = TASKS["text"].load(prepared / "text", "test")
     expected = torch.tensor([encoding.ids for encoding in tokenizer.encode_batch(texts[:50])])
     assert torch.equal(split.gather(torch.arange(50)), expected)
     assert split.labels.tolist() == labels

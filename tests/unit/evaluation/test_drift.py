@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from relu_pipeline.evaluation import drift
 from relu_pipeline.health.zero_shares import Answers
+from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
 from serving.drift import DriftMonitor
 
@@ -30,7 +31,7 @@ def test_the_report_holds_every_shift_and_is_the_same_again(
     monitor = partial(DriftMonitor, window=500, threshold=0.2)
     outs = [tmp_path / name for name in ("first", "second")]
     for out in outs:
-        rows = drift.report_drift(trained / task / "best.ckpt", prepared / task, monitor, NullRun(), out)
+        rows = drift.report_drift(TASKS[task], trained / task / "best.ckpt", prepared / task, monitor, NullRun(), out)
     first, second = ((out / drift.DRIFT_CSV).read_text() for out in outs)
     assert first == second
     table = {line["shift"]: line for line in csv.DictReader(first.splitlines())}

@@ -6,10 +6,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 from tokenizers import Tokenizer
 
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.texts import TextSplit
 from relu_pipeline.evaluation import shifts
+from relu_pipeline.tasks.catalogue import TASKS
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def pictures(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def texts(prepared: Path) -> TextSplit:
-    split = load_split("text", prepared / "text", "test")
+    split = TASKS["text"].load(prepared / "text", "test")
     assert isinstance(split, TextSplit)
     return split
 
@@ -62,7 +62,7 @@ def test_photographs_are_many_scenes_in_the_images_form(pictures: np.ndarray) ->
 
 def test_the_digits_are_left_out_where_they_are_the_data(pictures: np.ndarray) -> None:
     split = ImageSplit(torch.from_numpy(pictures), torch.zeros(len(pictures), dtype=torch.int64))
-    assert set(shifts.shifted(split, None, demo=False)) - set(shifts.shifted(split, None, demo=True)) == {"digits"}
+    assert set(shifts.shift_images(split, Path(), False)) - set(shifts.shift_images(split, Path(), True)) == {"digits"}
 
 
 def test_shuffled_texts_have_the_same_words_in_another_order(texts: TextSplit, tokenizer: Tokenizer) -> None:
@@ -91,9 +91,9 @@ def test_the_manual_comes_in_pieces_of_ordinary_length(texts: TextSplit, tokeniz
 
 
 @pytest.mark.parametrize("task", ["image", "text"])
-def test_the_same_rows_are_shifted_alike(prepared: Path, tokenizer: Tokenizer, task: str) -> None:
-    split = shifts.sample(load_split(task, prepared / task, "test"), 50)
-    first, second = (shifts.shifted(split, tokenizer, demo=False) for _ in range(2))
+def test_the_same_rows_are_shifted_alike(prepared: Path, task: str) -> None:
+    split = shifts.sample(TASKS[task].load(prepared / task, "test"), 50)
+    first, second = (shifts.SHIFTS[task](split, prepared / task, False) for _ in range(2))
     every = torch.arange(len(split))
     for name in first:
         torch.testing.assert_close(first[name].gather(every), second[name].gather(every), rtol=0, atol=0)
@@ -101,7 +101,7 @@ def test_the_same_rows_are_shifted_alike(prepared: Path, tokenizer: Tokenizer, t
 
 @pytest.mark.parametrize("task", ["image", "text"])
 def test_a_sample_has_whole_rows_in_their_order(prepared: Path, task: str) -> None:
-    split = load_split(task, prepared / task, "test")
+    split = TASKS[task].load(prepared / task, "test")
     assert len(shifts.sample(split, 10_000)) == len(split)
     part = shifts.sample(split, 40)
     known = [split.gather(torch.tensor([row]))[0].tolist() for row in range(len(split))]

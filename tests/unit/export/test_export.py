@@ -9,13 +9,13 @@ from onnxruntime import InferenceSession
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest, Parity, Pruning, RunInfo, Samples
 from relu_pipeline.config import ExportConfig, load_params
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.errors import ParityError, TrackingError
 from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.evaluation.predict import predict_onnx
 from relu_pipeline.export.export import export
 from relu_pipeline.export.parity import compare, require
 from relu_pipeline.pruning import verify
+from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
 
 CONFIG = ExportConfig(opset=20, max_probability_difference=1e-4, prune=True, int8=True, max_int8_accuracy_loss=0.005)
@@ -29,19 +29,20 @@ def workspace(trained: Path, prepared: Path, tmp_path: Path, task: str) -> Path:
     (models / "best.ckpt").write_bytes((trained / task / "best.ckpt").read_bytes())
     artifacts.write(models / "run.json", RunInfo(run_id="none", git_commit="abc"))
     artifacts.copy(trained / task / "relu_health.png", reports / "relu_health.png")
-    evaluate(models / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
+    evaluate(TASKS[task], models / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
     return tmp_path
 
 
 def run(workspace: Path, prepared: Path, config: ExportConfig = CONFIG) -> Manifest:
-    return export(workspace / "models", workspace / "reports", prepared, config, NullRun())
+    """`prepared` bears the task's name."""
+    return export(TASKS[prepared.name], workspace / "models", workspace / "reports", prepared, config, NullRun())
 
 
 @pytest.mark.parametrize("task", ["image", "text"])
 def test_the_graph_takes_raw_inputs_of_any_batch_size(workspace: Path, prepared: Path, task: str) -> None:
     manifest = run(workspace, prepared / task)
     session = InferenceSession(workspace / "models/model.onnx", providers=["CPUExecutionProvider"])
-    split = load_split(task, prepared / task, "val")
+    split = TASKS[task].load(prepared / task, "val")
     for rows in (1, 3, 50):
         inputs = split.gather(torch.arange(rows)).numpy()
         (answers,) = session.run(["probabilities"], {manifest.input.name: inputs})
@@ -66,7 +67,7 @@ def test_the_manifest_says_what_the_int8_graph_is_worth(
 ) -> None:
     int8 = run(workspace, prepared / task).int8
     graphs = [workspace / "models" / name for name in ("model.onnx", "model.int8.onnx")]
-    test, val = (load_split(task, prepared / task, split) for split in ("test", "val"))
+    test, val = (TASKS[task].load(prepared / task, split) for split in ("test", "val"))
     answers, found = (predict_onnx(graph, test) for graph in graphs)
     right, found_right = ((rows.argmax(axis=1) == test.labels.numpy()).sum() for rows in (answers, found))
     assert int8.accuracy == pytest.approx(found_right / len(test))
@@ -111,7 +112,7 @@ class Unregistered(NullRun):
 def test_a_failed_registration_keeps_the_earlier_graph(workspace: Path, prepared: Path, task: str) -> None:
     (workspace / "models/model.onnx").write_text("earlier")
     with pytest.raises(TrackingError):
-        export(workspace / "models", workspace / "reports", prepared / task, CONFIG, Unregistered())
+        export(TASKS[task], workspace / "models", workspace / "reports", prepared / task, CONFIG, Unregistered())
     assert (workspace / "models/model.onnx").read_text() == "earlier"
 
 
@@ -155,8 +156,9 @@ def test_a_refused_pruning_exports_the_whole_graph(
 
 
 def plant_dead_units(workspace: Path, prepared: Path, units: list[int]) -> None:
+    """In the text network."""
     path = workspace / "models/best.ckpt"
     content = torch.load(path, weights_only=True)
     content["weights"]["hidden.0.0.bias"][units] = -1e3
     torch.save(content, path)
-    evaluate(path, prepared, load_params().evaluate, NullRun(), workspace / "reports")
+    evaluate(TASKS["text"], path, prepared, load_params().evaluate, NullRun(), workspace / "reports")

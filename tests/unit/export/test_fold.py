@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.export.fold import fold
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.tasks.catalogue import TASKS
 from tests.unit.pruning.networks import CLASSES, answers, exported, images, norm
 
 ROWS = images(20, 7).images_BHWC.numpy()
@@ -85,8 +85,12 @@ def test_a_graph_with_nothing_to_fold_keeps_its_answers() -> None:
 
 @pytest.mark.parametrize("task", ["image", "text"])
 def test_no_norm_is_left_in_a_served_graph(trained: Path, prepared: Path, tmp_path: Path, task: str) -> None:
-    split = load_split(task, prepared / task, "val")
+    split = TASKS[task].load(prepared / task, "val")
     export_graph(
-        task, load_network(trained / task / "best.ckpt"), split.gather(torch.arange(2)), 20, tmp_path / "model.onnx"
+        TASKS[task],
+        load_network(trained / task / "best.ckpt"),
+        split.gather(torch.arange(2)),
+        20,
+        tmp_path / "model.onnx",
     )
     assert "BatchNormalization" not in ops(onnx.load(tmp_path / "model.onnx"))

@@ -10,13 +10,13 @@ from onnxruntime import InferenceSession
 from onnxscript.rewriter import rewrite
 
 from relu_pipeline.config import load_params
-from relu_pipeline.data.batches import AnySplit, load_split
+from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.export.quantise import OneSum, ReluBeforePooling, int8_nodes, judge, quantise
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.pruning.graph import Graph
-from relu_pipeline.training.fit import fit_input
+from relu_pipeline.tasks.catalogue import TASKS
 
 CONFIG = load_params().export
 WIDTHS = {"image": [64, 128, 128, 256, 256], "text": [64, 64]}  # of the int8 layers' outputs, as params.yaml has them
@@ -28,19 +28,21 @@ def task(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def splits(prepared: Path, task: str) -> dict[str, AnySplit]:
-    return {split: load_split(task, prepared / task, split) for split in ("train", "val")}
+def splits(prepared: Path, task: str) -> dict[str, PreparedSplit]:
+    return {split: TASKS[task].load(prepared / task, split) for split in ("train", "val")}
 
 
 @pytest.fixture(scope="module")
-def fp32(trained: Path, splits: dict[str, AnySplit], task: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fp32(trained: Path, splits: dict[str, PreparedSplit], task: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("fp32") / "model.onnx"
-    export_graph(task, load_network(trained / task / "best.ckpt"), splits["val"].gather(torch.arange(2)), 20, path)
+    export_graph(
+        TASKS[task], load_network(trained / task / "best.ckpt"), splits["val"].gather(torch.arange(2)), 20, path
+    )
     return path
 
 
 @pytest.fixture(scope="module")
-def int8(fp32: Path, splits: dict[str, AnySplit]) -> Path:
+def int8(fp32: Path, splits: dict[str, PreparedSplit]) -> Path:
     path = fp32.with_name("model.int8.onnx")
     quantise(onnx.load(fp32), splits["train"], path)
     return path
@@ -51,7 +53,9 @@ def run(model: Path | bytes, inputs: NDArray, outputs: list[str] | None = None) 
     return session.run(outputs, {session.get_inputs()[0].name: inputs})
 
 
-def test_it_takes_and_gives_what_the_float32_graph_does(fp32: Path, int8: Path, splits: dict[str, AnySplit]) -> None:
+def test_it_takes_and_gives_what_the_float32_graph_does(
+    fp32: Path, int8: Path, splits: dict[str, PreparedSplit]
+) -> None:
     ours, theirs = (onnx.load(path).graph for path in (int8, fp32))
     assert (list(ours.input), list(ours.output)) == (list(theirs.input), list(theirs.output))
     for rows in (1, 3, 50):
@@ -62,7 +66,7 @@ def test_it_takes_and_gives_what_the_float32_graph_does(fp32: Path, int8: Path, 
         np.testing.assert_allclose(run(int8, inputs)[0].sum(axis=1), 1, rtol=1e-5)
 
 
-def test_a_row_is_answered_alike_alone_and_in_company(int8: Path, splits: dict[str, AnySplit]) -> None:
+def test_a_row_is_answered_alike_alone_and_in_company(int8: Path, splits: dict[str, PreparedSplit]) -> None:
     inputs = splits["val"].gather(torch.arange(8)).numpy()
     together = run(int8, inputs)
     alone = [np.concatenate(outputs) for outputs in zip(*(run(int8, inputs[i : i + 1]) for i in range(8)), strict=True)]
@@ -97,7 +101,7 @@ def test_each_weight_is_the_nearest_of_its_channel(int8: Path, fp32: Path) -> No
 
 
 def test_the_same_graph_and_rows_give_the_same_bytes_that_name_no_machine(
-    fp32: Path, int8: Path, splits: dict[str, AnySplit], tmp_path: Path
+    fp32: Path, int8: Path, splits: dict[str, PreparedSplit], tmp_path: Path
 ) -> None:
     quantise(onnx.load(fp32), splits["train"], tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == int8.read_bytes()
@@ -107,20 +111,20 @@ def test_the_same_graph_and_rows_give_the_same_bytes_that_name_no_machine(
     assert not any(node.metadata_props for node in model.graph.node)
 
 
-def test_other_rows_give_other_ranges(fp32: Path, int8: Path, splits: dict[str, AnySplit], tmp_path: Path) -> None:
+def test_other_rows_give_other_ranges(fp32: Path, int8: Path, splits: dict[str, PreparedSplit], tmp_path: Path) -> None:
     quantise(onnx.load(fp32), splits["val"], tmp_path / "other.onnx")
     assert (tmp_path / "other.onnx").read_bytes() != int8.read_bytes()
 
 
 def test_the_float32_graph_that_is_given_stays_as_it_is(
-    fp32: Path, splits: dict[str, AnySplit], tmp_path: Path
+    fp32: Path, splits: dict[str, PreparedSplit], tmp_path: Path
 ) -> None:
     model = onnx.load(fp32)
     quantise(model, splits["train"], tmp_path / "int8.onnx")
     assert model == onnx.load(fp32)
 
 
-def test_counting_at_once_and_pooling_later_change_no_output(fp32: Path, splits: dict[str, AnySplit]) -> None:
+def test_counting_at_once_and_pooling_later_change_no_output(fp32: Path, splits: dict[str, PreparedSplit]) -> None:
     model = onnx.load(fp32)
     inputs = splits["val"].gather(torch.arange(50)).numpy()
     rewritten = rewrite(model, [ReluBeforePooling.rule(), OneSum.rule()])
@@ -130,7 +134,7 @@ def test_counting_at_once_and_pooling_later_change_no_output(fp32: Path, splits:
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 
-def test_its_zero_shares_are_of_its_own_relus(int8: Path, splits: dict[str, AnySplit], task: str) -> None:
+def test_its_zero_shares_are_of_its_own_relus(int8: Path, splits: dict[str, PreparedSplit], task: str) -> None:
     """What each indicator of activity reads is exposed, and its zeros are counted one by one."""
     model = onnx.load(int8)
     inputs = splits["val"].gather(torch.arange(10)).numpy()
@@ -163,11 +167,11 @@ def _column(model: onnx.ModelProto, name: str) -> int:
 def test_every_network_keeps_its_head_and_its_stem_in_float32(
     prepared: Path, tmp_path: Path, name: str, settings: dict, widths: list[int]
 ) -> None:
-    train = load_split("image", prepared / "image", "train")
+    train = TASKS["image"].load(prepared / "image", "train")
     network = build_network(name, {"num_classes": 10, "image_shape": (32, 32, 3), **settings})
-    fit_input(network, train)
+    TASKS["image"].fit_input(network, train)
     path = tmp_path / "model.onnx"
-    export_graph("image", network.eval(), train.gather(torch.arange(2)), 20, path)
+    export_graph(TASKS["image"], network.eval(), train.gather(torch.arange(2)), 20, path)
     model = onnx.load(path)
     chosen = [node for node in model.graph.node if node.name in int8_nodes(model) and node.op_type in ("Conv", "Gemm")]
     weights = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}

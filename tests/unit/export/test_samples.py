@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta, Samples
 from relu_pipeline.config import TextPrepareConfig
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.prepare import prepare_texts
 from relu_pipeline.data.texts import TextSplit
@@ -22,21 +21,24 @@ from relu_pipeline.evaluation.predict import predict_onnx
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.export.samples import pick_samples
 from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.tasks.catalogue import TASKS
 
 
 def make(task: str, trained: Path, prepared: Path, folder: Path) -> tuple[Samples, Path]:
     """The samples of a graph, and the graph."""
-    meta, split = artifacts.read(prepared / task / "meta.json", PreparedMeta), load_split(task, prepared / task, "val")
+    meta, split = artifacts.read(prepared / task / "meta.json", PreparedMeta), TASKS[task].load(prepared / task, "val")
     network = load_network(trained / task / "best.ckpt")
-    export_graph(task, network, split.gather(torch.arange(2)), 20, folder / "model.onnx")
-    return pick_samples(meta, prepared / task, split, folder / "model.onnx"), folder / "model.onnx"
+    export_graph(TASKS[task], network, split.gather(torch.arange(2)), 20, folder / "model.onnx")
+    return pick_samples(
+        meta.source.labels, TASKS[task].to_sample(prepared / task), split, folder / "model.onnx"
+    ), folder / "model.onnx"
 
 
 def test_the_images_are_the_first_of_each_label_pixel_by_pixel(trained: Path, prepared: Path, tmp_path: Path) -> None:
     content, graph = make("image", trained, prepared, tmp_path)
     meta, split = (
         artifacts.read(prepared / "image/meta.json", PreparedMeta),
-        load_split("image", prepared / "image", "val"),
+        TASKS["image"].load(prepared / "image", "val"),
     )
     assert isinstance(split, ImageSplit)
     rows = [int(np.flatnonzero(split.labels.numpy() == label)[0]) for label in range(len(meta.source.labels))]
@@ -55,7 +57,7 @@ def test_the_texts_give_the_token_ids_of_the_first_row_without_an_unknown_word(
     content, graph = make("text", trained, prepared, tmp_path)
     meta, split = (
         artifacts.read(prepared / "text/meta.json", PreparedMeta),
-        load_split("text", prepared / "text", "val"),
+        TASKS["text"].load(prepared / "text", "val"),
     )
     assert isinstance(split, TextSplit)
     tokenizer = Tokenizer.from_file(str(prepared / "text/tokenizer.json"))
@@ -85,6 +87,6 @@ def test_a_vocabulary_too_small_for_any_text_says_what_to_raise(
 ) -> None:
     config = TextPrepareConfig(val_fraction=0.2, vocab_size=256, max_tokens=32)
     train_tokenizer(["of one text"], vocab_size=4, max_tokens=32).save(str(tmp_path / "tokenizer.json"))
-    prepare_texts(demo_raw / "ag_news", tmp_path / "tokenizer.json", config, tmp_path / "text")
+    prepare_texts(demo_raw / "ag_news", config, tmp_path / "text", tmp_path / "tokenizer.json")
     with pytest.raises(ArtifactError, match=r"raise text\.prepare\.vocab_size"):
         make("text", trained, tmp_path, tmp_path)

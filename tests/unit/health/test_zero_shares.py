@@ -10,13 +10,13 @@ from hypothesis.extra import numpy as st_numpy
 from onnxruntime import InferenceSession
 from torch import nn
 
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.texts import TextSplit
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.health.hooks import watching
 from relu_pipeline.health.zero_shares import answer, layer_baseline, with_zero_shares
 from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.tasks.catalogue import TASKS
 
 VALUES = st.one_of(st.just(0.0), st.floats(-(2.0**60), 2.0**60, width=32, allow_subnormal=False))
 SHAPES = st.one_of(
@@ -74,8 +74,8 @@ def test_a_network_without_relu_has_no_columns() -> None:
 
 @pytest.fixture
 def graph(trained: Path, prepared: Path, tmp_path: Path, task: str) -> onnx.ModelProto:
-    network, split = load_network(trained / task / "best.ckpt"), load_split(task, prepared / task, "val")
-    export_graph(task, network, split.gather(torch.arange(2)), 20, tmp_path / "model.onnx")
+    network, split = load_network(trained / task / "best.ckpt"), TASKS[task].load(prepared / task, "val")
+    export_graph(TASKS[task], network, split.gather(torch.arange(2)), 20, tmp_path / "model.onnx")
     return onnx.load(tmp_path / "model.onnx")
 
 
@@ -86,7 +86,7 @@ def test_the_graph_counts_the_zeros_of_its_own_relus_whatever_the_batch(
     relus = [node.output[0] for node in graph.graph.node if node.op_type == "Relu"]
     graph.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in relus)
     session = InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    split = load_split(task, prepared / task, "val")
+    split = TASKS[task].load(prepared / task, "val")
     for rows in (torch.arange(100), torch.arange(3), torch.tensor([50])):
         _, shares, *outputs = session.run(None, {session.get_inputs()[0].name: split.gather(rows).numpy()})
         expected = [(output == 0).reshape(len(rows), -1).mean(axis=1) for output in outputs]
@@ -109,7 +109,7 @@ def test_the_graph_counts_what_torch_counts(graph: onnx.ModelProto, trained: Pat
 
 
 def test_padding_changes_no_share(trained: Path, prepared: Path) -> None:
-    network, split = load_network(trained / "text/best.ckpt"), load_split("text", prepared / "text", "val")
+    network, split = load_network(trained / "text/best.ckpt"), TASKS["text"].load(prepared / "text", "val")
     assert isinstance(split, TextSplit)
     tokens = split.gather(torch.arange(20))
     _, _, shares = with_zero_shares(network, tokens)
@@ -118,7 +118,7 @@ def test_padding_changes_no_share(trained: Path, prepared: Path) -> None:
 
 
 def test_answers_are_the_same_for_any_split_of_the_rows_and_leave_no_hook(trained: Path, prepared: Path) -> None:
-    network, split = load_network(trained / "image/best.ckpt"), load_split("image", prepared / "image", "test")
+    network, split = load_network(trained / "image/best.ckpt"), TASKS["image"].load(prepared / "image", "test")
     assert isinstance(split, ImageSplit)
     whole = answer(network, split)
     part = answer(network, ImageSplit(split.images_BHWC[100:120], split.labels[100:120]))

@@ -17,6 +17,7 @@ from relu_pipeline.artifacts import Pruning
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.pruning.prune import CONV_BLOCK, prune
+from relu_pipeline.tasks.catalogue import TASKS
 
 SIDE, CLASSES = 8, 4
 WIDTH = 2 * CONV_BLOCK
@@ -53,7 +54,7 @@ def exported(*layers: nn.Module) -> onnx.ModelProto:
 
 
 def exported_with_zero_shares(folder: Path, *layers: nn.Module) -> onnx.ModelProto:
-    export_graph("image", nn.Sequential(Pixels(), *layers), images(2, 9).images_BHWC, 20, folder / "model.onnx")
+    export_graph(TASKS["image"], nn.Sequential(Pixels(), *layers), images(2, 9).images_BHWC, 20, folder / "model.onnx")
     return onnx.load(folder / "model.onnx")
 
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from relu_pipeline import cli
 from relu_pipeline.artifacts import SPLITS
-from relu_pipeline.config import Task
-from relu_pipeline.data.batches import load_split
+from relu_pipeline.config import TaskName
 from relu_pipeline.export.graph import export_graph
+from relu_pipeline.tasks.catalogue import TASKS
 from tests.unit.pruning.networks import WIDTH, constant
 
 Command = Callable[..., tuple[str, str]]
@@ -45,16 +45,16 @@ class Text(nn.Module):
         return self.head(self.relu(self.hidden(self.embedding(token_ids_BL).mean(dim=1))))
 
 
-NETWORKS: dict[Task, tuple[type[nn.Module], str]] = {
+NETWORKS: dict[TaskName, tuple[type[nn.Module], str]] = {
     "image": (Image, "16 proved; 1 dead kept"),
     "text": (Text, "2 proved"),
 }
 
 
 @pytest.fixture
-def model(task: Task, prepared: Path, tmp_path: Path) -> Path:
-    example = load_split(task, prepared / task, "val").gather(torch.arange(2))
-    export_graph(task, NETWORKS[task][0](), example, 20, tmp_path / "model.onnx")
+def model(task: TaskName, prepared: Path, tmp_path: Path) -> Path:
+    example = TASKS[task].load(prepared / task, "val").gather(torch.arange(2))
+    export_graph(TASKS[task], NETWORKS[task][0](), example, 20, tmp_path / "model.onnx")
     return tmp_path / "model.onnx"
 
 
@@ -75,7 +75,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("task", NETWORKS)
 def test_the_command_writes_a_smaller_graph_and_says_what_went(
-    task: Task, model: Path, prepared: Path, command: Command
+    task: TaskName, model: Path, prepared: Path, command: Command
 ) -> None:
     printed, failure = command(model, "--prepared", prepared / task)
     smaller = model.with_name("model.pruned.onnx")
@@ -86,7 +86,7 @@ def test_the_command_writes_a_smaller_graph_and_says_what_went(
     assert f"{smaller} written" in printed
     assert smaller.stat().st_size < model.stat().st_size
     for split in SPLITS:
-        inputs = load_split(task, prepared / task, split).gather(torch.arange(50)).numpy()
+        inputs = TASKS[task].load(prepared / task, split).gather(torch.arange(50)).numpy()
         ours, theirs = (answers(path, inputs) for path in (model, smaller))
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
@@ -98,7 +98,7 @@ def answers(path: Path, inputs: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("task", ["text"])
 def test_a_pruned_graph_has_nothing_left_to_prune(
-    task: Task, model: Path, prepared: Path, tmp_path: Path, command: Command
+    task: TaskName, model: Path, prepared: Path, tmp_path: Path, command: Command
 ) -> None:
     command(model, "--prepared", prepared / task, "--output", tmp_path / "once.onnx")
     printed, failure = command(tmp_path / "once.onnx", "--prepared", prepared / task)
@@ -108,7 +108,7 @@ def test_a_pruned_graph_has_nothing_left_to_prune(
 
 def test_the_command_says_that_dead_units_were_kept_and_why(prepared: Path, tmp_path: Path, command: Command) -> None:
     model = tmp_path / "model.onnx"
-    export_graph("image", Image(dead=3), torch.zeros(2, 32, 32, 3, dtype=torch.uint8), 20, model)
+    export_graph(TASKS["image"], Image(dead=3), torch.zeros(2, 32, 32, 3, dtype=torch.uint8), 20, model)
     printed, failure = command(model, "--prepared", prepared / "image")
     assert failure == ""
     assert printed.startswith(f"{model}: 3 of 32 units are dead in ")
@@ -137,7 +137,9 @@ def test_a_test_row_with_another_top1_refuses_and_keeps_the_old_file(prepared: P
     pixels = np.load(tmp_path / "image/test_images.npy")
     pixels[7] = 255
     np.save(tmp_path / "image/test_images.npy", pixels)
-    export_graph("image", BrightOnly(), torch.zeros(2, 32, 32, 3, dtype=torch.uint8), 20, tmp_path / "model.onnx")
+    export_graph(
+        TASKS["image"], BrightOnly(), torch.zeros(2, 32, 32, 3, dtype=torch.uint8), 20, tmp_path / "model.onnx"
+    )
     (tmp_path / "old.onnx").write_text("earlier")
     words = [tmp_path / "model.onnx", "--prepared", tmp_path / "image", "--output", tmp_path / "old.onnx"]
     program = [sys.executable, "-m", "relu_pipeline.cli", "prune"]
@@ -149,7 +151,7 @@ def test_a_test_row_with_another_top1_refuses_and_keeps_the_old_file(prepared: P
 
 @pytest.mark.parametrize("task", ["text"])
 def test_wrong_files_are_one_clear_line(
-    task: Task, model: Path, prepared: Path, tmp_path: Path, command: Command
+    task: TaskName, model: Path, prepared: Path, tmp_path: Path, command: Command
 ) -> None:
     garbage, foreign = tmp_path / "garbage.onnx", tmp_path / "foreign.onnx"
     garbage.write_bytes(b"not a graph")

@@ -14,6 +14,7 @@ from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.errors import TrackingError
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_run import reopen_run, send_outbox, start_run
 from relu_pipeline.tracking.run import flatten
 
@@ -47,7 +48,7 @@ def test_a_model_is_registered_as_candidate_and_answers_through_mlflow(
     project: Path, trained: Path, tmp_path: Path
 ) -> None:
     example = torch.tensor([[5, 6, 7], [8, 9, 0]])
-    export_graph("text", load_network(trained / "text/best.ckpt"), example, 20, tmp_path / "model.onnx")
+    export_graph(TASKS["text"], load_network(trained / "text/best.ckpt"), example, 20, tmp_path / "model.onnx")
     with start_run("text", "abc", "train@text") as run:
         version = run.register_onnx(tmp_path / "model.onnx", "relu-pipeline-text", "candidate", example.numpy())
     registered = mlflow.MlflowClient().get_model_version_by_alias("relu-pipeline-text", "candidate")

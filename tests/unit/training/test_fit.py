@@ -7,10 +7,10 @@ from torch import nn
 
 from relu_pipeline import artifacts
 from relu_pipeline.config import ImageConfig, TextConfig, load_params
-from relu_pipeline.data.batches import load_split
 from relu_pipeline.errors import ConfigError, TrainingError
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
+from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
 from relu_pipeline.training.fit import plan
 from relu_pipeline.training.hardware import resolve_hardware
@@ -53,7 +53,7 @@ def test_every_image_network_trains_by_its_name(prepared: Path, tmp_path: Path, 
 def test_training_learns_and_keeps_the_best_epoch(prepared: Path, tmp_path: Path, task: str) -> None:
     recorder = Recorder()
     fitted = train_at_once(task, small(task), prepared / task, tmp_path, recorder)
-    val = load_split(task, prepared / task, "val")
+    val = TASKS[task].load(prepared / task, "val")
     answers = predict(load_network(tmp_path / "best.ckpt"), val).argmax(axis=1)
     # Half precision in training may answer a row or two otherwise than full precision does.
     assert (answers == val.labels.numpy()).mean() == pytest.approx(fitted.val_accuracy, abs=0.02)
@@ -114,7 +114,7 @@ def test_a_finished_training_that_is_asked_again_trains_no_more(prepared: Path, 
 def test_another_configuration_does_not_go_on_from_it(prepared: Path, tmp_path: Path) -> None:
     train_at_once("text", small("text"), prepared / "text", tmp_path)
     assert (tmp_path / "training/last.ckpt").exists()
-    plan_of_another = plan("text", small("text"), load_params().health, 7, prepared / "text")
+    plan_of_another = plan(TASKS["text"], small("text"), load_params().health, 7, prepared / "text")
     assert open_state(tmp_path / "training", plan_of_another.key).run_id is None
     assert not (tmp_path / "training").exists()
 

@@ -1,0 +1,54 @@
+"""What differs between tasks once their data are prepared.
+
+A third task is a module in `tasks/`, an entry in `data.prepare.PREPARERS` and one in `evaluation.shifts.SHIFTS`, its
+section of params.yaml and its tests. Those two stand apart, or their edits would train anew: a stage depends on all
+that it imports.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from relu_pipeline.artifacts import Split
+from relu_pipeline.config import TaskName
+from relu_pipeline.data.augment import Augmented
+from relu_pipeline.data.batches import PreparedSplit
+
+SplitT = TypeVar("SplitT", bound=PreparedSplit)
+
+
+class Task(ABC, Generic[SplitT]):
+    """`prepared` is the folder that the stage `prepare` fills."""
+
+    name: ClassVar[TaskName]
+    input_name: ClassVar[str]  # of the graph
+    dynamic_axes: ClassVar[Mapping[int, str]]  # of the graph's input
+    served_files: ClassVar[Sequence[str]]  # of `prepared`: what the service needs besides the graph
+
+    @abstractmethod
+    def load(self, prepared: Path, split: Split) -> SplitT:
+        """Only `evaluate` and the export's parity check may ask for "test"."""
+
+    @abstractmethod
+    def augment(self, train: SplitT, config: Any, seed: int) -> Augmented:
+        """Return the rows as training sees them; `config` is the task's `train` section."""
+
+    @abstractmethod
+    def network_settings(self, train: SplitT, prepared: Path) -> dict[str, Any]:
+        """Return the constructor's arguments that follow from the data, besides `num_classes`."""
+
+    @abstractmethod
+    def fit_input(self, network: nn.Module, train: SplitT) -> None:
+        """Let the network learn what it can in one look, before the first step."""
+
+    @abstractmethod
+    def shown(self, split: SplitT, rows: NDArray[Any], prepared: Path) -> list[Any]:
+        """Return these rows as people see them: pictures uint8 `[H, W, C]`, or texts."""
+
+    @abstractmethod
+    def to_sample(self, prepared: Path) -> Callable[[Tensor], str | None]:
+        """Return what turns a row of the graph's input, `[1, ...]`, into `Sample.input`; None where it cannot."""

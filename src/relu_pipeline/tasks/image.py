@@ -1,0 +1,52 @@
+"""Pictures in, one of the labels out."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from relu_pipeline.artifacts import Split
+from relu_pipeline.config import ImageTrainConfig
+from relu_pipeline.data.augment import ShiftedImages
+from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.task import Task
+
+WHITENING_IMAGES = 5000
+
+
+class ImageTask(Task[ImageSplit]):
+    name = "image"
+    input_name = "image"
+    dynamic_axes = {0: "N"}  # noqa: RUF012
+    served_files = ()
+
+    def load(self, prepared: Path, split: Split) -> ImageSplit:
+        return ImageSplit.load(prepared, split)
+
+    def augment(self, train: ImageSplit, config: ImageTrainConfig, seed: int) -> ShiftedImages:
+        return ShiftedImages(train, config.crop_padding, config.horizontal_flip, seed)
+
+    def network_settings(self, train: ImageSplit, prepared: Path) -> dict[str, Any]:
+        return {"image_shape": list(train.images_BHWC.shape[1:])}
+
+    def fit_input(self, network: nn.Module, train: ImageSplit) -> None:
+        network.fit_input(train.gather(torch.arange(min(WHITENING_IMAGES, len(train)))).cpu())
+
+    def shown(self, split: ImageSplit, rows: NDArray[Any], prepared: Path) -> list[NDArray[Any]]:
+        return list(split.images_BHWC[torch.from_numpy(rows)].numpy())
+
+    def to_sample(self, prepared: Path) -> Callable[[Tensor], str]:
+        return as_png
+
+
+def as_png(row_1HWC: Tensor) -> str:
+    """In base64."""
+    buffer = io.BytesIO()
+    Image.fromarray(row_1HWC[0].numpy()).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
