@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint audit repro ui serve bench lock
+.PHONY: help setup demo test lint audit repro study ui serve bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -38,6 +38,9 @@ audit: $(READY)  ## look for known vulnerabilities in the locks
 
 repro: $(READY)  ## rebuild what changed: data, models, reports, the packed service
 	dvc repro
+
+study: $(READY)  ## measure what is said about ReLU, four minutes; after `dvc repro`
+	dvc repro study/dvc.yaml
 
 ui: $(READY)  ## compare the runs in the MLflow UI on http://127.0.0.1:5000
 	mlflow ui --host 127.0.0.1 --port 5000

@@ -75,7 +75,8 @@ def running_stage(group: int) -> str:
 
 
 def digests(project: Path) -> dict[str, str]:
-    files = [project / artifacts.models_dir(task) / name for task in TASK_NAMES for name in ALIKE]
+    folders = [(artifacts.checkpoints_dir(task), artifacts.models_dir(task)) for task in TASK_NAMES]
+    files = [project / folder / name for pair in folders for folder, name in zip(pair, ALIKE, strict=True)]
     return {str(file.relative_to(project)): artifacts.sha256_of(file) for file in files}
 
 

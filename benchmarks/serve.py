@@ -69,14 +69,13 @@ def main() -> None:
 def prepare(scratch: Path) -> Material:
     """Contents of the validation splits, and the models with their int8 graphs refused: all sides run the same ones."""
     models = scratch / "models"
-    unused = shutil.ignore_patterns(artifacts.CHECKPOINT, "training")
-    shutil.copytree(artifacts.models_dir("image").parent, models, ignore=unused)
+    shutil.copytree(artifacts.models_dir("image").parent, models)
     for path in models.glob(f"*/{artifacts.MANIFEST}"):
         manifest = json.loads(path.read_text())
         manifest["int8"]["refused"] = "all sides are to run the same graph"
         path.write_text(json.dumps(manifest))
     images = np.load(artifacts.prepared_dir("image") / "val_images.npy", mmap_mode="r")[:BATCH]
-    texts = validation_texts(artifacts.raw_dir("ag_news"))
+    texts = validation_texts(artifacts.raw_dir("text"))
     return gather(models, {"image": [png(pixels) for pixels in images], "text": list(islice(texts, BATCH))})
 
 

@@ -21,7 +21,7 @@ from relu_pipeline.data.tokenizer import train_tokenizer
 
 PEER = Path("benchmarks/peers/fasttext_side.py")
 ENVIRONMENT = Path(".venv-fasttext")
-RAW = artifacts.raw_dir("ag_news")
+RAW = artifacts.raw_dir("text")
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ def measure(task: TaskName, rounds: int) -> dict[str, Any]:
 def sessions(task: TaskName, example: torch.Tensor, folder: Path) -> dict[str, onnxruntime.InferenceSession]:
     """Of the checkpoint, before anything is pruned."""
     path = folder / "model.onnx"
-    network = load_network(artifacts.models_dir(task) / artifacts.CHECKPOINT)
+    network = load_network(artifacts.checkpoints_dir(task) / artifacts.CHECKPOINT)
     export_graph(TASKS[task], network, example, load_params().export.opset, path)
     whole = onnx.load(path)
     part = onnx.utils.Extractor(whole).extract_model([whole.graph.input[0].name], [OUTPUT_NAME])

@@ -13,12 +13,12 @@ from serving.settings import load_settings
 
 
 def evaluate(task: TaskName) -> None:
-    config, models = load_params().evaluate, artifacts.models_dir(task)
-    run_id = artifacts.read(models / artifacts.RUN, RunInfo).run_id
+    config, checkpoints = load_params().evaluate, artifacts.checkpoints_dir(task)
+    run_id = artifacts.read(checkpoints / artifacts.RUN, RunInfo).run_id
     with reopen_run(run_id, task) as mlflow_run:
         metrics = evaluate_checkpoint(
             TASKS[task],
-            models / artifacts.CHECKPOINT,
+            checkpoints / artifacts.CHECKPOINT,
             artifacts.prepared_dir(task),
             config,
             mlflow_run,
@@ -26,7 +26,7 @@ def evaluate(task: TaskName) -> None:
         )
         report_drift(
             TASKS[task],
-            models / artifacts.CHECKPOINT,
+            checkpoints / artifacts.CHECKPOINT,
             artifacts.prepared_dir(task),
             partial(DriftMonitor, **load_settings().drift.model_dump()),
             mlflow_run,

@@ -8,11 +8,17 @@ from relu_pipeline.tracking.mlflow_run import reopen_run
 
 
 def export(task: TaskName) -> None:
-    config, models = load_params().export, artifacts.models_dir(task)
-    run_id = artifacts.read(models / artifacts.RUN, RunInfo).run_id
+    config, checkpoints, models = load_params().export, artifacts.checkpoints_dir(task), artifacts.models_dir(task)
+    run_id = artifacts.read(checkpoints / artifacts.RUN, RunInfo).run_id
     with reopen_run(run_id, task) as mlflow_run:
         manifest = export_checkpoint(
-            TASKS[task], models, artifacts.reports_dir(task), artifacts.prepared_dir(task), config, mlflow_run
+            TASKS[task],
+            checkpoints,
+            artifacts.reports_dir(task),
+            artifacts.prepared_dir(task),
+            config,
+            mlflow_run,
+            models,
         )
     print(f"{task}: {manifest.name} version {manifest.version}, {models / artifacts.ONNX_MODEL}")
 

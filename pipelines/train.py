@@ -13,16 +13,16 @@ from relu_pipeline.training.resume import open_state
 
 def train(task: TaskName) -> None:
     params = load_params()
-    config, models = getattr(params, task), artifacts.models_dir(task)
+    config, checkpoints = getattr(params, task), artifacts.checkpoints_dir(task)
     commit = git_commit()
     training = plan(TASKS[task], config, params.health, params.seed, artifacts.prepared_dir(task))
     state = open_state(artifacts.training_dir(task), training.key)
     with start_run(task, commit, stage=f"train@{task}", interrupted=state.run_id) as mlflow_run:
         state.begin(mlflow_run.run_id)
         mlflow_run.log_params(flatten({"seed": params.seed} | config.model_dump()))
-        fitted = fit(training, mlflow_run, state, models / artifacts.CHECKPOINT)
+        fitted = fit(training, mlflow_run, state, checkpoints / artifacts.CHECKPOINT)
         mlflow_run.log_files(write_report(fitted, config.train, artifacts.reports_dir(task)), "training")
-        artifacts.write(models / artifacts.RUN, RunInfo(run_id=mlflow_run.run_id, git_commit=commit))
+        artifacts.write(checkpoints / artifacts.RUN, RunInfo(run_id=mlflow_run.run_id, git_commit=commit))
     state.discard()
     print(f"{task}: best validation accuracy {fitted.val_accuracy:.4f}")
 

@@ -6,34 +6,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relu_pipeline.config import TASK_NAMES, PrepareConfig, TextPrepareConfig, load_datasets, load_params
+from relu_pipeline.config import TASK_NAMES, PrepareConfig, TextPrepareConfig, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
 def demo_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`raw/cifar10` and `raw/ag_news` of the built-in data."""
+    """`cifar10/` and `ag_news/` of the built-in data, in these forms."""
     # Imported here and below: tests/gpu runs where neither scikit-learn nor tokenizers are.
     from relu_pipeline.data.sources import obtain
 
     out = tmp_path_factory.mktemp("raw")
-    datasets = load_datasets(ROOT / "configs/datasets.yaml")
-    obtain("cifar10", datasets.cifar10, "demo", None, out / "cifar10")
-    obtain("ag_news", datasets.ag_news, "demo", None, out / "ag_news")
+    obtain(ROOT / "configs/data/digits.yaml", None, out / "cifar10")
+    obtain(ROOT / "configs/data/headlines.yaml", None, out / "ag_news")
     return out
 
 
 @pytest.fixture(scope="session")
 def prepared(demo_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`image/` and `text/` of the built-in data."""
-    from relu_pipeline.data.prepare import fit_tokenizer, prepare_images, prepare_texts
+    from relu_pipeline.data.prepare import prepare_images, prepare_texts
 
     out = tmp_path_factory.mktemp("prepared")
     prepare_images(demo_raw / "cifar10", PrepareConfig(val_fraction=0.2), out / "image")
     config = TextPrepareConfig(val_fraction=0.2, vocab_size=500, max_tokens=32)
-    fit_tokenizer(demo_raw / "ag_news", config, out / "tokenizer.json")
-    prepare_texts(demo_raw / "ag_news", config, out / "text", out / "tokenizer.json")
+    prepare_texts(demo_raw / "ag_news", config, out / "text")
     return out
 
 
@@ -78,13 +76,9 @@ def models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFacto
     root = tmp_path_factory.mktemp("served")
     config = load_params().export
     for task in TASK_NAMES:
-        folder, reports = root / "models" / task, root / "reports" / task
-        folder.mkdir(parents=True)
-        (folder / "best.ckpt").write_bytes((trained / task / "best.ckpt").read_bytes())
-        artifacts.write(folder / "run.json", artifacts.RunInfo(run_id="none", git_commit="abc"))
+        reports = root / "reports" / task
+        artifacts.write(trained / task / "run.json", artifacts.RunInfo(run_id="none", git_commit="abc"))
         artifacts.copy(trained / task / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
-        evaluate(TASKS[task], folder / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
-        export(TASKS[task], folder, reports, prepared / task, config, NullRun())
-    tokenizer = (prepared / "text" / artifacts.TOKENIZER).read_bytes()
-    (root / "models/text" / artifacts.TOKENIZER).write_bytes(tokenizer)
+        evaluate(TASKS[task], trained / task / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
+        export(TASKS[task], trained / task, reports, prepared / task, config, NullRun(), root / "models" / task)
     return root / "models"

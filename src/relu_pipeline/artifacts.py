@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from relu_pipeline.config import Dataset, TaskName
+from relu_pipeline.config import DataFormat, TaskName
 from relu_pipeline.errors import ArtifactError
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+RawSplit = Literal["train", "test"]
+RAW_SPLITS: tuple[RawSplit, ...] = ("train", "test")
 
 CHECKPOINT = "best.ckpt"
 RUN = "run.json"
@@ -41,21 +43,26 @@ STUDY = Path("reports/study")
 PAD_ID = 0  # fills the shorter rows of token ids: in prepared batches and in the text graph's input
 
 
-def raw_dir(dataset: Dataset) -> Path:
-    return Path("data/raw") / dataset
+def raw_dir(task: TaskName) -> Path:
+    return Path("data/raw") / task
 
 
 def prepared_dir(task: TaskName) -> Path:
     return Path("data/prepared") / task
 
 
-def models_dir(task: TaskName) -> Path:
-    return Path("models") / task
+def checkpoints_dir(task: TaskName) -> Path:
+    return Path("checkpoints") / task
 
 
 def training_dir(task: TaskName) -> Path:
     """Where an unfinished training keeps its state."""
-    return models_dir(task) / "training"
+    return checkpoints_dir(task) / "training"
+
+
+def models_dir(task: TaskName) -> Path:
+    """What the service needs of a task, and nothing else."""
+    return Path("models") / task
 
 
 def reports_dir(task: TaskName) -> Path:
@@ -76,14 +83,15 @@ class SourceFile(Format):
 
 
 class Source(Format):
-    """`data/raw/<dataset>/source.json`: where the data came from."""
+    """`data/raw/<task>/source.json`: where the data came from."""
 
-    dataset: Dataset
+    name: str
+    format: DataFormat
     source: Literal["published", "mirror", "demo"]
     sha256: Sha256
     files: list[SourceFile]
     labels: list[str]
-    rows: dict[Literal["train", "test"], int]
+    rows: dict[RawSplit, int]
 
 
 class PreparedMeta(Format):
@@ -96,14 +104,14 @@ class PreparedMeta(Format):
 
 
 class RunInfo(Format):
-    """`models/<task>/run.json`: the MLflow run that `train` began and later stages reopen."""
+    """`checkpoints/<task>/run.json`: the MLflow run that `train` began and later stages reopen."""
 
     run_id: str
     git_commit: str
 
 
 class TrainingMark(Format):
-    """`models/<task>/training/mark.json`: whose state lies beside it, and the MLflow run that it goes on with."""
+    """`checkpoints/<task>/training/mark.json`: whose state lies beside it, and the MLflow run that it goes on with."""
 
     key: Sha256
     run_id: str

@@ -1,4 +1,4 @@
-"""`params.yaml` and `configs/datasets.yaml` as strict, frozen models, parsed once where a stage begins."""
+"""`params.yaml` and `configs/data/` as strict, frozen models, parsed once where a stage begins."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -10,11 +10,10 @@ from ruamel.yaml.error import YAMLError
 from relu_pipeline.errors import ConfigError
 
 TaskName = Literal["image", "text"]
-Dataset = Literal["cifar10", "ag_news"]
+DataFormat = Literal["cifar10", "ag_news"]
 ActivationName = Literal["relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
 
 TASK_NAMES: tuple[TaskName, ...] = ("image", "text")
-DATASET_OF: dict[TaskName, Dataset] = {"image": "cifar10", "text": "ag_news"}
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -27,10 +26,6 @@ class Section(BaseModel):
 
 
 SectionT = TypeVar("SectionT", bound=Section)
-
-
-class DataConfig(Section):
-    source: Literal["published", "demo"]
 
 
 class PrepareConfig(Section):
@@ -170,8 +165,10 @@ class TextConfig(Section):
 
 
 class Params(Section):
+    """`tasks`: a file of `configs/data/` for each."""
+
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    data: DataConfig
+    tasks: Annotated[dict[TaskName, str], Field(min_length=1)]
     image: ImageConfig
     text: TextConfig
     health: HealthConfig
@@ -188,20 +185,13 @@ class PublishedFile(Section):
     mirror: str
 
 
-class DatasetFacts(Section):
+class PublishedData(Section):
+    """A file of `configs/data/`: data that are fetched, or made where they are a `demo`."""
+
+    format: DataFormat
+    source: Literal["published", "demo"]
     labels: Annotated[list[str], Field(min_length=2)]
-    files: Annotated[list[PublishedFile], Field(min_length=1)]
-
-
-class Datasets(Section):
-    cifar10: DatasetFacts
-    ag_news: DatasetFacts
-
-    @model_validator(mode="after")
-    def one_archive_two_csvs(self) -> Self:
-        if len(self.cifar10.files) != 1 or len(self.ag_news.files) != 2:
-            raise ValueError("cifar10 has one file (the archive), ag_news two (train.csv, test.csv)")
-        return self
+    files: list[PublishedFile] = []
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -209,9 +199,9 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     return _parse(path, Params)
 
 
-def load_datasets(path: Path = Path("configs/datasets.yaml")) -> Datasets:
+def load_published(path: Path) -> PublishedData:
     """Raises ConfigError, as `load_params`."""
-    return _parse(path, Datasets)
+    return _parse(path, PublishedData)
 
 
 def _parse(path: Path, model: type[SectionT]) -> SectionT:

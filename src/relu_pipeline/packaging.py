@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest
-from relu_pipeline.config import TASK_NAMES
+from relu_pipeline.config import TASK_NAMES, TaskName
 from relu_pipeline.errors import PackageError
 
 NAME = "relu_pipeline"
@@ -19,9 +20,12 @@ VERSION_CHARS = 16
 BENTOFILE = "bentofile.yaml"
 
 
-def build_bento(root: Path, out: Path) -> str:
-    """Build from `root`/bentofile.yaml and export to `out`; gives the tag. Raises PackageError."""
-    manifests = [root / artifacts.models_dir(task) / artifacts.MANIFEST for task in TASK_NAMES]
+def build_bento(root: Path, tasks: Sequence[TaskName], out: Path) -> str:
+    """Build from `root`/bentofile.yaml, with the models of `tasks`, and export to `out`; gives the tag.
+
+    Raises PackageError, ArtifactError.
+    """
+    manifests = [root / artifacts.models_dir(task) / artifacts.MANIFEST for task in tasks]
     for manifest in manifests:
         artifacts.read(manifest, Manifest)
     version = artifacts.sha256_of(*manifests)[:VERSION_CHARS]
@@ -29,17 +33,20 @@ def build_bento(root: Path, out: Path) -> str:
         # A store of its own: the user's may hold this version already, and is not ours to fill.
         # A copy of the context: BentoML refuses hidden folders, and `dvc exp run --temp` works in one.
         home, context, exported = (Path(scratch) / name for name in ("home", "context", "relu_pipeline.bento"))
-        _copy_context(root, context)
+        _copy_context(root, tasks, context)
         _bentoml(home, context, "build", "--version", version)
         _bentoml(home, context, "export", f"{NAME}:{version}", str(exported))
         shutil.copyfile(exported, partial)
     return f"{NAME}:{version}"
 
 
-def _copy_context(root: Path, context: Path) -> None:
-    """What bentofile.yaml includes, and itself."""
+def _copy_context(root: Path, tasks: Sequence[TaskName], context: Path) -> None:
+    """What bentofile.yaml includes, and itself; models of other tasks may be left from an earlier `dvc repro`."""
     include = YAML(typ="safe", pure=True).load(root / BENTOFILE)["include"]
+    left_out = [root / artifacts.models_dir(task) for task in TASK_NAMES if task not in tasks]
     for file in (path for pattern in (BENTOFILE, *include) for path in root.glob(pattern)):
+        if file.parent in left_out:
+            continue
         target = context / file.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)

@@ -27,17 +27,18 @@ def apply_recipe(recipe: Path, params: Path = PARAMS) -> Params:
     """Write the values of `recipe` into `params`, whose comments stay. Raises ConfigError and changes nothing."""
     yaml = YAML()
     content = yaml.load(params)
-    _merge(content, yaml.load(recipe), recipe)
+    _merge(content, yaml.load(recipe))
     with artifacts.atomic_file(params) as partial:
         yaml.dump(content, partial)
-        return load_params(partial)
+        try:
+            return load_params(partial)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(partial), str(recipe))) from error
 
 
-def _merge(into: Any, changes: Mapping[str, Any], recipe: Path) -> None:
+def _merge(into: Any, changes: Mapping[str, Any]) -> None:
     for key, value in changes.items():
-        if key not in into:
-            raise ConfigError(f"{recipe}: {key}: unknown key; valid here: {', '.join(into)}")
-        if isinstance(value, Mapping):
-            _merge(into[key], value, recipe)
+        if isinstance(value, Mapping) and key in into:
+            _merge(into[key], value)
         else:
             into[key] = value

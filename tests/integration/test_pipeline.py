@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,9 @@ import requests
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest, Parity, RunInfo
-from relu_pipeline.demo import FOREIGN, run_demo
+from relu_pipeline.config import load_params
+from relu_pipeline.demo import FOREIGN, copy_project, run_demo, serving
+from relu_pipeline.recipes import apply_recipe
 from tests.params import set_param
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +106,11 @@ def stages_run(result: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def contents(project: Path) -> dict[str, str]:
-    made = (path for folder in ("data", "models", "reports", "dist") for path in (project / folder).rglob("*"))
+    made = (
+        path
+        for folder in ("data", "checkpoints", "models", "reports", "dist")
+        for path in (project / folder).rglob("*")
+    )
     # An unfinished training's own state is not an artifact.
     return {str(path): artifacts.sha256_of(path) for path in made if path.is_file() and "training" not in path.parts}
 
@@ -136,7 +143,6 @@ def test_every_artifact_of_the_contract_is_there(project: Path) -> None:
         for name in ("relu_health.csv", "relu_health.png", "drift.csv", "drift.png", "pruning.json"):
             assert (project / f"reports/{task}/{name}").is_file()
     assert (project / "dist/relu_pipeline.bento").is_file()
-    assert "| confirmed |" in (project / "reports/study/study.md").read_text()
 
 
 def test_metrics_and_plots_show_what_dvcs_users_expect(project: Path) -> None:
@@ -145,14 +151,14 @@ def test_metrics_and_plots_show_what_dvcs_users_expect(project: Path) -> None:
     plots = dvc(project, "plots", "show")
     assert plots.returncode == 0, plots.stderr
     page = (project / "dvc_plots/index.html").read_text()
-    for name in ("accuracy by epoch", "dead units by layer, image", "confusion, image", "mistakes.png", "overview.png"):
+    for name in ("accuracy by epoch", "dead units by layer, image", "confusion, image", "mistakes.png"):
         assert name in page
 
 
 def test_one_run_a_model_holds_training_and_test_figures(project: Path) -> None:
     mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
     for task in ("image", "text"):
-        run = artifacts.read(project / f"models/{task}/run.json", RunInfo)
+        run = artifacts.read(project / f"checkpoints/{task}/run.json", RunInfo)
         found = mlflow.get_run(run.run_id)
         assert found.info.status == "FINISHED"
         assert {"val/accuracy", "learning_rate", "test/accuracy", "parity/onnx_accuracy"} <= set(found.data.metrics)
@@ -162,6 +168,10 @@ def test_one_run_a_model_holds_training_and_test_figures(project: Path) -> None:
 
 
 def test_the_study_is_one_run_with_a_child_for_each_training(project: Path) -> None:
+    result = dvc(project, "repro", "study/dvc.yaml")
+    assert result.returncode == 0, result.stderr
+    assert "| confirmed |" in (project / "reports/study/study.md").read_text()
+    assert "overview.png" in dvc(project, "plots", "show", "--json").stdout
     mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
     runs = mlflow.search_runs(experiment_names=["relu-pipeline-study"])
     children = runs[runs["tags.mlflow.parentRunId"].notna()]
@@ -169,6 +179,37 @@ def test_the_study_is_one_run_with_a_child_for_each_training(project: Path) -> N
     assert set(children["params.activation"]) == {"relu", "leaky_relu", "prelu", "elu", "gelu", "sigmoid", "tanh"}
     assert children["metrics.val/accuracy"].between(0, 1).all()
     assert set(runs["status"]) == {"FINISHED"}
+
+
+@pytest.mark.parametrize("task", ["image", "text"])
+def test_one_task_alone_runs_is_packed_and_served(tmp_path: Path, task: str) -> None:
+    project = tmp_path / "project"
+    copy_project(ROOT, project)
+    apply_recipe(project / "configs/demo.yaml", project / "params.yaml")
+    set_param(project / "params.yaml", "tasks", {task: load_params(project / "params.yaml").tasks[task]})
+    result = dvc(project, "repro")
+    assert result.returncode == 0, result.stderr
+    stages = ("download", "prepare", "train", "evaluate", "export")
+    assert stages_run(result) == [*(f"{stage}@{task}" for stage in stages), "package"]
+    assert [path.name for path in (project / "models").iterdir()] == [task]
+    with tarfile.open(project / artifacts.BENTO) as bento:
+        assert {name.split("/models/")[1].split("/")[0] for name in bento.getnames() if "/models/" in name} == {task}
+    for words in (("metrics", "show"), ("plots", "show")):
+        assert dvc(project, *words).returncode == 0
+    with serving(project, ENVIRONMENT) as url:
+        assert list(requests.get(f"{url}/info", timeout=10).json()["models"]) == [task]
+
+
+def test_models_of_a_task_that_is_no_longer_named_are_not_packed(project: Path) -> None:
+    params = (project / "params.yaml").read_text()
+    set_param(project / "params.yaml", "tasks", {"text": load_params(project / "params.yaml").tasks["text"]})
+    packed = dvc(project, "repro")
+    with tarfile.open(project / artifacts.BENTO) as bento:
+        names = bento.getnames()
+    (project / "params.yaml").write_text(params)
+    again = dvc(project, "repro")
+    assert stages_run(packed) == stages_run(again) == ["package"]
+    assert not any("models/image" in name for name in names)
 
 
 def test_bad_input_is_one_line_and_leaves_every_artifact(project: Path) -> None:
@@ -232,7 +273,7 @@ def test_a_changed_text_parameter_reruns_text_stages_only(project: Path) -> None
 
 
 def test_a_training_that_is_killed_at_random_moments_ends_with_the_same_bytes(project: Path) -> None:
-    expected = artifacts.sha256_of(project / "models/image/best.ckpt")
+    expected = artifacts.sha256_of(project / "checkpoints/image/best.ckpt")
     for epoch in (1, 2, 4):
         training = start_training(project, "image")
         try:
@@ -246,9 +287,9 @@ def test_a_training_that_is_killed_at_random_moments_ends_with_the_same_bytes(pr
     lines = resumed.communicate(timeout=120)[1].splitlines()
     assert resumed.returncode == 0
     assert not any(line.startswith("epoch 1/") for line in lines)
-    assert artifacts.sha256_of(project / "models/image/best.ckpt") == expected
+    assert artifacts.sha256_of(project / "checkpoints/image/best.ckpt") == expected
     assert len((project / "reports/image/history.csv").read_text().splitlines()) == 1 + 6
-    assert not (project / "models/image/training").exists()
+    assert not (project / "checkpoints/image/training").exists()
 
 
 @pytest.fixture

@@ -132,7 +132,6 @@ def test_a_swap_that_is_killed_leaves_one_of_the_two_models_whole(models: Path, 
             process.kill()
         manifest, _ = read_verified(target)
         assert manifest["version"] in ("demo-0", "demo-1")
-        assert (target / "best.ckpt").exists()
     command("swap", "text", str(other), "--models", str(target.parent))
     assert [path.name for path in target.parent.iterdir()] == ["text"]
 

@@ -47,17 +47,17 @@ def read_test_texts(demo_raw: Path) -> list[str]:
     return ag_news.read(demo_raw / "ag_news" / ag_news.TEST_FILE, 4)[0]
 
 
-def test_an_image_is_answered_as_in_training(predictor: Predictor, models: Path, prepared: Path) -> None:
+def test_an_image_is_answered_as_in_training(predictor: Predictor, trained: Path, prepared: Path) -> None:
     split = TASKS["image"].load(prepared / "image", "val")
-    expected = predict(load_network(models / "image/best.ckpt"), split)
+    expected = predict(load_network(trained / "image/best.ckpt"), split)
     for row in range(20):
         answer = predictor.classify("image", encode(Image.fromarray(split.gather(torch.tensor([row]))[0].numpy())))
         assert answer["label"] == predictor.stores["image"].current.labels[expected[row].argmax()]
         assert answer["probability"] == pytest.approx(expected[row].max(), abs=1e-4)
 
 
-def test_a_text_is_answered_as_in_training(predictor: Predictor, models: Path, prepared: Path, demo_raw: Path) -> None:
-    expected = predict(load_network(models / "text/best.ckpt"), TASKS["text"].load(prepared / "text", "test"))
+def test_a_text_is_answered_as_in_training(predictor: Predictor, trained: Path, prepared: Path, demo_raw: Path) -> None:
+    expected = predict(load_network(trained / "text/best.ckpt"), TASKS["text"].load(prepared / "text", "test"))
     answers = predictor.classify_batch("text", read_test_texts(demo_raw)[:100])["predictions"]
     labels = predictor.stores["text"].current.labels
     assert [answer["label"] for answer in answers] == [labels[row.argmax()] for row in expected[:100]]
@@ -299,7 +299,7 @@ def test_the_tokenizer_is_the_one_of_training(models: Path, prepared: Path) -> N
 
 
 def test_the_drift_monitor_gets_the_zero_fractions_of_all_answered_examples(
-    models: Path, prepared: Path, demo_raw: Path
+    models: Path, trained: Path, prepared: Path, demo_raw: Path
 ) -> None:
     texts = read_test_texts(demo_raw)
     predictor = Predictor(models, change_settings(drift=DriftSettings(window=100, threshold=0.2)))
@@ -308,7 +308,7 @@ def test_the_drift_monitor_gets_the_zero_fractions_of_all_answered_examples(
     assert watch.record().value is None
     predictor.classify_batch("text", texts[90:100])
     found = watch.record()
-    expected = answer(load_network(models / "text/best.ckpt"), TASKS["text"].load(prepared / "text", "test"))
+    expected = answer(load_network(trained / "text/best.ckpt"), TASKS["text"].load(prepared / "text", "test"))
     alone = DriftMonitor(predictor.stores["text"].current.manifest["relu_baseline"], 100, 0.2).add(
         expected.zero_shares[:100]
     )

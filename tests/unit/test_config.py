@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from relu_pipeline.config import load_datasets, load_params
+from relu_pipeline.config import load_params, load_published
 from relu_pipeline.errors import ConfigError
 from tests.params import set_param
 
@@ -18,8 +18,9 @@ def changed(tmp_path: Path, key: str, value: object) -> Path:
 
 
 def test_the_shipped_configuration_is_valid() -> None:
-    assert load_params(ROOT / "params.yaml").data.source == "published"
-    assert len(load_datasets(ROOT / "configs/datasets.yaml").cifar10.labels) == 10
+    for description in load_params(ROOT / "params.yaml").tasks.values():
+        assert load_published(ROOT / description).source == "published"
+    assert len(load_published(ROOT / "configs/data/cifar10.yaml").labels) == 10
 
 
 def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
     ("key", "value", "message"),
     [
         ("image.train.max_epoch", 3, r"image\.train\.max_epoch: unknown key; valid here: max_epochs, batch_size"),
-        ("imagee", {}, r"imagee: unknown key; valid here: seed, data, image"),
+        ("imagee", {}, r"imagee: unknown key; valid here: seed, tasks, image"),
         ("image.train.max_epochs", "ten", r"image\.train\.max_epochs: .*integer.*'ten'"),
         ("image.train.max_epochs", 0, r"image\.train\.max_epochs: .*greater than or equal to 1"),
         ("image.prepare.val_fraction", 1.5, r"image\.prepare\.val_fraction: .*less than or equal to 0\.5"),
@@ -43,7 +44,8 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
             r"image\.model\.residual_cnn: .*stem_components is at most 48 where stem_kernel is 4",
         ),
         ("text.train.learning_rate", float("nan"), r"text\.train\.learning_rate"),
-        ("data.source", "publisher", r"data\.source: .*'published' or 'demo'"),
+        ("tasks.audio", "configs/data/digits.yaml", r"tasks\.audio.*: .*'image' or 'text'"),
+        ("tasks", {}, r"tasks: .*at least 1"),
         ("text.model.hidden_dims", [], r"text\.model\.hidden_dims: .*at least 1"),
     ],
 )

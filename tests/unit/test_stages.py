@@ -78,7 +78,7 @@ def test_every_parameter_belongs_to_a_stage() -> None:
         for params in stage.params
         for key in (params.options_key_paths if hasattr(params, "options_key_paths") else params.params)
     }
-    sections = {"seed", "data", "health", "study", "evaluate", "export"}
+    sections = {"tasks", "seed", "health", "study", "evaluate", "export"}
     sections |= {f"{task}.{section}" for task in ("image", "text") for section in ("prepare", "model", "train")}
     assert tracked == sections
     assert set(load_params(ROOT / "params.yaml").model_dump()) == {section.split(".")[0] for section in sections}
@@ -97,9 +97,9 @@ def test_wrong_words_and_wrong_params_are_one_line_and_a_non_zero_exit(tmp_path:
             command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
         )
 
-    usage = stage("pipelines.download", "mnist")
-    assert (usage.returncode, usage.stderr) == (1, "usage: python -m pipelines.download {cifar10,ag_news}\n")
-    failed = stage("pipelines.tokenizer")
+    usage = stage("pipelines.download", "audio")
+    assert (usage.returncode, usage.stderr) == (1, "usage: python -m pipelines.download {image,text}\n")
+    failed = stage("pipelines.package")
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: params.yaml: no such file")
     assert failed.stderr.count("\n") == 1

@@ -1,13 +1,30 @@
 """AG News' CSV form: `"class 1-4","title","description"`, no header (Zhang et al. 2015, arXiv:1509.01626)."""
 
 import csv
+import shutil
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from relu_pipeline.artifacts import RawSplit
 from relu_pipeline.errors import DataError
 
 TRAIN_FILE = "train.csv"
 TEST_FILE = "test.csv"
 COLUMNS = 3
+
+
+def place(file: Path, out: Path, num_classes: int) -> None:
+    """Copy the file, once it has been read: an error names the file that the user can look at. Raises DataError."""
+    read(file, num_classes)
+    shutil.copyfile(file, out / file.name)
+
+
+def read_split(raw: Path, split: RawSplit, num_classes: int) -> tuple[list[str], NDArray[np.int64]]:
+    """As `read`."""
+    texts, labels = read(raw / {"train": TRAIN_FILE, "test": TEST_FILE}[split], num_classes)
+    return texts, np.array(labels, dtype=np.int64)
 
 
 def read(path: Path, num_classes: int) -> tuple[list[str], list[int]]:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from relu_pipeline.artifacts import RawSplit
 from relu_pipeline.errors import DataError
 
 FOLDER = "cifar-10-batches-bin"
@@ -19,7 +20,7 @@ SIDE = 32
 RECORD_BYTES = 1 + 3 * SIDE * SIDE
 
 
-def unpack(archive: Path, out: Path) -> None:
+def place(archive: Path, out: Path, num_classes: int) -> None:
     """Write the archive's batches to `out`. Raises DataError for a member that is no plain file of its folder."""
     wanted = set(TRAIN_FILES + TEST_FILES)
     try:
@@ -46,6 +47,11 @@ def _checked_name(archive: Path, member: tarfile.TarInfo) -> str | None:
     if len(path.parts) != 2 or path.parts[0] != FOLDER or path.name == "..":
         raise DataError(f"{archive}: member {member.name!r} lies outside {FOLDER}/")
     return path.name
+
+
+def read_split(raw: Path, split: RawSplit, num_classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """As `read`, of all files of the split."""
+    return read(raw, {"train": TRAIN_FILES, "test": TEST_FILES}[split], num_classes)
 
 
 def read(folder: Path, files: tuple[str, ...], num_classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

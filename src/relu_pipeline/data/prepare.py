@@ -1,73 +1,51 @@
 """Raw files -> train, val and test arrays. The validation split is fixed: no parameter but its size moves it."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import SPLITS, PreparedMeta, Source, Split
 from relu_pipeline.config import PrepareConfig, TaskName, TextPrepareConfig
-from relu_pipeline.data import ag_news, cifar10, images, texts
+from relu_pipeline.data import images, texts
+from relu_pipeline.data.formats import read_raw
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.data.tokenizer import train_tokenizer
 
 SPLIT_SEED = 0
-TOKENIZER_FILE = artifacts.models_dir("text") / artifacts.TOKENIZER
 
 
 def prepare_images(raw: Path, config: PrepareConfig, out: Path) -> PreparedMeta:
     """`raw`/*.bin -> the arrays of `ImageSplit`. Raises DataError, ArtifactError."""
-    source = artifacts.read(raw / "source.json", Source)
-    pixels, labels = cifar10.read(raw, cifar10.TRAIN_FILES, len(source.labels))
+    pixels, labels = read_raw(raw, "train")
     train, val = stratified_split(labels, config.val_fraction)
     with artifacts.atomic_dir(out) as partial:
         images.save_split(partial, "train", pixels[train], labels[train])
         images.save_split(partial, "val", pixels[val], labels[val])
-        images.save_split(partial, "test", *cifar10.read(raw, cifar10.TEST_FILES, len(source.labels)))
-        return _describe(partial, "image", source)
+        images.save_split(partial, "test", *read_raw(raw, "test"))
+        return _describe(partial, "image", raw)
 
 
-def fit_tokenizer(raw: Path, config: TextPrepareConfig, out: Path) -> int:
-    """Train the tokenizer on the training split alone; gives the size of its vocabulary."""
-    sentences, labels = read_texts(raw, ag_news.TRAIN_FILE)
-    train, _ = stratified_split(labels, config.val_fraction)
-    tokenizer = train_tokenizer(_pick(sentences, train), config.vocab_size, config.max_tokens)
-    with artifacts.atomic_file(out) as partial:
-        tokenizer.save(str(partial))
-    return tokenizer.get_vocab_size()
+def prepare_texts(raw: Path, config: TextPrepareConfig, out: Path) -> PreparedMeta:
+    """`raw`/*.csv -> the arrays of `TextSplit`, and the tokenizer of the training split alone.
 
-
-def prepare_texts(
-    raw: Path,
-    config: TextPrepareConfig,
-    out: Path,
-    tokenizer: Path = TOKENIZER_FILE,
-) -> PreparedMeta:
-    """`raw`/*.csv -> the arrays of `TextSplit`, and a copy of `tokenizer`. Raises DataError, ArtifactError."""
-    source = artifacts.read(raw / "source.json", Source)
-    sentences, labels = read_texts(raw, ag_news.TRAIN_FILE)
+    Raises DataError, ArtifactError.
+    """
+    sentences, labels = read_raw(raw, "train")
     train, val = stratified_split(labels, config.val_fraction)
-    encoder = Tokenizer.from_file(str(tokenizer))
+    tokenizer = train_tokenizer(_pick(sentences, train), config.vocab_size, config.max_tokens)
     with artifacts.atomic_dir(out) as partial:
-        shutil.copyfile(tokenizer, partial / artifacts.TOKENIZER)
-        texts.save_split(partial, "train", encoder, _pick(sentences, train), labels[train])
-        texts.save_split(partial, "val", encoder, _pick(sentences, val), labels[val])
-        texts.save_split(partial, "test", encoder, *read_texts(raw, ag_news.TEST_FILE))
-        return _describe(partial, "text", source)
+        tokenizer.save(str(partial / artifacts.TOKENIZER))
+        texts.save_split(partial, "train", tokenizer, _pick(sentences, train), labels[train])
+        texts.save_split(partial, "val", tokenizer, _pick(sentences, val), labels[val])
+        texts.save_split(partial, "test", tokenizer, *read_raw(raw, "test"))
+        return _describe(partial, "text", raw)
 
 
 PREPARERS: dict[TaskName, Callable[[Path, Any, Path], PreparedMeta]] = {"image": prepare_images, "text": prepare_texts}
-
-
-def read_texts(raw: Path, name: str) -> tuple[list[str], NDArray[np.int64]]:
-    """Texts and labels of a raw file. Raises DataError, ArtifactError."""
-    sentences, labels = ag_news.read(raw / name, len(artifacts.read(raw / "source.json", Source).labels))
-    return sentences, np.array(labels, dtype=np.int64)
 
 
 def stratified_split(labels: NDArray[np.int64], val_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -82,7 +60,8 @@ def _pick(items: Sequence[str], rows: NDArray[np.int64]) -> list[str]:
     return [items[row] for row in rows]
 
 
-def _describe(folder: Path, task: TaskName, source: Source) -> PreparedMeta:
+def _describe(folder: Path, task: TaskName, raw: Path) -> PreparedMeta:
+    source = artifacts.read(raw / "source.json", Source)
     rows: dict[Split, int] = {split: len(np.load(folder / f"{split}_labels.npy", mmap_mode="r")) for split in SPLITS}
     digests = {split: artifacts.sha256_of(*sorted(folder.glob(f"{split}_*.npy"))) for split in SPLITS}
     meta = PreparedMeta(task=task, source=source, rows=rows, digests=digests)

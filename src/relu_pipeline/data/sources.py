@@ -1,49 +1,51 @@
-"""A data set's files, from its publisher, a mirror or the built-in demo data, into one folder with `source.json`."""
+"""The data that a file of `configs/data/` describes, into one folder with `source.json`."""
 
 import hashlib
-import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import Source, SourceFile
-from relu_pipeline.config import Dataset, DatasetFacts, PublishedFile
-from relu_pipeline.data import ag_news, cifar10, demo
+from relu_pipeline.artifacts import RAW_SPLITS, Source, SourceFile
+from relu_pipeline.config import DataFormat, PublishedData, PublishedFile, load_published
+from relu_pipeline.data import demo
 from relu_pipeline.data.download import fetch, file_digest
+from relu_pipeline.data.formats import ADAPTERS
 from relu_pipeline.errors import DownloadError
 
+DEMOS: dict[DataFormat, Callable[[Path], None]] = {"cifar10": demo.write_cifar10, "ag_news": demo.write_ag_news}
 
-def obtain(
-    dataset: Dataset, facts: DatasetFacts, source: Literal["published", "demo"], mirror: Path | None, out: Path
-) -> Source:
-    """Fill `out` with the raw files of `dataset`, checked to the last row. Raises DownloadError, DataError."""
+
+def obtain(description: Path, mirror: Path | None, out: Path) -> Source:
+    """Fill `out` with the raw files, checked to the last row. Raises ConfigError, DownloadError, DataError."""
+    data = load_published(description)
+    adapter = ADAPTERS[data.format]
     with artifacts.atomic_dir(out) as partial:
-        if source == "demo":
-            described = _from_demo(dataset, partial, facts)
-        else:
-            described = _from_publisher(dataset, facts, mirror, partial)
+        files = _from_demo(data, partial) if data.source == "demo" else _from_publisher(data, mirror, partial)
+        described = Source(
+            name=description.stem,
+            format=data.format,
+            source="mirror" if mirror and data.source == "published" else data.source,
+            sha256=hashlib.sha256("".join(f"{file.sha256}  {file.name}\n" for file in files).encode()).hexdigest(),
+            files=files,
+            labels=data.labels,
+            rows={split: len(adapter.read_split(partial, split, len(data.labels))[1]) for split in RAW_SPLITS},
+        )
         artifacts.write(partial / "source.json", described)
     return described
 
 
-def _from_demo(dataset: Dataset, out: Path, facts: DatasetFacts) -> Source:
-    if dataset == "cifar10":
-        demo.write_cifar10(out)
-        labels = demo.DIGIT_LABELS
-    else:
-        demo.write_ag_news(out)
-        labels = facts.labels
-    files = [SourceFile(name=path.name, url=None, sha256=artifacts.sha256_of(path)) for path in sorted(out.iterdir())]
-    return _describe(dataset, "demo", files, labels, out)
+def _from_demo(data: PublishedData, out: Path) -> list[SourceFile]:
+    DEMOS[data.format](out)
+    return [SourceFile(name=path.name, url=None, sha256=artifacts.sha256_of(path)) for path in sorted(out.iterdir())]
 
 
-def _from_publisher(dataset: Dataset, facts: DatasetFacts, mirror: Path | None, out: Path) -> Source:
+def _from_publisher(data: PublishedData, mirror: Path | None, out: Path) -> list[SourceFile]:
     files = []
-    for file in facts.files:
+    for file in data.files:
         path = _from_mirror(file, mirror) if mirror else _from_network(file)
-        _place(dataset, path, out, len(facts.labels))
+        ADAPTERS[data.format].place(path, out, len(data.labels))
         files.append(SourceFile(name=path.name, url=None if mirror else file.url, sha256=artifacts.sha256_of(path)))
-    return _describe(dataset, "mirror" if mirror else "published", files, facts.labels, out)
+    return files
 
 
 def _from_network(file: PublishedFile) -> Path:
@@ -74,32 +76,3 @@ def _mirror_checksums(mirror: Path) -> dict[str, str]:
         ) from error
     pairs = (line.split(maxsplit=1) for line in lines if line.strip())
     return {name.lstrip("*"): digest for digest, name in pairs}
-
-
-def _place(dataset: Dataset, path: Path, out: Path, num_classes: int) -> None:
-    if dataset == "cifar10":
-        cifar10.unpack(path, out)
-    else:
-        ag_news.read(path, num_classes)  # here, so that an error names the file that the user can look at
-        shutil.copyfile(path, out / path.name)
-
-
-def _describe(
-    dataset: Dataset,
-    source: Literal["published", "mirror", "demo"],
-    files: list[SourceFile],
-    labels: list[str],
-    out: Path,
-) -> Source:
-    digest = hashlib.sha256("".join(f"{file.sha256}  {file.name}\n" for file in files).encode()).hexdigest()
-    rows = _count_rows(dataset, out, len(labels))
-    return Source(dataset=dataset, source=source, sha256=digest, files=files, labels=labels, rows=rows)
-
-
-def _count_rows(dataset: Dataset, folder: Path, num_classes: int) -> dict[Literal["train", "test"], int]:
-    if dataset == "cifar10":
-        splits = (cifar10.read(folder, files, num_classes)[1] for files in (cifar10.TRAIN_FILES, cifar10.TEST_FILES))
-    else:
-        splits = (ag_news.read(folder / name, num_classes)[1] for name in (ag_news.TRAIN_FILE, ag_news.TEST_FILE))
-    train, test = splits
-    return {"train": len(train), "test": len(test)}

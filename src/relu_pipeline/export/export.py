@@ -1,4 +1,4 @@
-"""One checkpoint -> both graphs and what is served with them, `pruning.json`, `parity.json` and `manifest.json`."""
+"""One checkpoint -> all that is served of it, `pruning.json` and `parity.json`."""
 
 import sys
 from functools import partial as bind
@@ -37,47 +37,48 @@ ALIAS = "candidate"
 EXAMPLE_ROWS = 2
 
 
-def export(task: Task[Any], models: Path, reports: Path, prepared: Path, config: ExportConfig, run: Run) -> Manifest:
-    """Nothing in `models` changes unless the graph passes and is registered.
+def export(
+    task: Task[Any], checkpoints: Path, reports: Path, prepared: Path, config: ExportConfig, run: Run, out: Path
+) -> Manifest:
+    """Fill `out` with what the service needs; it stays as it is unless the graph passes and is registered.
 
     Raises ParityError, ArtifactError.
     """
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
     metrics = artifacts.read(reports / artifacts.METRICS, Metrics)
-    network = load_network(models / artifacts.CHECKPOINT)
+    network = load_network(checkpoints / artifacts.CHECKPOINT)
     splits = bind(task.load, prepared)
     test, val = splits("test"), splits("val")
     example = val.gather(torch.arange(EXAMPLE_ROWS))
-    graphs = [artifacts.atomic_file(models / name) for name in (artifacts.ONNX_MODEL, artifacts.INT8_MODEL)]
-    with graphs[0] as partial, graphs[1] as partial_int8:
-        export_graph(task, network, example, config.opset, partial)
-        pruning = _prune(partial, splits) if config.prune else unpruned(onnx.load(partial), val)
+    pick = bind(pick_samples, meta.source.labels, task.to_sample(prepared), val)
+    with artifacts.atomic_dir(out) as models:
+        graph, int8_graph = models / artifacts.ONNX_MODEL, models / artifacts.INT8_MODEL
+        export_graph(task, network, example, config.opset, graph)
+        pruning = _prune(graph, splits) if config.prune else unpruned(onnx.load(graph), val)
         artifacts.write(reports / artifacts.PRUNING, pruning)
-        answers = predict_onnx(partial, test)
+        answers = predict_onnx(graph, test)
         parity = compare(predict(network, test), answers, test.labels.numpy())
         artifacts.write(reports / artifacts.PARITY, parity)
         require(parity, metrics.accuracy, config.max_probability_difference)
-        to_sample = task.to_sample(prepared)
-        samples = pick_samples(meta.source.labels, to_sample, val, partial)
+        artifacts.write(models / artifacts.SAMPLES, pick(graph))
         _, relu_layers, _ = with_zero_shares(network, example)
-        relu_baseline = baseline(relu_layers, predict_onnx(partial, val, ZERO_SHARES))
-        quantise(onnx.load(partial), splits("train"), partial_int8)
+        relu_baseline = baseline(relu_layers, predict_onnx(graph, val, ZERO_SHARES))
+        quantise(onnx.load(graph), splits("train"), int8_graph)
         int8 = judge(
             answers,
-            predict_onnx(partial_int8, test),
+            predict_onnx(int8_graph, test),
             test.labels.numpy(),
             config,
-            sample_probabilities=[
-                item.probabilities for item in pick_samples(meta.source.labels, to_sample, val, partial_int8).samples
-            ],
-            relu_baseline=baseline(relu_layers, predict_onnx(partial_int8, val, ZERO_SHARES)),
+            sample_probabilities=[item.probabilities for item in pick(int8_graph).samples],
+            relu_baseline=baseline(relu_layers, predict_onnx(int8_graph, val, ZERO_SHARES)),
         )
-        version = _register(meta, partial, example, run)
-    artifacts.write(models / artifacts.SAMPLES, samples)
-    artifacts.copy(reports / artifacts.HEALTH_MAP, models / artifacts.HEALTH_MAP)
-    manifest = _describe(task, meta, metrics, models, prepared, version, relu_baseline, int8)
-    artifacts.write(models / artifacts.MANIFEST, manifest)
-    _log(run, parity, pruning, int8, models)
+        artifacts.copy(reports / artifacts.HEALTH_MAP, models / artifacts.HEALTH_MAP)
+        for name in task.served_files:
+            artifacts.copy(prepared / name, models / name)
+        version = _register(meta, graph, example, run)
+        manifest = _describe(meta, metrics, models, checkpoints, version, relu_baseline, int8)
+        artifacts.write(models / artifacts.MANIFEST, manifest)
+    _log(run, parity, pruning, int8, out)
     return manifest
 
 
@@ -102,20 +103,16 @@ def _register(meta: PreparedMeta, model: Path, example: torch.Tensor, run: Run) 
 
 
 def _describe(
-    task: Task[Any],
     meta: PreparedMeta,
     metrics: Metrics,
     models: Path,
-    prepared: Path,
+    checkpoints: Path,
     version: str,
     relu_baseline: dict[str, LayerBaseline],
     int8: Int8,
 ) -> Manifest:
     model = onnx.load(models / artifacts.ONNX_MODEL)
-    run = artifacts.read(models / artifacts.RUN, RunInfo)
-    shared = (artifacts.ONNX_MODEL, artifacts.INT8_MODEL, artifacts.SAMPLES, artifacts.HEALTH_MAP)
-    # The same bytes as in `models`, and this stage's input.
-    served = dict.fromkeys(shared, models) | dict.fromkeys(task.served_files, prepared)
+    run = artifacts.read(checkpoints / artifacts.RUN, RunInfo)
     return Manifest(
         task=meta.task,
         name=_model_name(meta),
@@ -123,8 +120,8 @@ def _describe(
         labels=meta.source.labels,
         input=_tensor_info(model.graph.input[0]),
         outputs=[_tensor_info(output) for output in model.graph.output],
-        files={name: artifacts.sha256_of(folder / name) for name, folder in served.items()},
-        checkpoint_sha256=artifacts.sha256_of(models / artifacts.CHECKPOINT),
+        files={path.name: artifacts.sha256_of(path) for path in sorted(models.iterdir())},
+        checkpoint_sha256=artifacts.sha256_of(checkpoints / artifacts.CHECKPOINT),
         opset=model.opset_import[0].version,
         run_id=run.run_id,
         git_commit=run.git_commit,

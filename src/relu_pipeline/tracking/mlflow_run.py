@@ -46,7 +46,7 @@ class MlflowRun:
 
         for split, context in (("train", "training"), ("val", "validation")):
             source = CodeDatasetSource(tags={"source": meta.source.source, "sha256": meta.source.sha256})
-            name, digest = f"{meta.source.dataset}-{split}", meta.digests[split][:DIGEST_CHARS]
+            name, digest = f"{meta.source.name}-{split}", meta.digests[split][:DIGEST_CHARS]
             mlflow.log_input(MetaDataset(source, name=name, digest=digest), context=context)
 
     def log_files(self, files: list[Path], folder: str) -> None:

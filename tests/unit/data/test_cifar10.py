@@ -35,7 +35,7 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
 def test_the_batches_are_unpacked(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    cifar10.unpack(archive(tmp_path / "a.tar.gz", tarfile.TarInfo(f"{cifar10.FOLDER}/readme.html")), out)
+    cifar10.place(archive(tmp_path / "a.tar.gz", tarfile.TarInfo(f"{cifar10.FOLDER}/readme.html")), out, 10)
     assert sorted(path.name for path in out.iterdir()) == sorted(NAMES)
 
 
@@ -56,7 +56,7 @@ def test_a_member_that_leaves_its_folder_is_refused(tmp_path: Path, member: tarf
     out = tmp_path / "deep" / "out"
     out.mkdir(parents=True)
     with pytest.raises(DataError, match=message) as caught:
-        cifar10.unpack(archive(tmp_path / "a.tar.gz", member), out)
+        cifar10.place(archive(tmp_path / "a.tar.gz", member), out, 10)
     assert "a.tar.gz" in str(caught.value)
     assert not list(tmp_path.rglob("escaped.bin"))
 
@@ -65,9 +65,9 @@ def test_a_truncated_archive_and_a_missing_batch_are_refused(tmp_path: Path) -> 
     whole = archive(tmp_path / "a.tar.gz").read_bytes()
     (tmp_path / "b.tar.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"b\.tar\.gz: truncated"):
-        cifar10.unpack(tmp_path / "b.tar.gz", tmp_path)
+        cifar10.place(tmp_path / "b.tar.gz", tmp_path, 10)
     with pytest.raises(DataError, match=r"lacks test_batch\.bin"):
-        cifar10.unpack(archive(tmp_path / "c.tar.gz", names=NAMES[:-1]), tmp_path)
+        cifar10.place(archive(tmp_path / "c.tar.gz", names=NAMES[:-1]), tmp_path, 10)
 
 
 def test_a_cut_record_and_a_wrong_label_name_file_and_record(tmp_path: Path) -> None:

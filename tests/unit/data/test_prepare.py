@@ -10,7 +10,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.config import TextPrepareConfig
 from relu_pipeline.data import ag_news, cifar10
-from relu_pipeline.data.prepare import fit_tokenizer, stratified_split
+from relu_pipeline.data.prepare import prepare_texts, stratified_split
 from relu_pipeline.tasks.catalogue import TASKS
 
 
@@ -60,6 +60,7 @@ def test_the_tokenizer_sees_the_training_split_alone(demo_raw: Path, tmp_path: P
     (raw / "source.json").write_bytes((demo_raw / "ag_news" / "source.json").read_bytes())
     ag_news.write(raw / ag_news.TRAIN_FILE, [("", text) for text in marked], numbers)
     config = TextPrepareConfig(val_fraction=0.2, vocab_size=10_000, max_tokens=64)
-    fit_tokenizer(raw, config, tmp_path / "tokenizer.json")
-    vocabulary = Tokenizer.from_file(str(tmp_path / "tokenizer.json")).get_vocab()
+    ag_news.write(raw / ag_news.TEST_FILE, [("", "wordless")], [0])
+    prepare_texts(raw, config, tmp_path / "text")
+    vocabulary = Tokenizer.from_file(str(tmp_path / "text/tokenizer.json")).get_vocab()
     assert {word for word in vocabulary if word.startswith("word")} == {f"word{row}" for row in train}

@@ -7,13 +7,14 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Metrics
 from relu_pipeline.config import load_params
 from relu_pipeline.evaluation import evaluate as module
+from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
 
 
 @pytest.mark.parametrize("task", ["image", "text"])
 def test_an_evaluation_writes_figures_and_pictures(trained: Path, prepared: Path, tmp_path: Path, task: str) -> None:
     checkpoint = trained / task / "best.ckpt"
-    metrics = module.evaluate(checkpoint, prepared / task, load_params().evaluate, NullRun(), tmp_path)
+    metrics = module.evaluate(TASKS[task], checkpoint, prepared / task, load_params().evaluate, NullRun(), tmp_path)
     assert artifacts.read(tmp_path / artifacts.METRICS, Metrics) == metrics
     with (tmp_path / module.CONFUSION_CSV).open() as file:
         cells = list(csv.DictReader(file))

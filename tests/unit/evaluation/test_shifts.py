@@ -26,7 +26,7 @@ def texts(prepared: Path) -> TextSplit:
 
 @pytest.fixture(scope="module")
 def tokenizer(prepared: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(prepared / "tokenizer.json"))
+    return Tokenizer.from_file(str(prepared / "text/tokenizer.json"))
 
 
 def rows(split: TextSplit) -> list[list[int]]:

@@ -23,19 +23,20 @@ CONFIG = ExportConfig(opset=20, max_probability_difference=1e-4, prune=True, int
 
 @pytest.fixture
 def workspace(trained: Path, prepared: Path, tmp_path: Path, task: str) -> Path:
-    """`models/` and `reports/` as they are before `export`."""
-    models, reports = tmp_path / "models", tmp_path / "reports"
-    models.mkdir()
-    (models / "best.ckpt").write_bytes((trained / task / "best.ckpt").read_bytes())
-    artifacts.write(models / "run.json", RunInfo(run_id="none", git_commit="abc"))
+    """`checkpoints/` and `reports/` as they are before `export`."""
+    checkpoints, reports = tmp_path / "checkpoints", tmp_path / "reports"
+    checkpoints.mkdir()
+    (checkpoints / "best.ckpt").write_bytes((trained / task / "best.ckpt").read_bytes())
+    artifacts.write(checkpoints / "run.json", RunInfo(run_id="none", git_commit="abc"))
     artifacts.copy(trained / task / "relu_health.png", reports / "relu_health.png")
-    evaluate(TASKS[task], models / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
+    evaluate(TASKS[task], checkpoints / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
     return tmp_path
 
 
 def run(workspace: Path, prepared: Path, config: ExportConfig = CONFIG) -> Manifest:
     """`prepared` bears the task's name."""
-    return export(TASKS[prepared.name], workspace / "models", workspace / "reports", prepared, config, NullRun())
+    checkpoints, reports = workspace / "checkpoints", workspace / "reports"
+    return export(TASKS[prepared.name], checkpoints, reports, prepared, config, NullRun(), workspace / "models")
 
 
 @pytest.mark.parametrize("task", ["image", "text"])
@@ -92,6 +93,7 @@ def test_the_same_checkpoint_gives_the_same_graph_without_paths(workspace: Path,
 
 @pytest.mark.parametrize("task", ["text"])
 def test_a_failed_parity_check_keeps_the_earlier_graph(workspace: Path, prepared: Path, task: str) -> None:
+    (workspace / "models").mkdir()
     (workspace / "models/model.onnx").write_text("earlier")
     strict = CONFIG.model_copy(update={"max_probability_difference": 1e-30})
     with pytest.raises(ParityError, match=r"a probability differs by"):
@@ -110,9 +112,11 @@ class Unregistered(NullRun):
 
 @pytest.mark.parametrize("task", ["text"])
 def test_a_failed_registration_keeps_the_earlier_graph(workspace: Path, prepared: Path, task: str) -> None:
+    (workspace / "models").mkdir()
     (workspace / "models/model.onnx").write_text("earlier")
     with pytest.raises(TrackingError):
-        export(TASKS[task], workspace / "models", workspace / "reports", prepared / task, CONFIG, Unregistered())
+        checkpoints, reports = workspace / "checkpoints", workspace / "reports"
+        export(TASKS[task], checkpoints, reports, prepared / task, CONFIG, Unregistered(), workspace / "models")
     assert (workspace / "models/model.onnx").read_text() == "earlier"
 
 
@@ -157,7 +161,7 @@ def test_a_refused_pruning_exports_the_whole_graph(
 
 def plant_dead_units(workspace: Path, prepared: Path, units: list[int]) -> None:
     """In the text network."""
-    path = workspace / "models/best.ckpt"
+    path = workspace / "checkpoints/best.ckpt"
     content = torch.load(path, weights_only=True)
     content["weights"]["hidden.0.0.bias"][units] = -1e3
     torch.save(content, path)

@@ -12,10 +12,10 @@ from tokenizers import Tokenizer
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta, Samples
 from relu_pipeline.config import TextPrepareConfig
+from relu_pipeline.data import ag_news
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.prepare import prepare_texts
 from relu_pipeline.data.texts import TextSplit
-from relu_pipeline.data.tokenizer import train_tokenizer
 from relu_pipeline.errors import ArtifactError
 from relu_pipeline.evaluation.predict import predict_onnx
 from relu_pipeline.export.graph import export_graph
@@ -85,8 +85,12 @@ def test_samples_are_the_same_after_the_file(trained: Path, prepared: Path, tmp_
 def test_a_vocabulary_too_small_for_any_text_says_what_to_raise(
     trained: Path, prepared: Path, demo_raw: Path, tmp_path: Path
 ) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "source.json").write_bytes((demo_raw / "ag_news" / "source.json").read_bytes())
+    for name in (ag_news.TRAIN_FILE, ag_news.TEST_FILE):
+        ag_news.write(raw / name, [("", f"word{row}") for row in range(1000)], [row % 4 for row in range(1000)])
     config = TextPrepareConfig(val_fraction=0.2, vocab_size=256, max_tokens=32)
-    train_tokenizer(["of one text"], vocab_size=4, max_tokens=32).save(str(tmp_path / "tokenizer.json"))
-    prepare_texts(demo_raw / "ag_news", config, tmp_path / "text", tmp_path / "tokenizer.json")
+    prepare_texts(raw, config, tmp_path / "text")
     with pytest.raises(ArtifactError, match=r"raise text\.prepare\.vocab_size"):
         make("text", trained, tmp_path, tmp_path)

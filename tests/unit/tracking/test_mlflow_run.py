@@ -41,7 +41,7 @@ def test_a_run_is_reopened_by_later_stages(project: Path, prepared: Path) -> Non
     assert found.data.metrics["test/accuracy"] == 0.25
     assert found.data.tags["mlflow.source.git.commit"] == "abc"
     assert found.data.tags["stage"] == "train@text"
-    assert {dataset.dataset.name for dataset in found.inputs.dataset_inputs} == {"ag_news-train", "ag_news-val"}
+    assert {dataset.dataset.name for dataset in found.inputs.dataset_inputs} == {"headlines-train", "headlines-val"}
 
 
 def test_a_model_is_registered_as_candidate_and_answers_through_mlflow(
