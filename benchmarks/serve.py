@@ -27,8 +27,8 @@ from benchmarks.peers.serving.sides import BEHIND_NGINX, FURTHER, LIMIT, OURS, P
 from benchmarks.report import spread, write
 from relu_pipeline import artifacts
 from relu_pipeline.config import TASK_NAMES, TaskName, load_params
-from relu_pipeline.data import ag_news
-from relu_pipeline.data.prepare import read_texts, stratified_split
+from relu_pipeline.data.formats import read_raw
+from relu_pipeline.data.prepare import stratified_split
 
 LOOP = "session.run"
 FIGURES = ("requests_per_s", "p50_ms", "p99_ms", "max_ms", "cpu_ms")
@@ -86,7 +86,7 @@ def png(pixels_HWC: np.ndarray) -> bytes:
 
 
 def validation_texts(raw: Path) -> Iterator[str]:
-    texts, labels = read_texts(raw, ag_news.TRAIN_FILE)
+    texts, labels = read_raw(raw, "train")
     _, rows = stratified_split(labels, load_params().text.prepare.val_fraction)
     return (texts[row] for row in rows)
 

@@ -15,8 +15,8 @@ from benchmarks.pictures import draw_curves
 from benchmarks.report import run_side, spread, write
 from relu_pipeline import artifacts
 from relu_pipeline.config import load_params
-from relu_pipeline.data import ag_news
-from relu_pipeline.data.prepare import read_texts, stratified_split
+from relu_pipeline.data.formats import read_raw
+from relu_pipeline.data.prepare import stratified_split
 from relu_pipeline.data.tokenizer import train_tokenizer
 
 PEER = Path("benchmarks/peers/fasttext_side.py")
@@ -57,9 +57,9 @@ def peer_python() -> str:
 
 def write_rows(folder: Path) -> tuple[Path, Path]:
     """The rows that our side trains and tests on, as fastText's documentation prepares them."""
-    texts, labels = read_texts(RAW, ag_news.TRAIN_FILE)
+    texts, labels = read_raw(RAW, "train")
     rows, _ = stratified_split(labels, load_params().text.prepare.val_fraction)
-    test_texts, test_labels = read_texts(RAW, ag_news.TEST_FILE)
+    test_texts, test_labels = read_raw(RAW, "test")
     train, test = folder / "train.txt", folder / "test.txt"
     train.write_text("".join(line(texts[row], labels[row]) for row in rows))
     test.write_text("".join(map(line, test_texts, test_labels)))
@@ -74,7 +74,7 @@ def line(text: str, label: int) -> str:
 
 def tokenise_s() -> float:
     """Our side does this once, in the stages before; fastText at each training."""
-    texts, labels = read_texts(RAW, ag_news.TRAIN_FILE)
+    texts, labels = read_raw(RAW, "train")
     config = load_params().text.prepare
     rows, _ = stratified_split(labels, config.val_fraction)
     training = [texts[row] for row in rows]

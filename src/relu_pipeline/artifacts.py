@@ -130,10 +130,14 @@ class Metrics(Format):
 
 
 class Parity(Format):
-    """`reports/<task>/parity.json`: torch against ONNX Runtime over the whole test split."""
+    """`reports/<task>/parity.json`: torch against ONNX Runtime over the whole test split.
+
+    `near_ties` of the rows with a different top-1: both classes have the same probability, within the tolerance.
+    """
 
     rows: int
     different_top1: int
+    near_ties: int
     max_probability_difference: float
     torch_accuracy: float
     onnx_accuracy: float

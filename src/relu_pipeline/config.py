@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -192,6 +192,13 @@ class PublishedData(Section):
     source: Literal["published", "demo"]
     labels: Annotated[list[str], Field(min_length=2)]
     files: list[PublishedFile] = []
+
+    @field_validator("labels")
+    @classmethod
+    def each_once(cls, labels: list[str]) -> list[str]:
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"{', '.join(twice)} is there more than once")
+        return labels
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

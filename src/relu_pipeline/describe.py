@@ -57,6 +57,7 @@ def random_input(network: nn.Module) -> Tensor:
 
 @torch.no_grad()
 def answer(network: nn.Module, example: Tensor) -> str:
-    best = torch.softmax(network(example)[0], dim=0).topk(TOP)
+    probabilities = torch.softmax(network(example)[0], dim=0)
+    best = probabilities.topk(min(TOP, len(probabilities)))
     classes = ", ".join(f"class {index} ({value:.1%})" for value, index in zip(*best, strict=True))
     return f"A random input of shape {list(example.shape)} is answered with {classes}."

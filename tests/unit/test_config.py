@@ -56,6 +56,17 @@ def test_a_wrong_value_is_one_line_that_names_it(tmp_path: Path, key: str, value
     assert "params.yaml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [("deer", r"labels: .*deer is there more than once"), ("0", r"labels\.\d+: .*valid string, but it is 0")],
+)
+def test_labels_are_strings_and_each_is_there_once(tmp_path: Path, label: str, message: str) -> None:
+    content = (ROOT / "configs/data/cifar10.yaml").read_text()
+    (tmp_path / "data.yaml").write_text(content.replace("- dog", f"- {label}"))
+    with pytest.raises(ConfigError, match=message):
+        load_published(tmp_path / "data.yaml")
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text((ROOT / "params.yaml").read_text().replace("seed: 42", ""))

@@ -49,11 +49,18 @@ PREPARERS: dict[TaskName, Callable[[Path, Any, Path], PreparedMeta]] = {"image":
 
 
 def stratified_split(labels: NDArray[np.int64], val_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sorted rows for training and validation; each class gives the same share, to the nearest row."""
+    """Sorted rows for training and validation; each class gives the same share, to the nearest row.
+
+    A class of two rows or more has one at least in each.
+    """
     rng = generator(SPLIT_SEED, "split")
     by_class = (rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels))
-    val = np.sort(np.concatenate([rows[: round(len(rows) * val_fraction)] for rows in by_class]))
+    val = np.sort(np.concatenate([rows[: _val_rows(len(rows), val_fraction)] for rows in by_class]))
     return np.setdiff1d(np.arange(len(labels)), val), val
+
+
+def _val_rows(rows: int, val_fraction: float) -> int:
+    return min(max(1, round(rows * val_fraction)), rows - 1)
 
 
 def _pick(items: Sequence[str], rows: NDArray[np.int64]) -> list[str]:

@@ -13,20 +13,23 @@ from relu_pipeline.evaluation.metrics import Reliability
 from relu_pipeline.figures import save_figure
 
 COLUMNS = 6
+MANY_CLASSES = 20  # above it, a confusion matrix has colours alone
 
 
 def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
     """Share of each true class by predicted class, in percent."""
-    size = 2 + 0.62 * len(names)
+    many = len(names) > MANY_CLASSES
+    size = 3 + 0.12 * len(names) if many else 2 + 0.62 * len(names)
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
     axes = figure.subplots()
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     ticks = np.arange(len(names))
-    axes.set_xticks(ticks, names, rotation=45, ha="right")
+    axes.set_xticks(ticks, names, rotation=90 if many else 45, ha="center" if many else "right")
     axes.set_yticks(ticks, names)
+    axes.tick_params(labelsize=5 if many else None)
     axes.set(xlabel="predicted", ylabel="true", title="Share of the true class, %")
-    for (row, column), value in np.ndenumerate(percent):
+    for (row, column), value in np.ndenumerate(percent) if not many else ():
         axes.text(column, row, f"{value:.1f}", ha="center", va="center", color="white" if value > 50 else "black")
     figure.colorbar(picture, shrink=0.8)
     save_figure(figure, path)

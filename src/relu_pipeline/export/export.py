@@ -57,7 +57,7 @@ def export(
         pruning = _prune(graph, splits) if config.prune else unpruned(onnx.load(graph), val)
         artifacts.write(reports / artifacts.PRUNING, pruning)
         answers = predict_onnx(graph, test)
-        parity = compare(predict(network, test), answers, test.labels.numpy())
+        parity = compare(predict(network, test), answers, test.labels.numpy(), config.max_probability_difference)
         artifacts.write(reports / artifacts.PARITY, parity)
         require(parity, metrics.accuracy, config.max_probability_difference)
         artifacts.write(models / artifacts.SAMPLES, pick(graph))

@@ -30,9 +30,9 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
     for group in groups.values():
         group["params"] = []
     for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
+        for parameter in module.parameters(recurse=False):
             if parameter.requires_grad:
-                groups[_group_of(module, name)]["params"].append(parameter)
+                groups[_group_of(module, parameter)]["params"].append(parameter)
     return SGD(
         [group for group in groups.values() if group["params"]],
         lr=config.learning_rate,
@@ -42,10 +42,10 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
     )
 
 
-def _group_of(module: nn.Module, name: str) -> str:
+def _group_of(module: nn.Module, parameter: nn.Parameter) -> str:
     if isinstance(module, nn.Embedding):
         return "embeddings"
-    if name == "weight" and not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+    if parameter.ndim > 1:  # of others, the scales of norms and of PReLU among them, none decays
         return "weights"
     unscaled = isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad
     return "norm_biases" if unscaled else "biases"

@@ -1,12 +1,15 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Metrics
 from relu_pipeline.config import load_params
 from relu_pipeline.evaluation import evaluate as module
+from relu_pipeline.evaluation import pictures
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
 
@@ -23,3 +26,11 @@ def test_an_evaluation_writes_figures_and_pictures(trained: Path, prepared: Path
     assert right / rows == pytest.approx(metrics.accuracy)
     for name in (module.CONFUSION_PNG, module.RELIABILITY_PNG, module.MISTAKES_PNG):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("classes", [2, 10, 77, 150])
+def test_a_confusion_matrix_of_any_number_of_classes_fits_a_screen(tmp_path: Path, classes: int) -> None:
+    counts = np.random.default_rng(0).integers(30, size=(classes, classes))
+    pictures.draw_confusion(counts, [f"class {number} of many" for number in range(classes)], tmp_path / "m.png")
+    with Image.open(tmp_path / "m.png") as picture:
+        assert max(picture.size) <= 3000

@@ -1,12 +1,15 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relu_pipeline.describe import describe
 from relu_pipeline.models.catalogue import build_network
+from relu_pipeline.models.checkpoint import save_checkpoint
 from relu_pipeline.models.mlp import MLP
 from relu_pipeline.models.plain_cnn import PlainCNN, side_after
 from relu_pipeline.models.teaching import TEACHING, teaching_network
@@ -79,3 +82,9 @@ def test_describe_names_the_networks_that_there_are() -> None:
     result = subprocess.run(words, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("error: lenet: no such network; there are mlp_28, cnn_28")
+
+
+def test_a_network_of_two_classes_is_described(tmp_path: Path) -> None:
+    settings = {"image_shape": [8, 8, 1], "hidden_dims": [4], "activation": "relu", "num_classes": 2}
+    save_checkpoint(tmp_path / "best.ckpt", "mlp", settings, build_network("mlp", settings).state_dict())
+    assert describe(str(tmp_path / "best.ckpt")).count("class ") == 2

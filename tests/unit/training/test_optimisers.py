@@ -28,6 +28,13 @@ def test_frozen_weights_are_left_out_and_each_kind_gets_its_rate_and_decay() -> 
     assert found == [(2, 0.5, 0.9, 0.64), (4, 0.5, 0.9, 0.0), (1, 32.0, 0.9, 0.01), (1, 8.0, 0.0, 0.0)]
 
 
+def test_scales_of_norms_and_slopes_do_not_decay() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), nn.PReLU(), nn.GroupNorm(1, 3))
+    decayed, others = build_optimiser(network, load_params().image.train).param_groups
+    assert [tuple(parameter.shape) for parameter in decayed["params"]] == [(3, 2)]
+    assert others["weight_decay"] == 0
+
+
 def test_the_biases_of_scaled_norms_get_no_faster_rate() -> None:
     network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
     groups = build_optimiser(network, load_params().image.train).param_groups
