@@ -5,6 +5,7 @@ const KEY = "relu-pipeline-key";
 const POLL_MS = 5000;
 const TINY_PX = 64;
 const SHA_CHARS = 8;
+const MAX_NAMES = 12;
 const NO_BREAK = "\u00a0";
 
 const byId = (id) => document.getElementById(id);
@@ -290,7 +291,8 @@ function showModel(task, info) {
   card.querySelector(".graph").title = sha256;
   put(".accuracy", `${(100 * accuracy).toFixed(1)} %`);
   put(".zeros", rangeOf(Object.values(baseline).map(({ mean }) => 100 * mean)));
-  byId(task).querySelector(".knows").textContent = `Classes: ${listed(manifest.labels)}.`;
+  byId(task).querySelector(".knows").textContent = `Classes: ${listed(shortList(manifest.labels))}.`;
+  byId(task).querySelector(".knows").title = manifest.labels.length > MAX_NAMES ? listed(manifest.labels) : "";
   return true;
 }
 
@@ -316,6 +318,8 @@ function rangeOf(values) {
   return low === high ? `${low} %` : `${low} to ${high} %`;
 }
 
+const shortList = (names) =>
+  names.length > MAX_NAMES ? [...names.slice(0, MAX_NAMES), `${names.length - MAX_NAMES} more`] : names;
 const listed = (names) => new Intl.ListFormat("en").format(names);
 
 async function showHealth(task) {
