@@ -39,7 +39,7 @@ audit: $(READY)  ## look for known vulnerabilities in the locks
 repro: $(READY)  ## rebuild what changed: data, models, reports, the packed service
 	dvc repro
 
-study: $(READY)  ## measure what is said about ReLU, four minutes; after `dvc repro`
+study: $(READY)  ## measure what is said about ReLU on the images, four minutes; after `dvc repro`
 	dvc repro study/dvc.yaml
 
 ui: $(READY)  ## compare the runs in the MLflow UI on http://127.0.0.1:5000

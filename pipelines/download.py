@@ -9,7 +9,7 @@ from relu_pipeline.data.sources import obtain
 
 def download(task: TaskName) -> None:
     mirror = os.environ.get("RELU_DATA_MIRROR")
-    source = obtain(Path(load_params().tasks[task]), Path(mirror) if mirror else None, artifacts.raw_dir(task))
+    source = obtain(task, Path(load_params().tasks[task]), Path(mirror) if mirror else None, artifacts.raw_dir(task))
     print(f"{source.name} ({source.source}): {source.rows['train']:,} training and {source.rows['test']:,} test rows")
 
 

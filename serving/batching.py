@@ -16,10 +16,9 @@ from serving.errors import overloaded
 from serving.settings import QueueSettings
 
 INTERVAL_S = 0.1  # longer than a burst takes to be answered; CoDel's interval
-STANDING = 1 / 16  # of a queue, on average over an interval; less is a burst
-RELAPSE_S = 0.3  # an overload that comes back within this time has not ended
+RELAPSE_S = 0.4  # an overload that is seen again within this time has not ended
 PAUSE_FACTOR = 10
-MAX_PAUSE_S = 30.0
+MAX_PAUSE_S = 10.0
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 Waiting = tuple[ItemT, asyncio.Future[ResultT]]
@@ -47,10 +46,10 @@ class RequestQueue(Generic[ItemT, ResultT]):
     `execute` takes up to `batch_size` items, the oldest first, and returns a result for each; an exception as a result
     is raised to the caller that submitted the item. It runs in `executor` if given, else on the event loop.
 
-    Up to `max_depth` requests wait, for a burst is no overload. But a queue that is full, and of which more than
-    `STANDING` has waited for an interval, only makes every answer late: then all but the `min_depth` newest are
-    refused, and no more than these may wait for a pause. The pause is `PAUSE_FACTOR` times as long if the overload
-    goes on after it. (CoDel, RFC 8289; Maurer 2015, Fail at Scale, ACM Queue 13(8))
+    Up to `max_depth` requests wait, for a burst is no overload. But a queue that is full, and has not been empty for
+    `INTERVAL_S`, only makes every answer late: then all but the `min_depth` newest are refused, and no more than these
+    may wait for a pause. The pause is `PAUSE_FACTOR` times as long if the overload goes on after it.
+    (CoDel, RFC 8289; Maurer 2015, Fail at Scale, ACM Queue 13(8))
     """
 
     def __init__(
@@ -68,30 +67,22 @@ class RequestQueue(Generic[ItemT, ResultT]):
         self.executor = executor
         self.waiting: deque[Waiting[ItemT, ResultT]] = deque()
         self.busy = False
-        self.interval_start_s = self.counted_s = time.monotonic()
-        self.waited_s = 0.0  # by all requests together, in this interval
+        self.last_empty_s = time.monotonic()
         self.pause_s = INTERVAL_S
         self.pause_end_s = -math.inf
 
     def should_shed(self) -> bool:
         """Return whether another request would wait too long. May refuse some that wait."""
-        now_s = self._count_waiting()
-        if now_s - self.interval_start_s >= INTERVAL_S:
-            self.interval_start_s, self.waited_s = now_s, 0.0
+        now_s = time.monotonic()
+        if not self.waiting:
+            self.last_empty_s = now_s
         if now_s >= self.pause_end_s:
             self.depth = self.max_depth
         if len(self.waiting) < self.depth:
             return False
-        if self.depth == self.max_depth and self.waited_s > STANDING * self.max_depth * INTERVAL_S:
+        if self.depth > self.min_depth and now_s - self.last_empty_s >= INTERVAL_S:
             self._pause(now_s)
         return True
-
-    def _count_waiting(self) -> float:
-        """Return the time. Comes ahead of each change of `waiting`."""
-        now_s = time.monotonic()
-        self.waited_s += len(self.waiting) * (now_s - self.counted_s)
-        self.counted_s = now_s
-        return now_s
 
     def _pause(self, now_s: float) -> None:
         goes_on = now_s - self.pause_end_s < RELAPSE_S
@@ -112,7 +103,6 @@ class RequestQueue(Generic[ItemT, ResultT]):
             raise overloaded()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ResultT] = loop.create_future()
-        self._count_waiting()
         self.waiting.append((item, future))
         if not self.busy:
             self.busy = True
@@ -135,7 +125,6 @@ class RequestQueue(Generic[ItemT, ResultT]):
 
     def _take(self) -> list[Waiting[ItemT, ResultT]]:
         """Without those whose caller has given up."""
-        self._count_waiting()
         taken = [self.waiting.popleft() for _ in range(min(self.batch_size, len(self.waiting)))]
         return [entry for entry in taken if not entry[1].done()]
 

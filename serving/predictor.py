@@ -84,12 +84,12 @@ class Predictor:
         self.check_count(len(items))
         model = self.stores[task].current
         outcomes = [_read(model, item) for item in until_given_up(given_up, items)]
-        rows = [outcome for outcome in outcomes if not isinstance(outcome, RequestError)]
+        rows = [outcome for outcome in outcomes if not isinstance(outcome, dict)]
         answers: list[Answer] = []
         for start in until_given_up(given_up, range(0, len(rows), CHUNK_SIZE)):
             answers += model.run(rows[start : start + CHUNK_SIZE])
         rest = iter(answers)
-        entries = [outcome.as_item() if isinstance(outcome, RequestError) else next(rest) for outcome in outcomes]
+        entries = [outcome if isinstance(outcome, dict) else next(rest) for outcome in outcomes]
         return {"predictions": entries, "model": model.signature}
 
     def check_count(self, count: int) -> None:
@@ -130,10 +130,9 @@ def _run(entries: list[Entry]) -> list[dict[str, Any]]:
     return results
 
 
-def _read(model: Model, item: Any) -> Row | RequestError:
-    if isinstance(item, RequestError):
-        return item
+def _read(model: Model, item: Any) -> Row | dict[str, Any]:
+    """Return the row, or the item of an error. Not the error: with its traceback it would hold the caller's frame."""
     try:
         return model.read(item)
     except RequestError as error:
-        return error
+        return error.as_item()

@@ -18,8 +18,8 @@ def demo_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from relu_pipeline.data.sources import obtain
 
     out = tmp_path_factory.mktemp("raw")
-    obtain(ROOT / "configs/data/digits.yaml", None, out / "cifar10")
-    obtain(ROOT / "configs/data/headlines.yaml", None, out / "ag_news")
+    obtain("image", ROOT / "configs/data/digits.yaml", None, out / "cifar10")
+    obtain("text", ROOT / "configs/data/headlines.yaml", None, out / "ag_news")
     return out
 
 

@@ -1,7 +1,7 @@
 """`params.yaml` and `configs/data/` as strict, frozen models, parsed once where a stage begins."""
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -14,6 +14,8 @@ DataFormat = Literal["cifar10", "ag_news"]
 ActivationName = Literal["relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
 
 TASK_NAMES: tuple[TaskName, ...] = ("image", "text")
+
+MAX_CHARS = 100  # of a wrong value in a message
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -193,6 +195,15 @@ class PublishedData(Section):
     labels: Annotated[list[str], Field(min_length=2)]
     files: list[PublishedFile] = []
 
+    @model_validator(mode="after")
+    def the_files_of_its_format(self) -> Self:
+        names = [PurePosixPath(file.mirror).name for file in self.files]
+        if self.source == "published" and self.format == "cifar10" and len(names) != 1:
+            raise ValueError(f"files is one archive where format is cifar10, but has {len(names)} entries")
+        if self.source == "published" and self.format == "ag_news" and sorted(names) != ["test.csv", "train.csv"]:
+            raise ValueError(f"files is train.csv and test.csv where format is ag_news, but has {', '.join(names)}")
+        return self
+
     @field_validator("labels")
     @classmethod
     def each_once(cls, labels: list[str]) -> list[str]:
@@ -216,6 +227,8 @@ def _parse(path: Path, model: type[SectionT]) -> SectionT:
         content = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; run this in the project's root, or `git checkout {path}`") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; it must be a YAML file") from error
     except YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     try:
@@ -235,11 +248,18 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
             problems.append(f"{key}: missing")
         else:
             message = detail["msg"][0].lower() + detail["msg"][1:]
-            problems.append(f"{key}: {message}, but it is {detail['input']!r}")
+            problems.append(f"{key}: {message}, but it is {shortened(detail['input'])}")
     return "; ".join(problems)
 
 
 def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for name in path:
-        model = model.model_fields[str(name)].annotation  # type: ignore[assignment]
+        if isinstance(name, str):  # not the number of an entry of a list
+            annotation = model.model_fields[name].annotation
+            model = next(iter(get_args(annotation)), annotation)  # type: ignore[assignment]
     return list(model.model_fields)
+
+
+def shortened(value: object) -> str:
+    words = repr(value)
+    return words if len(words) <= MAX_CHARS else f"{words[:MAX_CHARS]}..."

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -137,9 +138,9 @@ class Load:
         return outcomes
 
     async def overload(self, clock: Clock) -> list[Any]:
-        """Fill the queue, and let it stand for a moment; one more request then begins a pause. Return the outcomes."""
+        """Fill the queue, and let it stand; one more request then begins a pause. Return the outcomes."""
         await self.send(1 + LIMITS.max_depth)
-        clock.now_s += 0.9 * INTERVAL_S
+        clock.now_s += 1.01 * INTERVAL_S
         await self.send(1)
         return await self.outcomes()
 
@@ -259,12 +260,28 @@ def test_a_queue_that_is_full_and_stands_is_cut_to_its_newest(clock: Clock, batc
     assert asyncio.run(outcomes()) == [0, *[429] * (8 - kept), *range(9 - kept, 9), 429]
 
 
-@pytest.mark.parametrize("waited_s", [0.0, INTERVAL_S, 10 * INTERVAL_S], ids=["full", "new interval", "long ago"])
-def test_requests_that_have_not_waited_in_this_interval_are_no_overload(clock: Clock, waited_s: float) -> None:
+@pytest.mark.parametrize("intervals", [1.0, 1.5, 100])
+def test_it_is_cut_however_long_no_request_came_and_however_long_a_run_takes(clock: Clock, intervals: float) -> None:
     async def waiting() -> int:
         load = Load()
         await load.send(1 + LIMITS.max_depth)
-        clock.now_s += waited_s
+        clock.now_s += intervals * INTERVAL_S
+        await load.send(1)
+        found = len(load.queue.waiting)
+        await load.outcomes()
+        return found
+
+    assert asyncio.run(waiting()) == LIMITS.min_depth
+
+
+@pytest.mark.parametrize(("count", "intervals"), [(8, 1.0), (9, 0.9)], ids=["has room", "full for less"])
+def test_a_queue_is_not_cut_before_it_is_full_and_has_stood_for_an_interval(
+    clock: Clock, count: int, intervals: float
+) -> None:
+    async def waiting() -> int:
+        load = Load()
+        await load.send(count)
+        clock.now_s += intervals * INTERVAL_S
         await load.send(1)
         found = len(load.queue.waiting)
         await load.outcomes()
@@ -273,15 +290,38 @@ def test_requests_that_have_not_waited_in_this_interval_are_no_overload(clock: C
     assert asyncio.run(waiting()) == LIMITS.max_depth
 
 
-def test_a_queue_that_stands_but_has_room_refuses_none(clock: Clock) -> None:
-    async def outcomes() -> list[Any]:
-        load = Load()
-        await load.send(LIMITS.max_depth)
-        clock.now_s += 0.9 * INTERVAL_S
-        await load.send(1)
-        return await load.outcomes()
+def test_bursts_to_a_queue_that_is_empty_in_between_are_no_overload_however_often_they_come(clock: Clock) -> None:
+    """Each takes more than half of the time until the next, and is too large for the queue."""
 
-    assert asyncio.run(outcomes()) == [*range(9)]
+    async def answered() -> list[int]:
+        load = Load()
+        found = []
+        for _ in range(20):
+            await load.send(6)
+            clock.now_s += 0.2 * INTERVAL_S
+            await load.send(6)
+            clock.now_s += 0.8 * INTERVAL_S
+            outcomes = await load.outcomes()
+            found.append(len(outcomes) - outcomes.count(429))
+            clock.now_s += 0.6 * INTERVAL_S
+        return found
+
+    assert asyncio.run(answered()) == [1 + LIMITS.max_depth] * 20
+
+
+def test_a_queue_that_never_waits_for_less_than_a_run_takes_is_not_paused() -> None:
+    """With micro-batches the smallest depth may be the largest."""
+
+    async def depth() -> tuple[int, float]:
+        queue = new_queue(list, LIMITS.max_depth, ManualExecutor())
+        tasks = [asyncio.create_task(request(queue, item)) for item in range(40)]
+        await settle()
+        found = queue.depth, queue.pause_end_s
+        for task in tasks:
+            task.cancel()
+        return found
+
+    assert asyncio.run(depth()) == (LIMITS.max_depth, -math.inf)
 
 
 def test_few_may_wait_until_the_pause_ends(clock: Clock) -> None:

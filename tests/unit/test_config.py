@@ -57,6 +57,38 @@ def test_a_wrong_value_is_one_line_that_names_it(tmp_path: Path, key: str, value
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            "mirror: ag_news/test.csv",
+            "mirror: ag_news/other.csv",
+            r"files is train\.csv and test\.csv.*has train\.csv, other\.csv",
+        ),
+        ("format: ag_news", "format: cifar10", r"files is one archive .* has 2 entries"),
+        (
+            "    checksum: md5:b1",
+            "    checksm: md5:b1",
+            r"files\.0\.checksm: unknown key; valid here: url, checksum, mirror",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_their_format_are_named(tmp_path: Path, before: str, after: str, message: str) -> None:
+    content = (ROOT / "configs/data/ag_news.yaml").read_text()
+    (tmp_path / "data.yaml").write_text(content.replace(before, after))
+    with pytest.raises(ConfigError, match=message):
+        load_published(tmp_path / "data.yaml")
+
+
+def test_a_folder_and_a_long_value_are_one_short_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Is a directory; it must be a YAML file"):
+        load_published(tmp_path)
+    (tmp_path / "data.yaml").write_text("word " * 1000)
+    with pytest.raises(ConfigError) as caught:
+        load_published(tmp_path / "data.yaml")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
     ("label", "message"),
     [("deer", r"labels: .*deer is there more than once"), ("0", r"labels\.\d+: .*valid string, but it is 0")],
 )

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import RawSplit, Source
-from relu_pipeline.config import DataFormat
+from relu_pipeline.config import DataFormat, TaskName
 from relu_pipeline.data import ag_news, cifar10
 
 
@@ -21,6 +21,7 @@ class Adapter(Protocol):
         """Items, and labels from 0, out of a raw folder."""
 
 
+FORMATS: dict[TaskName, list[DataFormat]] = {"image": ["cifar10"], "text": ["ag_news"]}
 ADAPTERS: dict[DataFormat, Adapter] = {"cifar10": cifar10, "ag_news": ag_news}
 
 

@@ -14,6 +14,7 @@ from relu_pipeline.data import images, texts
 from relu_pipeline.data.formats import read_raw
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.data.tokenizer import train_tokenizer
+from relu_pipeline.errors import DataError
 
 SPLIT_SEED = 0
 
@@ -51,11 +52,13 @@ PREPARERS: dict[TaskName, Callable[[Path, Any, Path], PreparedMeta]] = {"image":
 def stratified_split(labels: NDArray[np.int64], val_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sorted rows for training and validation; each class gives the same share, to the nearest row.
 
-    A class of two rows or more has one at least in each.
+    A class of two rows or more has one at least in each. Raises DataError if there is none.
     """
     rng = generator(SPLIT_SEED, "split")
     by_class = (rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels))
     val = np.sort(np.concatenate([rows[: _val_rows(len(rows), val_fraction)] for rows in by_class]))
+    if not len(val):
+        raise DataError("no class has two rows, so there are none to validate on; add rows to the training data")
     return np.setdiff1d(np.arange(len(labels)), val), val
 
 

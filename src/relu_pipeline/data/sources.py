@@ -6,18 +6,23 @@ from pathlib import Path
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import RAW_SPLITS, Source, SourceFile
-from relu_pipeline.config import DataFormat, PublishedData, PublishedFile, load_published
+from relu_pipeline.config import DataFormat, PublishedData, PublishedFile, TaskName, load_published
 from relu_pipeline.data import demo
 from relu_pipeline.data.download import fetch, file_digest
-from relu_pipeline.data.formats import ADAPTERS
-from relu_pipeline.errors import DownloadError
+from relu_pipeline.data.formats import ADAPTERS, FORMATS
+from relu_pipeline.errors import ConfigError, DownloadError
 
 DEMOS: dict[DataFormat, Callable[[Path], None]] = {"cifar10": demo.write_cifar10, "ag_news": demo.write_ag_news}
 
 
-def obtain(description: Path, mirror: Path | None, out: Path) -> Source:
+def obtain(task: TaskName, description: Path, mirror: Path | None, out: Path) -> Source:
     """Fill `out` with the raw files, checked to the last row. Raises ConfigError, DownloadError, DataError."""
     data = load_published(description)
+    if data.format not in FORMATS[task]:
+        raise ConfigError(
+            f"{description}: format {data.format} is not of the task {task}, which takes {', '.join(FORMATS[task])}; "
+            f"name another file of configs/data/ under tasks.{task} in params.yaml"
+        )
     adapter = ADAPTERS[data.format]
     with artifacts.atomic_dir(out) as partial:
         files = _from_demo(data, partial) if data.source == "demo" else _from_publisher(data, mirror, partial)

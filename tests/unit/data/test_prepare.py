@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,12 +12,17 @@ from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.config import TextPrepareConfig
 from relu_pipeline.data import ag_news, cifar10
 from relu_pipeline.data.prepare import prepare_texts, stratified_split
+from relu_pipeline.errors import DataError
 from relu_pipeline.tasks.catalogue import TASKS
 
 
 @given(labels=st.lists(st.integers(0, 4), min_size=1, max_size=200), fraction=st.floats(0.01, 0.5))
 def test_a_split_is_stratified_and_loses_no_row_and_no_class_of_two_rows(labels: list[int], fraction: float) -> None:
     array = np.array(labels)
+    if len(set(labels)) == len(labels):
+        with pytest.raises(DataError, match="no class has two rows"):
+            stratified_split(array, fraction)
+        return
     train, val = stratified_split(array, fraction)
     assert sorted([*train, *val]) == list(range(len(labels)))
     for label in set(labels):
