@@ -89,9 +89,6 @@ class RequestQueue(Generic[ItemT, ResultT]):
         self.pause_s = min(PAUSE_FACTOR * self.pause_s, MAX_PAUSE_S) if goes_on else INTERVAL_S
         self.pause_end_s = now_s + self.pause_s
         self.depth = self.min_depth
-        self._refuse_oldest()
-
-    def _refuse_oldest(self) -> None:
         while len(self.waiting) > self.depth:
             _, future = self.waiting.popleft()
             if not future.done():

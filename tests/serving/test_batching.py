@@ -309,19 +309,16 @@ def test_bursts_to_a_queue_that_is_empty_in_between_are_no_overload_however_ofte
     assert asyncio.run(answered()) == [1 + LIMITS.max_depth] * 20
 
 
-def test_a_queue_that_never_waits_for_less_than_a_run_takes_is_not_paused() -> None:
+def test_a_queue_as_small_as_one_run_is_not_paused(clock: Clock) -> None:
     """With micro-batches the smallest depth may be the largest."""
 
-    async def depth() -> tuple[int, float]:
-        queue = new_queue(list, LIMITS.max_depth, ManualExecutor())
-        tasks = [asyncio.create_task(request(queue, item)) for item in range(40)]
-        await settle()
-        found = queue.depth, queue.pause_end_s
-        for task in tasks:
-            task.cancel()
-        return found
+    async def pause_end_s() -> float:
+        load = Load(batch_size=LIMITS.max_depth)
+        outcomes = await load.overload(clock)
+        assert 429 in outcomes
+        return load.queue.pause_end_s
 
-    assert asyncio.run(depth()) == (LIMITS.max_depth, -math.inf)
+    assert asyncio.run(pause_end_s()) == -math.inf
 
 
 def test_few_may_wait_until_the_pause_ends(clock: Clock) -> None:

@@ -18,7 +18,10 @@ class Adapter(Protocol):
         """Put what a published file holds into the raw folder `out`."""
 
     def read_split(self, raw: Path, split: RawSplit, num_classes: int) -> tuple[Any, NDArray[Any]]:
-        """Items, and labels from 0, out of a raw folder."""
+        """Return the items of a raw folder and their labels, int64 `[N]`, from 0.
+
+        Items are images uint8 `[N, H, W, 3]`, or a list of N texts.
+        """
 
 
 FORMATS: dict[TaskName, list[DataFormat]] = {"image": ["cifar10"], "text": ["ag_news"]}
@@ -26,6 +29,6 @@ ADAPTERS: dict[DataFormat, Adapter] = {"cifar10": cifar10, "ag_news": ag_news}
 
 
 def read_raw(raw: Path, split: RawSplit) -> tuple[Any, NDArray[Any]]:
-    """Items and labels of a raw folder that is complete. Raises DataError, ArtifactError."""
+    """As `Adapter.read_split`, of a folder that `obtain` filled. Raises DataError, ArtifactError."""
     source = artifacts.read(raw / "source.json", Source)
     return ADAPTERS[source.format].read_split(raw, split, len(source.labels))

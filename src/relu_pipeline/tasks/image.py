@@ -2,9 +2,9 @@
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ WHITENING_IMAGES = 5000
 class ImageTask(Task[ImageSplit]):
     name = "image"
     input_name = "image"
-    dynamic_axes = {0: "N"}  # noqa: RUF012
+    dynamic_axes: ClassVar[Mapping[int, str]] = {0: "N"}
     served_files = ()
 
     def load(self, prepared: Path, split: Split) -> ImageSplit:

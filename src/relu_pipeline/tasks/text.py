@@ -1,8 +1,8 @@
 """Texts in, one of the labels out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class TextTask(Task[TextSplit]):
     name = "text"
     input_name = "token_ids"
-    dynamic_axes = {0: "N", 1: "L"}  # noqa: RUF012
+    dynamic_axes: ClassVar[Mapping[int, str]] = {0: "N", 1: "L"}
     served_files = (artifacts.TOKENIZER,)
 
     def load(self, prepared: Path, split: Split) -> TextSplit:

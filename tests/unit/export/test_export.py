@@ -13,7 +13,6 @@ from relu_pipeline.errors import ParityError, TrackingError
 from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.evaluation.predict import predict_onnx
 from relu_pipeline.export.export import export
-from relu_pipeline.export.parity import compare, require
 from relu_pipeline.pruning import verify
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
@@ -118,19 +117,6 @@ def test_a_failed_registration_keeps_the_earlier_graph(workspace: Path, prepared
         checkpoints, reports = workspace / "checkpoints", workspace / "reports"
         export(TASKS[task], checkpoints, reports, prepared / task, CONFIG, Unregistered(), workspace / "models")
     assert (workspace / "models/model.onnx").read_text() == "earlier"
-
-
-def test_each_condition_of_parity_is_named() -> None:
-    ours = np.array([[0.9, 0.1], [0.4, 0.6]], dtype=np.float32)
-    theirs = np.array([[0.9, 0.1], [0.6, 0.4]], dtype=np.float32)
-    parity = compare(ours, theirs, np.array([0, 1]), 1e-4)
-    with pytest.raises(
-        ParityError, match=r"top-1 differs on 1 of 2 rows; .* differs by 2\.00e-01.*accuracy 0\.5 is not"
-    ):
-        require(parity, 1.0, 1e-4)
-    require(compare(ours, ours, np.array([0, 1]), 1e-4), 1.0, 1e-4)
-    with pytest.raises(ParityError, match="differs by nan"):
-        require(compare(ours, ours * np.nan, np.array([0, 1]), 1e-4), 1.0, 1e-4)
 
 
 @pytest.mark.parametrize("task", ["text"])

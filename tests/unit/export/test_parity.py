@@ -8,26 +8,27 @@ from relu_pipeline.export.parity import compare, require
 
 TOLERANCE = 1e-4
 LABELS = np.array([0, 1])
-SURE = [0.1, 0.9]
 
 
-def test_the_same_answers_pass() -> None:
-    answers = np.array([[0.7, 0.3], SURE], dtype=np.float32)
-    parity = compare(answers, answers, LABELS, TOLERANCE)
-    assert (parity.different_top1, parity.near_ties, parity.onnx_accuracy) == (0, 0, 1.0)
+def answers(top: float) -> np.ndarray:
+    """Of two rows: the first gives its class the probability `top`, the second is sure."""
+    return np.array([[top, 1 - top], [0.1, 0.9]], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("network", "graph", "near_ties", "accuracy"), [(0.7, 0.7, 0, 1.0), (0.50002, 0.49998, 1, 0.5)], ids=["same", "tie"]
+)
+def test_equal_answers_pass_and_classes_that_are_as_good_as_tied_may_change_places(
+    network: float, graph: float, near_ties: int, accuracy: float
+) -> None:
+    parity = compare(answers(network), answers(graph), LABELS, TOLERANCE)
+    assert (parity.different_top1, parity.near_ties, parity.onnx_accuracy) == (near_ties, near_ties, accuracy)
     require(parity, 1.0, TOLERANCE)
 
 
-def test_classes_that_are_as_good_as_tied_may_change_places() -> None:
-    network = np.array([[0.50002, 0.49998], SURE], dtype=np.float32)
-    graph = np.array([[0.49998, 0.50002], SURE], dtype=np.float32)
-    parity = compare(network, graph, LABELS, TOLERANCE)
-    assert (parity.different_top1, parity.near_ties, parity.onnx_accuracy) == (1, 1, 0.5)
-    require(parity, 1.0, TOLERANCE)
-
-
-def test_another_class_that_is_no_near_tie_is_refused() -> None:
-    network = np.array([[0.51, 0.49], SURE], dtype=np.float32)
-    graph = np.array([[0.49, 0.51], SURE], dtype=np.float32)
-    with pytest.raises(ParityError, match=r"top-1 differs on 1 of 2 rows.*a probability differs.*accuracy 0\.5 is not"):
-        require(compare(network, graph, LABELS, TOLERANCE), 1.0, TOLERANCE)
+def test_each_condition_is_named() -> None:
+    message = r"top-1 differs on 1 of 2 rows; .* differs by 2\.00e-02.*accuracy 0\.5 is not"
+    with pytest.raises(ParityError, match=message):
+        require(compare(answers(0.51), answers(0.49), LABELS, TOLERANCE), 1.0, TOLERANCE)
+    with pytest.raises(ParityError, match="differs by nan"):
+        require(compare(answers(0.7), answers(0.7) * np.nan, LABELS, TOLERANCE), 1.0, TOLERANCE)
