@@ -25,6 +25,7 @@ RUN case "$VARIANT" in \
 FROM python:3.11-slim-bookworm
 COPY --from=venv /venv /venv
 WORKDIR /app
+COPY relu_inputs relu_inputs
 COPY serving serving
 COPY configs/serving.yaml configs/serving.yaml
 COPY models models

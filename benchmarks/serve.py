@@ -28,7 +28,7 @@ from benchmarks.report import spread, write
 from relu_pipeline import artifacts
 from relu_pipeline.config import TASK_NAMES, TaskName, load_params
 from relu_pipeline.data.formats import read_raw
-from relu_pipeline.data.prepare import stratified_split
+from relu_pipeline.data.splits import stratified_split
 
 LOOP = "session.run"
 FIGURES = ("requests_per_s", "p50_ms", "p99_ms", "max_ms", "cpu_ms")

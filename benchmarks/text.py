@@ -16,7 +16,7 @@ from benchmarks.report import run_side, spread, write
 from relu_pipeline import artifacts
 from relu_pipeline.config import load_params
 from relu_pipeline.data.formats import read_raw
-from relu_pipeline.data.prepare import stratified_split
+from relu_pipeline.data.splits import stratified_split
 from relu_pipeline.data.tokenizer import train_tokenizer
 
 PEER = Path("benchmarks/peers/fasttext_side.py")

@@ -8,9 +8,16 @@ from relu_pipeline.data.sources import obtain
 
 
 def download(task: TaskName) -> None:
-    mirror = os.environ.get("RELU_DATA_MIRROR")
-    source = obtain(task, Path(load_params().tasks[task]), Path(mirror) if mirror else None, artifacts.raw_dir(task))
-    print(f"{source.name} ({source.source}): {source.rows['train']:,} training and {source.rows['test']:,} test rows")
+    mirror, params = os.environ.get("RELU_DATA_MIRROR"), load_params()
+    source = obtain(
+        task,
+        params.tasks[task],
+        getattr(params, task).data,
+        Path(mirror) if mirror else None,
+        artifacts.raw_dir(task),
+    )
+    rows = ", ".join(f"{rows:,} {split}" for split, rows in source.rows.items())
+    print(f"{source.name} ({source.source}): {rows} examples of {len(source.labels)} classes")
 
 
 if __name__ == "__main__":

@@ -14,16 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
+from relu_inputs.errors import InputError
+from relu_inputs.images import decode_image, image_size
+from relu_inputs.texts import WordTokenizer, check_text, pad, tokenize
 from serving import metrics
 from serving.drift import Drift, DriftMonitor
-from serving.errors import ModelError
-from serving.images import decode_image, image_size
+from serving.errors import ModelError, RequestError
 from serving.onnx_session import OUTPUTS, faster, open_session
 from serving.schemas import Answer, ModelVersion
 from serving.settings import DriftSettings, Precision, Settings
-from serving.text import WordTokenizer, check_text, pad, tokenize
 
-Row = Any  # uint8 `[side, side, 3]` of an image, token ids of a text
+Row = Any  # uint8 `[side, side, channels]` of an image, token ids of a text
 
 MANIFEST = "manifest.json"
 GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
@@ -68,10 +69,24 @@ class Model:
 
     def read(self, item: Any) -> Row:
         """Return one item as the graph takes it. Raises RequestError."""
-        raise NotImplementedError
+        try:
+            return self.decode(item)
+        except InputError as error:
+            raise as_request_error(error) from error
 
     def read_inline(self, item: Any) -> Row | None:
         """Return None where reading would hold up other requests. Raises RequestError."""
+        try:
+            return self.decode(item) if self.is_small(item) else None
+        except InputError as error:
+            raise as_request_error(error) from error
+
+    def decode(self, item: Any) -> Row:
+        """Return one item as the graph takes it. Raises InputError."""
+        raise NotImplementedError
+
+    def is_small(self, item: Any) -> bool:
+        """Return whether decoding is so fast that it does not hold up other requests. Raises InputError."""
         raise NotImplementedError
 
     def join(self, rows: Sequence[Row]) -> NDArray[Any]:
@@ -133,20 +148,18 @@ class ImageModel(Model):
     )  # of the process: one at a time, for its pixels take up to 100 MB and the steps to a square more
 
     def prepare_reading(self) -> None:
-        self.side: int = self.manifest["input"]["shape"][1]
+        _, self.side, _, self.channels = self.manifest["input"]["shape"]
 
     def decode_sample(self, content: str) -> bytes:
         return base64.b64decode(content)
 
-    def read(self, item: bytes) -> Row:
+    def decode(self, item: bytes) -> Row:
         with self.large_images if math.prod(image_size(item)) > LARGE_PIXELS else nullcontext():
-            return decode_image(item, self.side, self.settings.limits.image_pixels)
+            return decode_image(item, self.side, self.channels, self.settings.limits.image_pixels)
 
-    def read_inline(self, item: bytes) -> Row | None:
+    def is_small(self, item: bytes) -> bool:
         inline = self.settings.inline
-        if len(item) > inline.image_bytes or math.prod(image_size(item)) > inline.image_pixels:
-            return None
-        return self.read(item)
+        return len(item) <= inline.image_bytes and math.prod(image_size(item)) <= inline.image_pixels
 
     def join(self, rows: Sequence[Row]) -> NDArray[np.uint8]:
         return np.array(rows)
@@ -159,11 +172,11 @@ class TextModel(Model):
     def decode_sample(self, content: str) -> str:
         return content
 
-    def read(self, item: str) -> Row:
+    def decode(self, item: str) -> Row:
         return tokenize(self.tokenizer, check_text(item, self.settings.limits.text_bytes))
 
-    def read_inline(self, item: str) -> Row | None:
-        return self.read(item) if len(item) <= self.settings.inline.text_chars else None
+    def is_small(self, item: str) -> bool:
+        return len(item) <= self.settings.inline.text_chars
 
     def join(self, rows: Sequence[Row]) -> NDArray[np.int64]:
         return pad(rows)
@@ -182,6 +195,10 @@ def load_model(task: str, folder: Path, settings: Settings) -> Model:
         raise
     except Exception as error:
         raise ModelError(f"{folder}: cannot be used, {error!r}; remake it with `dvc repro`") from error
+
+
+def as_request_error(error: InputError) -> RequestError:
+    return RequestError(413 if error.too_large else 400, error.code, str(error))
 
 
 class ReluWatch:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from relu_pipeline.config import TASK_NAMES, PrepareConfig, TextPrepareConfig, load_params
+from relu_pipeline.config import TASK_NAMES, ImagePrepareConfig, TextPrepareConfig, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,9 +17,9 @@ def demo_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Imported here and below: tests/gpu runs where neither scikit-learn nor tokenizers are.
     from relu_pipeline.data.sources import obtain
 
-    out = tmp_path_factory.mktemp("raw")
-    obtain("image", ROOT / "configs/data/digits.yaml", None, out / "cifar10")
-    obtain("text", ROOT / "configs/data/headlines.yaml", None, out / "ag_news")
+    out, params = tmp_path_factory.mktemp("raw"), load_params(ROOT / "params.yaml")
+    obtain("image", str(ROOT / "configs/data/digits.yaml"), params.image.data, None, out / "cifar10")
+    obtain("text", str(ROOT / "configs/data/headlines.yaml"), params.text.data, None, out / "ag_news")
     return out
 
 
@@ -29,7 +29,7 @@ def prepared(demo_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from relu_pipeline.data.prepare import prepare_images, prepare_texts
 
     out = tmp_path_factory.mktemp("prepared")
-    prepare_images(demo_raw / "cifar10", PrepareConfig(val_fraction=0.2), out / "image")
+    prepare_images(demo_raw / "cifar10", ImagePrepareConfig(val_fraction=0.2, size="auto"), out / "image")
     config = TextPrepareConfig(val_fraction=0.2, vocab_size=500, max_tokens=32)
     prepare_texts(demo_raw / "ag_news", config, out / "text")
     return out

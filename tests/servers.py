@@ -119,7 +119,8 @@ def copy_project(folder: Path, **settings: Any) -> Path:
 
     A setting of a section has a dot in its name: `copy_project(folder, workers=1, **{"queue.max_depth": 8})`.
     """
-    shutil.copytree(ROOT / "serving", folder / "serving", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("relu_inputs", "serving"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "configs").mkdir()
     for name in ("bentofile.yaml", "configs/serving.yaml"):
         shutil.copyfile(ROOT / name, folder / name)

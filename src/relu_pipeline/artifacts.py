@@ -19,9 +19,8 @@ from relu_pipeline.errors import ArtifactError
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-RawSplit = Literal["train", "test"]
-RAW_SPLITS: tuple[RawSplit, ...] = ("train", "test")
 
+SOURCE = "source.json"
 CHECKPOINT = "best.ckpt"
 RUN = "run.json"
 ONNX_MODEL = "model.onnx"
@@ -83,15 +82,16 @@ class SourceFile(Format):
 
 
 class Source(Format):
-    """`data/raw/<task>/source.json`: where the data came from."""
+    """`data/raw/<task>/source.json`: where the data came from; `folder`: of own images that stay where they are."""
 
     name: str
     format: DataFormat
-    source: Literal["published", "mirror", "demo"]
+    source: Literal["published", "mirror", "demo", "own"]
     sha256: Sha256
     files: list[SourceFile]
     labels: list[str]
-    rows: dict[RawSplit, int]
+    rows: dict[Split, int]
+    folder: str | None = None
 
 
 class PreparedMeta(Format):
@@ -278,6 +278,23 @@ def read(path: Path, form: type[FormatT]) -> FormatT:
 def write(path: Path, content: Format) -> None:
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(content.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """JSON lines."""
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines. Raises ArtifactError if the file is missing or altered."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file; an earlier stage makes it: run `dvc repro`") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not JSON lines; remake it with `dvc repro --force`") from error
 
 
 def copy(source: Path, target: Path) -> None:

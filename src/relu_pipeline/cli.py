@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from relu_pipeline.artifacts import Source
 from relu_pipeline.config import TASK_NAMES
 from relu_pipeline.errors import PipelineError
 from relu_pipeline.models.teaching import TEACHING
@@ -20,6 +21,18 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="relu-pipeline", description="What stands beside `dvc repro`.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    use = commands.add_parser("use", help="your own images or texts in place of CIFAR-10 and AG News")
+    tasks = use.add_subparsers(required=True, metavar="{image,text}")
+    images = tasks.add_parser("image", help="a folder of images, one folder a class, or an archive of it")
+    images.add_argument("location", type=Path, metavar="FOLDER", help="or .zip, .tar.gz; below train, val, test or not")
+    images.set_defaults(command=_use_images)
+    texts = tasks.add_parser("text", help="a table with columns for text and label")
+    texts.add_argument("location", type=Path, metavar="TABLE", help=".csv .tsv .jsonl .parquet, or a folder of them")
+    texts.add_argument("--text", action="append", metavar="COLUMN", help="several are joined; default: text")
+    texts.add_argument("--label", default="label", metavar="COLUMN", help="default: %(default)s")
+    texts.add_argument("--val", type=Path, metavar="TABLE", help="default: a part of the training rows")
+    texts.add_argument("--test", type=Path, metavar="TABLE", help="default: a part of the rows")
+    texts.set_defaults(command=_use_texts)
     recipe = commands.add_parser("recipe", help="write a recipe of configs/recipes/ into params.yaml")
     recipe.add_argument("name", help="file name without .yaml; `git checkout params.yaml` takes it back")
     recipe.set_defaults(command=_recipe)
@@ -47,8 +60,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _use_images(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.use import use
+
+    return _used(use("image", arguments.location, {}))
+
+
+def _use_texts(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.use import link_tables, use
+
+    files = {"train": arguments.location, "val": arguments.val, "test": arguments.test}
+    given = {split: file for split, file in files.items() if file}
+    location = link_tables(given) if len(given) > 1 else arguments.location
+    return _used(use("text", location, {"text": arguments.text or ["text"], "label": arguments.label}))
+
+
+def _used(source: Source) -> str:
+    rows = ", ".join(f"{rows:,} {split}" for split, rows in source.rows.items())
+    return f"{source.name}: {rows} examples of {len(source.labels)} classes; next: `dvc repro`"
+
+
 def _recipe(arguments: argparse.Namespace) -> str:
-    from relu_pipeline.recipes import PARAMS, apply_recipe, recipe_path
+    from relu_pipeline.params_file import PARAMS
+    from relu_pipeline.recipes import apply_recipe, recipe_path
 
     apply_recipe(recipe_path(arguments.name))
     return f"{PARAMS} now follows the recipe {arguments.name}; next: `dvc repro`"

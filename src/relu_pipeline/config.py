@@ -10,7 +10,8 @@ from ruamel.yaml.error import YAMLError
 from relu_pipeline.errors import ConfigError
 
 TaskName = Literal["image", "text"]
-DataFormat = Literal["cifar10", "ag_news"]
+PublishedFormat = Literal["cifar10", "ag_news"]
+DataFormat = Literal[PublishedFormat, "image_folder", "table"]
 ActivationName = Literal["relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
 
 TASK_NAMES: tuple[TaskName, ...] = ("image", "text")
@@ -30,8 +31,31 @@ class Section(BaseModel):
 SectionT = TypeVar("SectionT", bound=Section)
 
 
+class DataConfig(Section):
+    """How own data are read; `test_fraction` is held back for test where they have no test split."""
+
+    test_fraction: Annotated[float, Field(gt=0, le=0.5)]
+
+
+class ImageDataConfig(DataConfig):
+    pass
+
+
+class TextDataConfig(DataConfig):
+    """`text`: the columns that are joined by a space; `label`: the column of the class."""
+
+    text: Annotated[list[str], Field(min_length=1)]
+    label: str
+
+
 class PrepareConfig(Section):
     val_fraction: Annotated[float, Field(gt=0, le=0.5)]
+
+
+class ImagePrepareConfig(PrepareConfig):
+    """`size`: pixels of a side of the network's square images."""
+
+    size: Literal["auto"] | Annotated[int, Field(ge=8, le=512)]
 
 
 class TextPrepareConfig(PrepareConfig):
@@ -155,19 +179,21 @@ class ExportConfig(Section):
 
 
 class ImageConfig(Section):
-    prepare: PrepareConfig
+    data: ImageDataConfig
+    prepare: ImagePrepareConfig
     model: ImageModelConfig
     train: ImageTrainConfig
 
 
 class TextConfig(Section):
+    data: TextDataConfig
     prepare: TextPrepareConfig
     model: TextModelConfig
     train: TextTrainConfig
 
 
 class Params(Section):
-    """`tasks`: a file of `configs/data/` for each."""
+    """`tasks`: a file of `configs/data/`, or the path of own data, for each."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     tasks: Annotated[dict[TaskName, str], Field(min_length=1)]
@@ -190,7 +216,7 @@ class PublishedFile(Section):
 class PublishedData(Section):
     """A file of `configs/data/`: data that are fetched, or made where they are a `demo`."""
 
-    format: DataFormat
+    format: PublishedFormat
     source: Literal["published", "demo"]
     labels: Annotated[list[str], Field(min_length=2)]
     files: list[PublishedFile] = []

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import requests
 
-from relu_pipeline.data.demo import digits
+from relu_pipeline.data.digits import digits
 from relu_pipeline.errors import PipelineError
 from relu_pipeline.provenance import git_commit
 from relu_pipeline.recipes import apply_recipe

@@ -6,12 +6,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from relu_pipeline import artifacts
-from relu_pipeline.config import Params, load_params
 from relu_pipeline.errors import ConfigError
+from relu_pipeline.params_file import PARAMS, edited
 
 RECIPES = Path("configs/recipes")
-PARAMS = Path("params.yaml")
 
 
 def recipe_path(name: str) -> Path:
@@ -23,17 +21,10 @@ def recipe_path(name: str) -> Path:
     return path
 
 
-def apply_recipe(recipe: Path, params: Path = PARAMS) -> Params:
+def apply_recipe(recipe: Path, params: Path = PARAMS) -> None:
     """Write the values of `recipe` into `params`, whose comments stay. Raises ConfigError and changes nothing."""
-    yaml = YAML()
-    content = yaml.load(params)
-    _merge(content, yaml.load(recipe))
-    with artifacts.atomic_file(params) as partial:
-        yaml.dump(content, partial)
-        try:
-            return load_params(partial)
-        except ConfigError as error:
-            raise ConfigError(str(error).replace(str(partial), str(recipe))) from error
+    with edited(params, str(recipe)) as content:
+        _merge(content, YAML(typ="safe", pure=True).load(recipe))
 
 
 def _merge(into: Any, changes: Mapping[str, Any]) -> None:

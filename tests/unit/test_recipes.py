@@ -19,9 +19,11 @@ def params(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_gives_valid_params_and_keeps_the_comments(params: Path, recipe: Path) -> None:
-    applied = apply_recipe(recipe, params)
-    assert applied == load_params(params) != load_params()
-    assert params.read_text().count("#") == Path("params.yaml").read_text().count("#")
+    apply_recipe(recipe, params)
+    assert load_params(params) != load_params()
+    before, after = (path.read_text().splitlines() for path in (Path("params.yaml"), params))
+    assert len(before) == len(after)  # lists and comments stay as they are
+    assert sum(line.count("#") for line in before) == sum(line.count("#") for line in after)
 
 
 def test_a_recipe_that_does_not_fit_changes_nothing(params: Path, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relu_pipeline.artifacts import RawSplit
+from relu_pipeline.artifacts import Split
+from relu_pipeline.data.table_files import csv_rows
 from relu_pipeline.errors import DataError
 
 TRAIN_FILE = "train.csv"
@@ -21,7 +22,7 @@ def place(file: Path, out: Path, num_classes: int) -> None:
     shutil.copyfile(file, out / file.name)
 
 
-def read_split(raw: Path, split: RawSplit, num_classes: int) -> tuple[list[str], NDArray[np.int64]]:
+def read_split(raw: Path, split: Split, num_classes: int) -> tuple[list[str], NDArray[np.int64]]:
     """As `read`."""
     texts, labels = read(raw / {"train": TRAIN_FILE, "test": TEST_FILE}[split], num_classes)
     return texts, np.array(labels, dtype=np.int64)
@@ -30,15 +31,13 @@ def read_split(raw: Path, split: RawSplit, num_classes: int) -> tuple[list[str],
 def read(path: Path, num_classes: int) -> tuple[list[str], list[int]]:
     """Texts (title and description) and labels from 0. Raises DataError naming the file and the line."""
     texts, labels = [], []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file, strict=True)
+    for line, row in csv_rows(path, ","):
         try:
-            for row in rows:
-                label, text = _parse_row(row, num_classes)
-                labels.append(label)
-                texts.append(text)
-        except (csv.Error, UnicodeDecodeError, ValueError) as error:
-            raise DataError(f"{path}, line {rows.line_num}: {error}") from error
+            label, text = _parse_row(row, num_classes)
+        except ValueError as error:
+            raise DataError(f"{path}, line {line}: {error}") from error
+        labels.append(label)
+        texts.append(text)
     if not texts:
         raise DataError(f"{path}: has no rows")
     return texts, labels

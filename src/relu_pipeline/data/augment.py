@@ -28,11 +28,7 @@ class ShiftedImages:
         self.padding = padding
         self.flip = flip
         self.seed = seed
-        self.shape = split.images_BHWC.shape[1:]
-        height, width, channels = self.shape
-        padded = pad_reflect(split.images_BHWC, padding).flatten(2)
-        # A view: [N, shift down, shift right, H, W * C]. Indexed by its first three axes it copies whole lines.
-        self.windows = padded.unfold(1, height, 1).unfold(2, width * channels, channels)
+        self.images_BHWC = split.images_BHWC
 
     def draw(self, epoch: int) -> None:
         size = len(self.labels)
@@ -42,8 +38,15 @@ class ShiftedImages:
         self.flipped = torch.from_numpy((odd + epoch) % 2 == 1).to(self.labels.device) & self.flip
 
     def gather(self, rows: Tensor) -> Tensor:
-        """uint8 `[B, H, W, 3]`."""
-        images_BHWC = self.windows[rows, self.down[rows], self.right[rows]].view(-1, *self.shape)
+        """uint8 `[B, H, W, C]`."""
+        images_BHWC = self.images_BHWC[rows]
+        shape = images_BHWC.shape
+        _, height, width, channels = shape
+        padded = pad_reflect(images_BHWC, self.padding).flatten(2)
+        # A view: [B, shift down, shift right, H, W * C]. Indexed by its first three axes it copies whole lines.
+        windows = padded.unfold(1, height, 1).unfold(2, width * channels, channels)
+        batch = torch.arange(len(rows), device=rows.device)
+        images_BHWC = windows[batch, self.down[rows], self.right[rows]].view(shape)
         return torch.where(self.flipped[rows, None, None, None], images_BHWC.flip(2), images_BHWC)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from relu_pipeline.artifacts import RawSplit
+from relu_pipeline.artifacts import Split
+from relu_pipeline.data.pictures import Pixels
 from relu_pipeline.errors import DataError
 
 FOLDER = "cifar-10-batches-bin"
@@ -49,9 +50,10 @@ def _checked_name(archive: Path, member: tarfile.TarInfo) -> str | None:
     return path.name
 
 
-def read_split(raw: Path, split: RawSplit, num_classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read_split(raw: Path, split: Split, num_classes: int) -> tuple[list[Pixels], NDArray[np.int64]]:
     """As `read`, of all files of the split."""
-    return read(raw, {"train": TRAIN_FILES, "test": TEST_FILES}[split], num_classes)
+    images, labels = read(raw, {"train": TRAIN_FILES, "test": TEST_FILES}[split], num_classes)
+    return [Pixels(pixels) for pixels in images], labels
 
 
 def read(folder: Path, files: tuple[str, ...], num_classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

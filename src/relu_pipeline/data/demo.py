@@ -7,12 +7,10 @@ Texts: generated headlines in AG News' CSV form.
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from relu_pipeline.data import ag_news, cifar10
+from relu_pipeline.data.digits import digits
 
-DIGIT_LABELS = [str(digit) for digit in range(10)]
 TEST_DIGITS = 297
 TEST_TEXTS = 400
 TRAIN_TEXTS = 2000
@@ -49,15 +47,6 @@ FILLER = (
     "again",
     "for the first time",
 )
-
-
-def digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Images `[1797, 32, 32, 3]` and labels `[1797]`."""
-    data = load_digits()
-    small = np.rint(data.images * (255 / 16)).astype(np.uint8)
-    scale = cifar10.SIDE // small.shape[1]
-    images = np.repeat(small.repeat(scale, axis=1).repeat(scale, axis=2)[..., None], 3, axis=3)
-    return images, data.target.astype(np.uint8)
 
 
 def write_cifar10(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Forms in which data are published, each known to one module."""
+"""Forms of data sets, each known to one module."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -6,29 +6,36 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import RawSplit, Source
-from relu_pipeline.config import DataFormat, TaskName
-from relu_pipeline.data import ag_news, cifar10
+from relu_pipeline.artifacts import Source, Split
+from relu_pipeline.config import DataFormat, PublishedFormat, TaskName
+from relu_pipeline.data import ag_news, cifar10, image_folder, table
 
 
 class Adapter(Protocol):
     """Raises DataError, naming the file and the row."""
 
+    def read_split(self, raw: Path, split: Split, num_classes: int) -> tuple[list[Any], NDArray[Any]]:
+        """Return the items of a raw folder, `Picture`s or texts, and their labels, int64 `[N]`, from 0."""
+
+
+class PublishedAdapter(Adapter, Protocol):
     def place(self, file: Path, out: Path, num_classes: int) -> None:
         """Put what a published file holds into the raw folder `out`."""
 
-    def read_split(self, raw: Path, split: RawSplit, num_classes: int) -> tuple[Any, NDArray[Any]]:
-        """Return the items of a raw folder and their labels, int64 `[N]`, from 0.
 
-        Items are images uint8 `[N, H, W, 3]`, or a list of N texts.
-        """
-
-
-FORMATS: dict[TaskName, list[DataFormat]] = {"image": ["cifar10"], "text": ["ag_news"]}
-ADAPTERS: dict[DataFormat, Adapter] = {"cifar10": cifar10, "ag_news": ag_news}
+class OwnAdapter(Adapter, Protocol):
+    def gather(self, location: Path, config: Any, out: Path) -> list[str]:
+        """List the examples at `location` in the raw folder `out`, as `data.own` does, and return the labels."""
 
 
-def read_raw(raw: Path, split: RawSplit) -> tuple[Any, NDArray[Any]]:
+PUBLISHED: dict[PublishedFormat, PublishedAdapter] = {"cifar10": cifar10, "ag_news": ag_news}
+FORMATS: dict[TaskName, list[PublishedFormat]] = {"image": ["cifar10"], "text": ["ag_news"]}
+OWN: dict[TaskName, DataFormat] = {"image": "image_folder", "text": "table"}
+OWN_ADAPTERS: dict[DataFormat, OwnAdapter] = {"image_folder": image_folder, "table": table}
+ADAPTERS: dict[DataFormat, Adapter] = {**PUBLISHED, **OWN_ADAPTERS}
+
+
+def read_raw(raw: Path, split: Split) -> tuple[list[Any], NDArray[Any]]:
     """As `Adapter.read_split`, of a folder that `obtain` filled. Raises DataError, ArtifactError."""
-    source = artifacts.read(raw / "source.json", Source)
+    source = artifacts.read(raw / artifacts.SOURCE, Source)
     return ADAPTERS[source.format].read_split(raw, split, len(source.labels))

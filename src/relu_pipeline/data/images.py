@@ -6,21 +6,14 @@ from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from relu_pipeline.artifacts import Split
 
 
-def save_split(folder: Path, split: Split, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
-    """Write what `ImageSplit.load` reads: `images` uint8 `[N, H, W, 3]`, `labels` int64 `[N]`."""
-    np.save(folder / f"{split}_images.npy", images)
-    np.save(folder / f"{split}_labels.npy", labels)
-
-
 @dataclass(frozen=True)
 class ImageSplit:
-    """`images_BHWC` uint8 `[N, 32, 32, 3]`, `labels` int64 `[N]`."""
+    """`images_BHWC` uint8 `[N, side, side, C]`, `labels` int64 `[N]`; C is 1 where all images are grey, else 3."""
 
     images_BHWC: Tensor
     labels: Tensor
@@ -41,5 +34,5 @@ class ImageSplit:
         return ImageSplit(self.images_BHWC[rows], self.labels[rows])
 
     def gather(self, rows: Tensor) -> Tensor:
-        """uint8 `[B, H, W, 3]`."""
+        """uint8 `[B, side, side, C]`."""
         return self.images_BHWC[rows]

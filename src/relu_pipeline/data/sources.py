@@ -1,42 +1,75 @@
-"""The data that a file of `configs/data/` describes, into one folder with `source.json`."""
+"""The data of a task into one folder with `source.json`: published, from a mirror, made, or the user's own."""
 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import RAW_SPLITS, Source, SourceFile
-from relu_pipeline.config import DataFormat, PublishedData, PublishedFile, TaskName, load_published
-from relu_pipeline.data import demo
+from relu_pipeline.artifacts import Source, SourceFile, Split
+from relu_pipeline.config import DataConfig, PublishedData, PublishedFile, PublishedFormat, TaskName, load_published
+from relu_pipeline.data import demo, own
 from relu_pipeline.data.download import fetch, file_digest
-from relu_pipeline.data.formats import ADAPTERS, FORMATS
+from relu_pipeline.data.formats import FORMATS, OWN, OWN_ADAPTERS, PUBLISHED
 from relu_pipeline.errors import ConfigError, DownloadError
 
-DEMOS: dict[DataFormat, Callable[[Path], None]] = {"cifar10": demo.write_cifar10, "ag_news": demo.write_ag_news}
+DEMOS: dict[PublishedFormat, Callable[[Path], None]] = {"cifar10": demo.write_cifar10, "ag_news": demo.write_ag_news}
+DESCRIPTIONS = (".yaml", ".yml")
 
 
-def obtain(task: TaskName, description: Path, mirror: Path | None, out: Path) -> Source:
-    """Fill `out` with the raw files, checked to the last row. Raises ConfigError, DownloadError, DataError."""
+def is_own(location: str) -> bool:
+    return not location.endswith(DESCRIPTIONS)
+
+
+def obtain(task: TaskName, location: str, config: DataConfig, mirror: Path | None, out: Path) -> Source:
+    """Fill `out` with the raw data, checked to the last row.
+
+    `location`: a file of `configs/data/`, or own data. Raises ConfigError, DownloadError, DataError.
+    """
+    with artifacts.atomic_dir(out) as partial:
+        path = Path(location)
+        source = _own(task, path, config, partial) if is_own(location) else _described(task, path, mirror, partial)
+        artifacts.write(partial / artifacts.SOURCE, source)
+    return source
+
+
+def _own(task: TaskName, location: Path, config: DataConfig, out: Path) -> Source:
+    labels = OWN_ADAPTERS[OWN[task]].gather(location, config, out)
+    splits = own.stored_splits(out)
+    lists = [
+        SourceFile(name=f"{split}.jsonl", url=None, sha256=artifacts.sha256_of(out / f"{split}.jsonl"))
+        for split in splits
+    ]
+    return Source(
+        name=location.name,
+        format=OWN[task],
+        source="own",
+        sha256=_digest_of(lists),
+        files=lists,
+        labels=labels,
+        rows={split: len(own.read(out, split)) for split in splits},
+        folder=str(location) if location.is_dir() else None,
+    )
+
+
+def _described(task: TaskName, description: Path, mirror: Path | None, out: Path) -> Source:
     data = load_published(description)
     if data.format not in FORMATS[task]:
         raise ConfigError(
             f"{description}: format {data.format} is not of the task {task}, which takes {', '.join(FORMATS[task])}; "
-            f"name another file of configs/data/ under tasks.{task} in params.yaml"
+            f"name another file of configs/data/, or data of your own, under tasks.{task} in params.yaml"
         )
-    adapter = ADAPTERS[data.format]
-    with artifacts.atomic_dir(out) as partial:
-        files = _from_demo(data, partial) if data.source == "demo" else _from_publisher(data, mirror, partial)
-        described = Source(
-            name=description.stem,
-            format=data.format,
-            source="mirror" if mirror and data.source == "published" else data.source,
-            sha256=hashlib.sha256("".join(f"{file.sha256}  {file.name}\n" for file in files).encode()).hexdigest(),
-            files=files,
-            labels=data.labels,
-            rows={split: len(adapter.read_split(partial, split, len(data.labels))[1]) for split in RAW_SPLITS},
-        )
-        artifacts.write(partial / "source.json", described)
-    return described
+    files = _from_demo(data, out) if data.source == "demo" else _from_publisher(data, mirror, out)
+    splits: tuple[Split, ...] = ("train", "test")
+    adapter = PUBLISHED[data.format]
+    return Source(
+        name=description.stem,
+        format=data.format,
+        source="mirror" if mirror and data.source == "published" else data.source,
+        sha256=_digest_of(files),
+        files=files,
+        labels=data.labels,
+        rows={split: len(adapter.read_split(out, split, len(data.labels))[1]) for split in splits},
+    )
 
 
 def _from_demo(data: PublishedData, out: Path) -> list[SourceFile]:
@@ -48,7 +81,7 @@ def _from_publisher(data: PublishedData, mirror: Path | None, out: Path) -> list
     files = []
     for file in data.files:
         path = _from_mirror(file, mirror) if mirror else _from_network(file)
-        ADAPTERS[data.format].place(path, out, len(data.labels))
+        PUBLISHED[data.format].place(path, out, len(data.labels))
         files.append(SourceFile(name=path.name, url=None if mirror else file.url, sha256=artifacts.sha256_of(path)))
     return files
 
@@ -81,3 +114,7 @@ def _mirror_checksums(mirror: Path) -> dict[str, str]:
         ) from error
     pairs = (line.split(maxsplit=1) for line in lines if line.strip())
     return {name.lstrip("*"): digest for digest, name in pairs}
+
+
+def _digest_of(files: list[SourceFile]) -> str:
+    return hashlib.sha256("".join(f"{file.sha256}  {file.name}\n" for file in files).encode()).hexdigest()

@@ -18,7 +18,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from relu_pipeline.config import TaskName
 from relu_pipeline.data.batches import PreparedSplit
-from relu_pipeline.data.demo import digits
+from relu_pipeline.data.digits import digits
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.data.texts import TextSplit
@@ -52,10 +52,12 @@ def invert(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def photographs(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """As many square crops of scikit-learn's two sample photographs, a temple and a flower, in the images' size."""
-    sources = [Image.fromarray(picture) for picture in load_sample_images().images]
+    _, height, width, channels = images_NHWC.shape
+    mode = "RGB" if channels == 3 else "L"
+    sources = [Image.fromarray(picture).convert(mode) for picture in load_sample_images().images]
     rng = generator(SEED, "photographs")
-    size = images_NHWC.shape[1:3]
-    return np.stack([_crop(sources[rng.integers(len(sources))], size, rng) for _ in images_NHWC])
+    crops = [_crop(sources[rng.integers(len(sources))], (height, width), rng) for _ in images_NHWC]
+    return np.stack(crops).reshape(images_NHWC.shape)
 
 
 def _crop(picture: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -66,8 +68,11 @@ def _crop(picture: Image.Image, size: tuple[int, int], rng: np.random.Generator)
 
 
 def handwritten_digits(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Of scikit-learn, in CIFAR-10's form."""
-    return digits()[0][: len(images_NHWC)]
+    """Of scikit-learn, in the images' size."""
+    _, height, width, channels = images_NHWC.shape
+    pictures = (Image.fromarray(picture) for picture in digits()[0][: len(images_NHWC)])
+    resized = [np.asarray(picture.resize((width, height), Image.Resampling.NEAREST)) for picture in pictures]
+    return np.stack(resized)[..., :channels]
 
 
 IMAGE_SHIFTS: dict[str, ImageShift] = {

@@ -5,12 +5,13 @@ import pytest
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Source
-from relu_pipeline.config import TaskName
+from relu_pipeline.config import TaskName, load_params
 from relu_pipeline.data import demo
 from relu_pipeline.data.sources import obtain
 from relu_pipeline.errors import ConfigError, DataError, DownloadError
 
-DATA = Path(__file__).resolve().parents[3] / "configs/data"
+ROOT = Path(__file__).resolve().parents[3]
+DATA, PARAMS = ROOT / "configs/data", load_params(ROOT / "params.yaml")
 
 
 @pytest.fixture
@@ -37,24 +38,24 @@ def test_demo_data_say_so(demo_raw: Path) -> None:
 
 
 def test_demo_data_are_the_same_each_time(demo_raw: Path, tmp_path: Path) -> None:
-    again = obtain("text", DATA / "headlines.yaml", None, tmp_path / "ag_news")
+    again = obtain("text", str(DATA / "headlines.yaml"), PARAMS.text.data, None, tmp_path / "ag_news")
     assert again == artifacts.read(demo_raw / "ag_news" / "source.json", Source)
 
 
 def test_a_mirror_is_recorded_without_its_path(small_mirror: Path, tmp_path: Path) -> None:
-    source = obtain("text", DATA / "ag_news.yaml", small_mirror, tmp_path / "out")
+    source = obtain("text", str(DATA / "ag_news.yaml"), PARAMS.text.data, small_mirror, tmp_path / "out")
     assert (source.source, source.rows) == ("mirror", {"train": 2000, "test": 400})
     assert str(tmp_path) not in (tmp_path / "out" / "source.json").read_text()
 
 
 def test_an_altered_file_is_refused_and_the_earlier_data_stay(small_mirror: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    obtain("text", DATA / "ag_news.yaml", small_mirror, out)
+    obtain("text", str(DATA / "ag_news.yaml"), PARAMS.text.data, small_mirror, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with (small_mirror / "ag_news/train.csv").open("a") as file:
         file.write('"1","one","more"\n')
     with pytest.raises(DownloadError, match=r"train\.csv: does not match its line in SHA256SUMS"):
-        obtain("text", DATA / "ag_news.yaml", small_mirror, out)
+        obtain("text", str(DATA / "ag_news.yaml"), PARAMS.text.data, small_mirror, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
@@ -63,19 +64,19 @@ def test_a_wrong_row_names_the_mirrors_own_file(small_mirror: Path, tmp_path: Pa
     path.write_text(path.read_text().replace('"3"', '"9"', 1))
     sign(small_mirror)
     with pytest.raises(DataError, match=rf"{path}, line \d+: class '9'"):
-        obtain("text", DATA / "ag_news.yaml", small_mirror, tmp_path / "out")
+        obtain("text", str(DATA / "ag_news.yaml"), PARAMS.text.data, small_mirror, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_mirror_without_sums_or_files_is_a_clear_error(small_mirror: Path, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"SHA256SUMS: has no line for cifar-10-binary\.tar\.gz"):
-        obtain("image", DATA / "cifar10.yaml", small_mirror, tmp_path / "out")
+        obtain("image", str(DATA / "cifar10.yaml"), PARAMS.image.data, small_mirror, tmp_path / "out")
     (small_mirror / "ag_news/test.csv").unlink()
     with pytest.raises(DownloadError, match=r"test\.csv: no such file"):
-        obtain("text", DATA / "ag_news.yaml", small_mirror, tmp_path / "out")
+        obtain("text", str(DATA / "ag_news.yaml"), PARAMS.text.data, small_mirror, tmp_path / "out")
     shutil.rmtree(small_mirror)
     with pytest.raises(DownloadError, match=r"SHA256SUMS: No such file.*RELU_DATA_MIRROR"):
-        obtain("text", DATA / "ag_news.yaml", small_mirror, tmp_path / "out")
+        obtain("text", str(DATA / "ag_news.yaml"), PARAMS.text.data, small_mirror, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("task", "name", "takes"), [("image", "headlines", "cifar10"), ("text", "digits", "ag_news")])
@@ -87,12 +88,14 @@ def test_data_of_another_task_are_refused_and_the_earlier_stay(
     with pytest.raises(
         ConfigError, match=rf"{name}\.yaml: format .* is not of the task {task}, which takes {takes}; .*tasks"
     ):
-        obtain(task, DATA / f"{name}.yaml", None, tmp_path / "out")
+        obtain(task, str(DATA / f"{name}.yaml"), PARAMS.image.data, None, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["earlier"]
 
 
 @pytest.mark.real_data
 def test_the_real_sets_are_whole(mirror: Path, tmp_path: Path) -> None:
-    images = obtain("image", DATA / "cifar10.yaml", mirror, tmp_path / "cifar10")
+    images = obtain("image", str(DATA / "cifar10.yaml"), PARAMS.image.data, mirror, tmp_path / "cifar10")
     assert images.rows == {"train": 50_000, "test": 10_000}
-    assert obtain("text", DATA / "ag_news.yaml", mirror, tmp_path / "ag_news").rows["test"] == 7600
+    assert (
+        obtain("text", str(DATA / "ag_news.yaml"), PARAMS.text.data, mirror, tmp_path / "ag_news").rows["test"] == 7600
+    )

@@ -1,4 +1,4 @@
-"""From a text to the token ids that a graph takes, as `tokenizer.json` says. Raises RequestError."""
+"""From a text to the token ids that a graph takes, as `tokenizer.json` says. Raises InputError."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from serving.errors import RequestError
+from relu_inputs.errors import InputError
 
 WORDS = re.compile(r"\w+|[^\w\s]+", re.ASCII)  # what the pre-tokenizer Whitespace finds in ASCII
 # Of `tokenizer.json`: with these, all that is left to do with ASCII is to put it in lower case.
@@ -57,15 +57,16 @@ def is_plain(described: dict[str, Any]) -> bool:
 
 
 def check_text(text: str, max_bytes: int) -> str:
-    """Return the text. Raises RequestError if it is empty, too long or no valid Unicode."""
+    """Return the text. Raises InputError if it is empty, too long or no valid Unicode."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
-        raise RequestError(400, "invalid_text", "The text is not valid Unicode: it has a lone surrogate.") from error
+        raise InputError("invalid_text", "The text is not valid Unicode: it has a lone surrogate.") from error
     if size > max_bytes:
-        raise RequestError(413, "text_too_large", f"The text is {size} bytes; at most {max_bytes} are accepted.")
+        message = f"The text is {size} bytes; at most {max_bytes} are accepted."
+        raise InputError("text_too_large", message, too_large=True)
     if not text.strip():
-        raise RequestError(400, "empty_text", "The text is empty.")
+        raise InputError("empty_text", "The text is empty.")
     return text
 
 
@@ -73,7 +74,7 @@ def tokenize(tokenizer: WordTokenizer, text: str) -> list[int]:
     """Return the token ids, at least one."""
     ids = tokenizer.encode(text)
     if not ids:
-        raise RequestError(400, "empty_text", "The text has no words.")
+        raise InputError("empty_text", "The text has no words.")
     return ids
 
 

@@ -1,4 +1,4 @@
-"""Decoding of images: from the bytes of a PNG, JPEG or WebP file to the square of pixels that the network takes.
+"""Decoding of images: from the bytes of a PNG, JPEG or WebP file to the square of pixels that a network takes.
 
 Anyone may send a file. What decides the cost of decoding it (its pixels, scans and segments) is read from its
 structure, and bounded, before Pillow sees it. Metadata (EXIF, XMP, ICC profile) is read apart from the pixels: an
@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps, PngImagePlugin
 
-from serving.errors import RequestError
+from relu_inputs.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-# Others (16 bits a channel, floats) would lose their upper values in Pillow's conversion to RGB.
-MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+GREY_16 = "I;16"  # 16 bits a pixel; Pillow reads colours of 16 bits a channel as 8
+# Others (floats) would lose their upper values in Pillow's conversion to RGB.
+MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", GREY_16}
 MAX_SIDE = 16384  # resizing a longer image takes gigabytes
 DRAFT = 4  # times the side, at least: a large JPEG is reduced to this while it is decoded, in a third of the time
 
@@ -34,10 +35,10 @@ PngImagePlugin.MAX_TEXT_MEMORY = 1 << 20  # bytes of all texts; unpacking Pillow
 def image_size(content: bytes) -> tuple[int, int]:
     """Return the width and height that the file's header states; nothing else is checked.
 
-    Raises RequestError if the file is empty, or is neither a PNG, JPEG nor WebP file.
+    Raises InputError if the file is empty, or is neither a PNG, JPEG nor WebP file.
     """
     if not content:
-        raise RequestError(400, "empty_image", "The image is empty; send a PNG, JPEG or WebP file.")
+        raise InputError("empty_image", "The image is empty; send a PNG, JPEG or WebP file.")
     if content.startswith(PNG):
         return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
     if content.startswith(JPEG):
@@ -47,10 +48,12 @@ def image_size(content: bytes) -> tuple[int, int]:
     raise _unreadable()
 
 
-def decode_image(content: bytes, side: int, max_pixels: int) -> NDArray[np.uint8]:
-    """Return the middle square of the first frame, as uint8 `[side, side, 3]`: upright, in sRGB, on white.
+def decode_image(content: bytes, side: int, channels: int, max_pixels: int) -> NDArray[np.uint8]:
+    """Return the middle square of the first frame, as uint8 `[side, side, channels]`: upright, in sRGB, on white.
 
-    Raises RequestError if the image has more than `max_pixels` pixels or cannot be decoded.
+    `channels` is 3, or 1 for greyscale.
+
+    Raises InputError if the image has more than `max_pixels` pixels or cannot be decoded.
     """
     size = image_size(content)
     _check_size(*size, max_pixels)
@@ -62,15 +65,21 @@ def decode_image(content: bytes, side: int, max_pixels: int) -> NDArray[np.uint8
     try:
         image = _load(content, size, side)
         image.info.update(metadata)
-        return np.frombuffer(_square(image, side).tobytes(), np.uint8).reshape(side, side, 3)
-    except RequestError:
+        return _as_array(middle_square(image, side), channels)
+    except InputError:
         raise
     except Exception as error:  # Pillow raises nearly any kind of error for a damaged file
         raise _unreadable() from error
 
 
-def _unreadable() -> RequestError:
-    return RequestError(400, "invalid_image", "The file is not a readable PNG, JPEG or WebP image.")
+def _as_array(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    if channels == 1:
+        image = image.convert("L")
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(*image.size, channels)
+
+
+def _unreadable() -> InputError:
+    return InputError("invalid_image", "The file is not a readable PNG, JPEG or WebP image.")
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -79,7 +88,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
             f"The image is {width:,} x {height:,} pixels; "
             f"at most {max_pixels:,} pixels and sides of {MAX_SIDE:,} are accepted."
         )
-        raise RequestError(413, "image_too_large", message)
+        raise InputError("image_too_large", message, too_large=True)
 
 
 def _load(content: bytes, size: tuple[int, int], side: int) -> Image.Image:
@@ -88,14 +97,14 @@ def _load(content: bytes, size: tuple[int, int], side: int) -> Image.Image:
         raise _unreadable()
     if image.mode not in MODES:
         message = f"Pixel format {image.mode} is not accepted; send 8 bits a channel."
-        raise RequestError(400, "invalid_image", message)
+        raise InputError("invalid_image", message)
     image.draft(None, (DRAFT * side, DRAFT * side))
     image.load()
     return image
 
 
-def _square(image: Image.Image, side: int) -> Image.Image:
-    """Return the upright middle square in RGB. The first step copies all pixels, the others few."""
+def middle_square(image: Image.Image, side: int) -> Image.Image:
+    """Return the upright middle square in RGB, in sRGB, on white. The first step copies all pixels, the others few."""
     transform, turn = _srgb_transform(image), _turn(image)
     image = _in_channels(image)
     if image.size != (side, side):
@@ -111,6 +120,8 @@ def _square(image: Image.Image, side: int) -> Image.Image:
 
 def _in_channels(image: Image.Image) -> Image.Image:
     """Return the image in RGB, or in RGBA if it may be transparent."""
+    if image.mode == GREY_16:
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     mode = "RGBA" if image.has_transparency_data else "RGB"
     return image if image.mode == mode else image.convert(mode)
 
@@ -127,7 +138,7 @@ def _check_chunks(png: bytes) -> None:
         if position >= len(png) or png[position + 4 : position + 8] == b"IEND":
             return
         position += 12 + int.from_bytes(png[position : position + 4])
-    raise RequestError(400, "invalid_image", f"The image has more than {MAX_CHUNKS:,} chunks.")
+    raise InputError("invalid_image", f"The image has more than {MAX_CHUNKS:,} chunks.")
 
 
 def _webp_size(webp: bytes) -> tuple[int, int]:
@@ -158,7 +169,7 @@ EXIF, XMP, ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the marker, start and end of each segment of the image. Raises RequestError if there are too many.
+    """Yield the marker, start and end of each segment of the image. Raises InputError if there are too many.
 
     They are found as libjpeg finds them, up to the end of the image. Counting the bytes of a marker in the whole file
     would be simpler; but they also occur in thumbnails, and by chance in the video that phones append to a photograph.
@@ -174,10 +185,10 @@ def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
             return
         scans += marker == SOS
         if scans > MAX_SCANS:
-            raise RequestError(400, "invalid_image", f"The image has more than {MAX_SCANS} scans.")
+            raise InputError("invalid_image", f"The image has more than {MAX_SCANS} scans.")
         position = start + 2 + max(2, int.from_bytes(jpeg[start + 2 : start + 4]))
         yield marker, start, position
-    raise RequestError(400, "invalid_image", f"The image has more than {MAX_SEGMENTS:,} segments.")
+    raise InputError("invalid_image", f"The image has more than {MAX_SEGMENTS:,} segments.")
 
 
 def _jpeg_size(jpeg: bytes) -> tuple[int, int]:

@@ -1,0 +1,162 @@
+"""Own images: a folder or an archive with a folder for each class, also below train, val and test."""
+
+import hashlib
+import os
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from relu_inputs.errors import InputError
+from relu_inputs.images import image_size
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import Source, Split
+from relu_pipeline.config import ImageDataConfig
+from relu_pipeline.data import own
+from relu_pipeline.data.own import Example, Found
+from relu_pipeline.data.pictures import PictureFile
+from relu_pipeline.errors import DataError
+
+UNPACKED = "files"  # of an archive, beside the lists
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # and what begins with a dot
+SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class Candidate(NamedTuple):
+    split: Split
+    label: str
+    path: Path
+
+
+def gather(location: Path, config: ImageDataConfig, out: Path) -> list[str]:
+    """List all images in `out`, unpacked if they are in an archive, and return the labels. Raises DataError."""
+    root = location if location.is_dir() else _unpack(location, out / UNPACKED)
+    candidates, strangers = _candidates(root)
+    found = Found({"train": []}, dict.fromkeys(strangers, "lies in no folder of a class"))
+    with ThreadPoolExecutor() as pool:
+        looks = pool.map(lambda candidate: _look(candidate, root), candidates)
+        for candidate, look in zip(candidates, tqdm(looks, "images", len(candidates), disable=None), strict=True):
+            if isinstance(look, Example):
+                found.examples.setdefault(candidate.split, []).append(look)
+            else:
+                found.left_out[_shown(candidate.path, root)] = look
+    return own.store(found, config.test_fraction, location, out)
+
+
+def read_split(raw: Path, split: Split, num_classes: int) -> tuple[list[PictureFile], NDArray[np.int64]]:
+    folder = artifacts.read(raw / artifacts.SOURCE, Source).folder
+    root = Path(folder) if folder else raw / UNPACKED
+    rows = own.read(raw, split)
+    files = [PictureFile(root / row["file"], row["sha256"], min(row["width"], row["height"])) for row in rows]
+    return files, np.array([row["label"] for row in rows], dtype=np.int64)
+
+
+def _unpack(archive: Path, out: Path) -> Path:
+    try:
+        if archive.suffix.lower() == ".zip":
+            with zipfile.ZipFile(archive) as opened:
+                opened.extractall(out)  # noqa: S202  # leaves out what lies outside
+        elif archive.name.lower().endswith(ARCHIVES):
+            with tarfile.open(archive) as opened:
+                opened.extractall(out, filter="data")
+        else:
+            raise DataError(
+                f"{archive}: neither a folder nor an archive; its name must end in one of {' '.join(ARCHIVES)}"
+            )
+    except FileNotFoundError as error:
+        raise DataError(f"{archive}: no such file or folder; see `tasks` in params.yaml") from error
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
+        raise DataError(f"{archive}: cannot be unpacked: {error}") from error
+    return out
+
+
+def _candidates(root: Path) -> tuple[list[Candidate], list[str]]:
+    """Return the files in folders of classes, and those in none."""
+    top = _without_wrapping(root)
+    folders = _folders(top)
+    if folders and all(folder.name.lower() in SPLIT_FOLDERS for folder in folders):
+        tops = {folder: SPLIT_FOLDERS[folder.name.lower()] for folder in folders}
+    else:
+        tops = {top: "train"}
+    candidates = [
+        Candidate(split, label.name, path)
+        for above, split in tops.items()
+        for label in _folders(above)
+        for path in _files(label)
+    ]
+    strangers = [_shown(path, root) for above in {top, *tops} for path in _visible(above) if not path.is_dir()]
+    return candidates, strangers
+
+
+def _without_wrapping(folder: Path) -> Path:
+    """Step into a folder that is alone and has folders itself, as archives often have one on top."""
+    while len(inner := _visible(folder)) == 1 and inner[0].is_dir() and _folders(inner[0]):
+        folder = inner[0]
+    return folder
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield all files below `folder` in their natural order; links are followed, but not around in circles."""
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(filter(_counts, folders), key=own.natural_order)
+        yield from (Path(parent, name) for name in sorted(filter(_counts, names), key=own.natural_order))
+
+
+def _look(candidate: Candidate, root: Path) -> Example | str:
+    """Return the example, or why it is none."""
+    place = _shown(candidate.path, root)
+    try:
+        content = candidate.path.read_bytes()
+        width, height = image_size(content)
+        name = candidate.path.relative_to(root).as_posix()
+        name.encode()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except InputError as error:
+        return str(error)
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    digest = hashlib.sha256(content).hexdigest()
+    described = {"file": name, "sha256": digest, "width": width, "height": height}
+    return Example(place, candidate.label, digest, described)
+
+
+def _shown(path: Path, root: Path) -> str:
+    """The path in one printable line."""
+    name = path.relative_to(root).as_posix()
+    return name if name.isprintable() else ascii(name)
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(
+        (path for path in folder.iterdir() if _counts(path.name)), key=lambda path: own.natural_order(path.name)
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in _visible(folder) if path.is_dir()]
+
+
+def _counts(name: str) -> bool:
+    return not name.startswith(".") and name not in IGNORED

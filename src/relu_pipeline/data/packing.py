@@ -1,0 +1,61 @@
+"""Images of any size -> the arrays that `ImageSplit` loads."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from relu_pipeline.artifacts import Split
+from relu_pipeline.data.pictures import Picture
+
+SIDES = (32, 64, 128, 224)
+CHUNK = 64  # images that a thread decodes at a time
+
+
+def automatic_side(pictures: Sequence[Picture]) -> int:
+    """Return the largest of `SIDES` that half of the pictures fill, or the smallest."""
+    median = float(np.median([picture.shorter_side for picture in pictures]))
+    return max((side for side in SIDES if side <= median), default=SIDES[0])
+
+
+def save_split(folder: Path, split: Split, pictures: Sequence[Picture], labels: NDArray[np.int64], side: int) -> None:
+    """Decode `pictures` on all cores and write what `ImageSplit.load` reads: uint8 `[N, side, side, 3]`.
+
+    Raises DataError, naming the file.
+    """
+    np.save(folder / f"{split}_labels.npy", labels)
+    images = open_memmap(_images_path(folder, split), "w+", np.uint8, (len(pictures), side, side, 3))
+
+    def decode(start: int) -> int:
+        chunk = pictures[start : start + CHUNK]
+        for row, picture in enumerate(chunk, start):
+            images[row] = picture.square(side)
+        return len(chunk)
+
+    with ThreadPoolExecutor() as pool, tqdm(total=len(pictures), desc=f"{split} images", disable=None) as progress:
+        for count in pool.map(decode, range(0, len(pictures), CHUNK)):
+            progress.update(count)
+    images.flush()
+
+
+def drop_colours_of_grey(folder: Path, splits: Sequence[Split]) -> None:
+    """Leave one channel where all images of all splits are grey."""
+    arrays = {split: np.load(_images_path(folder, split), mmap_mode="r") for split in splits}
+    if all(
+        _is_grey(array[start : start + CHUNK]) for array in arrays.values() for start in range(0, len(array), CHUNK)
+    ):
+        for split, array in arrays.items():
+            np.save(folder / f".{split}.npy", array[..., :1])
+            (folder / f".{split}.npy").replace(_images_path(folder, split))
+
+
+def _is_grey(images_NHWC: NDArray[np.uint8]) -> bool:
+    return bool((images_NHWC == images_NHWC[..., :1]).all())
+
+
+def _images_path(folder: Path, split: Split) -> Path:
+    return folder / f"{split}_images.npy"

@@ -1,0 +1,61 @@
+"""Images as they come from a data set, before they are packed."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from relu_inputs.errors import InputError
+from relu_inputs.images import decode_image, middle_square
+from relu_pipeline.errors import DataError
+
+MAX_PIXELS = 100_000_000
+
+
+class Picture(Protocol):
+    @property
+    def shorter_side(self) -> int:
+        """In pixels."""
+
+    def square(self, side: int) -> NDArray[np.uint8]:
+        """Return the middle square, uint8 `[side, side, 3]`. Raises DataError, naming the file."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """`pixels`: uint8 `[H, W, 3]`."""
+
+    pixels: NDArray[np.uint8]
+
+    @property
+    def shorter_side(self) -> int:
+        return min(self.pixels.shape[:2])
+
+    def square(self, side: int) -> NDArray[np.uint8]:
+        if self.pixels.shape == (side, side, 3):
+            return self.pixels
+        return np.asarray(middle_square(Image.fromarray(self.pixels), side))
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A PNG, JPEG or WebP file, with the digest that it had when it was listed."""
+
+    path: Path
+    sha256: str
+    shorter_side: int
+
+    def square(self, side: int) -> NDArray[np.uint8]:
+        try:
+            content = self.path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != self.sha256:
+                raise DataError(f"{self.path}: has changed since it was listed; run `dvc repro` again")
+            return decode_image(content, side, 3, MAX_PIXELS)
+        except OSError as error:
+            raise DataError(f"{self.path}: {error.strerror}; run `dvc repro` again") from error
+        except InputError as error:
+            raise DataError(f"{self.path}: {error}") from error

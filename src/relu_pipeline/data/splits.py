@@ -1,0 +1,43 @@
+"""Which examples are held back for validation and test. No seed of a training moves them."""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relu_pipeline.data.randomness import generator
+from relu_pipeline.errors import DataError
+
+SPLIT_SEED = 0
+
+
+def stratified_split(
+    labels: NDArray[np.int64], fraction: float, purpose: str = "split"
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sorted indices that stay and those that are held back, the same share of each class.
+
+    A class of two examples or more has one at least in each. Raises DataError if there is no such class.
+    """
+    rng = generator(SPLIT_SEED, purpose)
+    by_class = (rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels))
+    held_back = np.sort(np.concatenate([rows[: _count(len(rows), fraction)] for rows in by_class]))
+    if not len(held_back):
+        raise DataError("no class has two examples, so none can be held back for validation or test; add examples")
+    return np.setdiff1d(np.arange(len(labels)), held_back), held_back
+
+
+def split_off_test(
+    labels: Sequence[str], contents: Sequence[Hashable], fraction: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sorted indices of training and test, as `stratified_split`; equal contents are on the same side."""
+    first_with: dict[Hashable, int] = {}
+    group = np.array([first_with.setdefault(content, len(first_with)) for content in contents])
+    _, representatives = np.unique(group, return_index=True)
+    classes = np.unique(labels, return_inverse=True)[1]
+    _, test_groups = stratified_split(classes[representatives], fraction, "test")
+    in_test = np.isin(group, test_groups)
+    return np.flatnonzero(~in_test), np.flatnonzero(in_test)
+
+
+def _count(size: int, fraction: float) -> int:
+    return min(max(1, round(size * fraction)), size - 1)
