@@ -9,6 +9,8 @@ from relu_pipeline.config import TASK_NAMES
 from relu_pipeline.errors import PipelineError
 from relu_pipeline.models.teaching import TEACHING
 
+SHOWN_CLASSES = 5
+
 
 def main() -> None:
     arguments = _parser().parse_args()
@@ -77,7 +79,9 @@ def _use_texts(arguments: argparse.Namespace) -> str:
 
 def _used(source: Source) -> str:
     rows = ", ".join(f"{rows:,} {split}" for split, rows in source.rows.items())
-    return f"{source.name}: {rows} examples of {len(source.labels)} classes; next: `dvc repro`"
+    more = ", ..." if len(source.labels) > SHOWN_CLASSES else ""
+    classes = f"{len(source.labels)} classes ({', '.join(source.labels[:SHOWN_CLASSES])}{more})"
+    return f"{source.name}: {rows} examples of {classes}; next: `dvc repro`"
 
 
 def _recipe(arguments: argparse.Namespace) -> str:

@@ -99,13 +99,13 @@ def _candidates(root: Path) -> tuple[list[Candidate], list[str]]:
         for label in _folders(above)
         for path in _files(label)
     ]
-    strangers = [_shown(path, root) for above in {top, *tops} for path in _visible(above) if not path.is_dir()]
+    strangers = [_shown(path, root) for above in {root, top, *tops} for path in _visible(above) if not path.is_dir()]
     return candidates, strangers
 
 
 def _without_wrapping(folder: Path) -> Path:
-    """Step into a folder that is alone and has folders itself, as archives often have one on top."""
-    while len(inner := _visible(folder)) == 1 and inner[0].is_dir() and _folders(inner[0]):
+    """Step into the only folder where it has folders itself, as archives often have one on top."""
+    while len(inner := _folders(folder)) == 1 and _folders(inner[0]):
         folder = inner[0]
     return folder
 

@@ -1,0 +1,68 @@
+"""`relu-pipeline use`: own data take the place of the published ones in params.yaml, or nothing changes."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from relu_pipeline.config import load_params
+from tests.unit.data.test_image_folder import fill
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
+    (folder / "reviews.csv").write_text("id,title,body,stars\n" + "".join(f"{n},t{n},b,{n % 2}\n" for n in range(8)))
+    fill(folder / "photos", *(f"{label}/{number}.png" for label in "ab" for number in range(4)))
+    return folder
+
+
+def use(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "relu_pipeline.cli", "use", *words]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+
+def test_own_data_replace_the_published_and_both_tasks_may_be_own(project: Path) -> None:
+    done = use(project, "text", "reviews.csv", "--text", "title", "--text", "body", "--label", "stars")
+    assert done.stdout == "reviews.csv: 6 train, 2 test examples of 2 classes (0, 1); next: `dvc repro`\n"
+    params = load_params(project / "params.yaml")
+    assert params.tasks == {"text": "reviews.csv"}
+    assert (params.text.data.text, params.text.data.label) == (["title", "body"], "stars")
+    assert use(project, "image", str(project / "photos")).returncode == 0
+    assert load_params(project / "params.yaml").tasks == {"text": "reviews.csv", "image": "photos"}
+    comments = [(ROOT / "params.yaml"), project / "params.yaml"]
+    assert len({path.read_text().count("#") for path in comments}) == 1
+
+
+def test_tables_of_other_places_are_linked(project: Path) -> None:
+    shutil.copyfile(project / "reviews.csv", project.parent / "held back.csv")
+    words = ("--text", "body", "--label", "stars", "--test", "../held back.csv", "--val", "reviews.csv")
+    done = use(project, "text", "reviews.csv", *words)
+    assert "8 train, 8 val, 8 test examples" in done.stdout
+    assert load_params(project / "params.yaml").tasks == {"text": "data/own/text"}
+    assert (project / "data/own/text/test.csv").resolve() == (project.parent / "held back.csv").resolve()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("text", "reviews.csv"), "reviews.csv: has no column text, label; its columns are id, title, body, stars"),
+        (("text", "missing.csv"), "missing.csv: no such file or folder"),
+        (("text", "reviews.csv", "--test", "missing.csv"), "missing.csv: no such file"),
+        (("image", "reviews.csv"), "reviews.csv: neither a folder nor an archive"),
+        (("image", "photos/a"), "photos/a: has 0 classes (none), but two are needed"),
+    ],
+)
+def test_a_failure_is_one_line_and_changes_nothing(project: Path, words: tuple[str, ...], message: str) -> None:
+    before = (project / "params.yaml").read_text()
+    failed = use(project, *words)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(f"error: {message}")
+    assert failed.stderr.count("\n") == 1
+    assert (project / "params.yaml").read_text() == before
