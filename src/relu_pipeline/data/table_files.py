@@ -29,14 +29,14 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[PlacedRow]:
     raise DataError(f"{path}: not a table; its name must end in one of {' '.join(SUFFIXES)}")
 
 
-def csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(path: Path, delimiter: str, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
     """Yield each row and its line; empty lines are left out. UTF-8 or, with a byte order mark, UTF-16.
 
-    Raises DataError, naming the line.
+    `strict`: a quote in the wrong place is an error. Raises DataError, naming the line.
     """
     csv.field_size_limit(MAX_FIELD_CHARS)
     with _opened(path, newline="") as file:
-        rows = csv.reader(file, delimiter=delimiter, strict=True)
+        rows = csv.reader(file, delimiter=delimiter, strict=strict)
         try:
             yield from ((rows.line_num, row) for row in rows if row)
         except UnicodeDecodeError as error:
@@ -58,7 +58,7 @@ def _named_csv_rows(path: Path, columns: Sequence[str]) -> Iterator[PlacedRow]:
 
 def _delimiter(path: Path, columns: Sequence[str]) -> str:
     """Return the delimiter with which the header names all `columns`."""
-    headers = {delimiter: next(csv_rows(path, delimiter), (1, []))[1] for delimiter in DELIMITERS}
+    headers = {delimiter: next(csv_rows(path, delimiter, strict=False), (1, []))[1] for delimiter in DELIMITERS}
     names = {delimiter: [name.strip() for name in header] for delimiter, header in headers.items()}
     for delimiter, found in names.items():
         if set(columns) <= set(found):

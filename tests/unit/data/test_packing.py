@@ -34,7 +34,7 @@ def prepared_from(root: Path, out: Path, size: int | str = "auto") -> ImageSplit
 
 def folder_of_noise(root: Path, grey: bool = False) -> Path:
     for number in range(12):
-        name = f"{'ab'[number % 2]}/{number}.{('png', 'jpg', 'webp')[number % 3]}"
+        name = f"{'ab'[number % 2]}/{number}.{('png', 'jpg')[number // 2 % 2] if grey else ('png', 'jpg', 'webp')[number % 3]}"
         write_noise(root / name, (70 + number, 90 - number), grey, number)
     return root
 
