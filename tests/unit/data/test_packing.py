@@ -33,8 +33,9 @@ def prepared_from(root: Path, out: Path, size: int | str = "auto") -> ImageSplit
 
 
 def folder_of_noise(root: Path, grey: bool = False) -> Path:
+    suffixes = ("png", "jpg") if grey else ("png", "jpg", "webp")  # a lossy WebP has no exact grey
     for number in range(12):
-        name = f"{'ab'[number % 2]}/{number}.{('png', 'jpg')[number // 2 % 2] if grey else ('png', 'jpg', 'webp')[number % 3]}"
+        name = f"{'ab'[number % 2]}/{number}.{suffixes[number // 2 % len(suffixes)]}"
         write_noise(root / name, (70 + number, 90 - number), grey, number)
     return root
 
