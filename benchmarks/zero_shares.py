@@ -24,7 +24,7 @@ from relu_pipeline.evaluation.predict import OUTPUT_NAME
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tasks.catalogue import TASKS
-from serving.drift import DriftMonitor
+from serving.drift import CONFIDENCE, DriftMonitor
 from serving.metrics import add_zero_fractions
 from serving.settings import load_settings
 
@@ -97,16 +97,18 @@ def run_us(session: onnxruntime.InferenceSession, inputs: NDArray[Any], repeats:
 
 
 def service_us(session: onnxruntime.InferenceSession, inputs: NDArray[Any], manifest: Manifest) -> dict[str, float]:
-    """By row: what the service does with the shares, in its monitor and in its metrics."""
-    shares = session.run(["zero_shares"], {session.get_inputs()[0].name: inputs})[0]
-    baseline = {layer: found.model_dump() for layer, found in manifest.relu_baseline.items()}
+    """By row: what the service does with the answers, in its monitor and in its metrics."""
+    probabilities, shares = session.run(["probabilities", "zero_shares"], {session.get_inputs()[0].name: inputs})
+    layers = list(manifest.relu_baseline)
+    columns = manifest.relu_baseline | {CONFIDENCE: manifest.confidence_baseline}
+    baseline = {signal: found.model_dump() for signal, found in columns.items()}
     monitor = DriftMonitor(baseline, **load_settings().drift.model_dump())
     adding, observing = [], []
     for _ in range(1000):
         started = time.perf_counter()
-        drift = monitor.add(shares)
+        drift = monitor.add(np.column_stack((shares, probabilities.max(axis=1))))
         added = time.perf_counter()
-        sums = dict(zip(monitor.layers, shares.sum(axis=0, dtype=float).tolist(), strict=True))
+        sums = dict(zip(layers, shares.sum(axis=0, dtype=float).tolist(), strict=True))
         add_zero_fractions(manifest.task, sums, len(shares), drift)
         adding.append(added - started)
         observing.append(time.perf_counter() - added)

@@ -124,7 +124,9 @@ def describe(predictor: Predictor) -> dict[str, Any]:
         "models": {task: model.manifest for task, model in models.items()},
         "precision": {task: model.precision for task, model in models.items()},
         "refused": {task: store.problem for task, store in predictor.stores.items()},
-        "drift": {task: asdict(model.watch.record()) for task, model in models.items()},
+        "drift": {
+            task: {**asdict(model.watch.record()), "watches": model.watch.description} for task, model in models.items()
+        },
         "execution_providers": {task: model.session.get_providers() for task, model in models.items()},
         "versions": {
             "python": sys.version.split()[0],

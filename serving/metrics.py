@@ -41,7 +41,12 @@ ZERO_FRACTION_EXAMPLES = Counter(
     "relu_zero_fraction_examples", "Examples in relu_zero_fraction_total", ["task", "layer"]
 )
 # Of live workers: the one that drifts most.
-DRIFT = Gauge("relu_drift", "Largest stability index over the ReLU layers", ["task"], multiprocess_mode="livemax")
+DRIFT = Gauge(
+    "relu_drift",
+    "Largest stability index over the ReLU layers and the confidence",
+    ["task"],
+    multiprocess_mode="livemax",
+)
 DRIFT_RAISED = Gauge(
     "relu_drift_raised", "1 while relu_drift is above its threshold", ["task"], multiprocess_mode="livemax"
 )

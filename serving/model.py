@@ -18,7 +18,7 @@ from relu_inputs.errors import InputError
 from relu_inputs.images import decode_image, image_size
 from relu_inputs.texts import WordTokenizer, check_text, pad, tokenize
 from serving import metrics
-from serving.drift import Drift, DriftMonitor
+from serving.drift import CONFIDENCE, Drift, DriftMonitor
 from serving.errors import ModelError, RequestError
 from serving.onnx_session import OUTPUTS, faster, open_session
 from serving.schemas import Answer, ModelVersion
@@ -52,7 +52,7 @@ class Model:
         self.prepare_reading()
         self.precision, self.session = self._choose(graphs)
         served = self.manifest if self.precision == "fp32" else self.manifest["int8"]
-        self.watch = ReluWatch(self.task, served["relu_baseline"], settings.drift)
+        self.watch = Watch(self.task, served["relu_baseline"], served["confidence_baseline"], settings.drift)
         self.version = ModelVersion(
             name=self.manifest["name"],
             version=self.manifest["version"],
@@ -97,9 +97,9 @@ class Model:
         return list(map(self._answer, self.probabilities(self.join(rows)).tolist()))
 
     def probabilities(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Return `[N, C]` for the graph's input, and watch its ReLUs."""
+        """Return `[N, C]` for the graph's input, and watch for drift."""
         probabilities, zero_fractions = self.session.run(OUTPUTS, {self.input: batch})
-        self.watch.add(zero_fractions)
+        self.watch.add(zero_fractions, probabilities)
         self.batch_size.observe(len(probabilities))
         return probabilities
 
@@ -201,32 +201,47 @@ def as_request_error(error: InputError) -> RequestError:
     return RequestError(413 if error.too_large else 400, error.code, str(error))
 
 
-class ReluWatch:
-    """Zero fractions of answered examples, on their way to the drift monitor and `/metrics`.
+class Watch:
+    """Zero fractions and confidence of answered examples, on their way to the drift monitor and `/metrics`.
 
     Together, for that is cheaper. Of this worker: with several, each sees its part of the requests.
     """
 
-    def __init__(self, task: str, baseline: dict[str, Any], settings: DriftSettings) -> None:
+    def __init__(
+        self, task: str, relu_baseline: dict[str, Any], confidence_baseline: dict[str, Any], settings: DriftSettings
+    ) -> None:
         self.task = task
+        self.layers = list(relu_baseline)
+        baseline = {**relu_baseline, CONFIDENCE: confidence_baseline}
         self.monitor = DriftMonitor(baseline, settings.window, settings.threshold)
-        self.pending: list[NDArray[np.float32]] = []
+        self.pending: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        self.pending_examples = 0
         self.lock = Lock()
 
-    def add(self, fractions_NR: NDArray[np.float32]) -> None:
-        self.pending.append(fractions_NR)
-        if len(self.pending) >= self.monitor.window:
+    @property
+    def description(self) -> str:
+        """What is compared with the validation split, as the end of a sentence."""
+        if not self.layers:
+            return "the confidence alone: the network has no ReLU layer, and so no zero fractions"
+        layers = "1 ReLU layer" if len(self.layers) == 1 else f"{len(self.layers)} ReLU layers"
+        return f"the zero fractions of {layers}, and the confidence"
+
+    def add(self, fractions_NR: NDArray[np.float32], probabilities_NC: NDArray[np.float32]) -> None:
+        self.pending.append((fractions_NR, probabilities_NC))
+        self.pending_examples += len(fractions_NR)  # two threads may lose a count, which only delays the next line
+        if self.pending_examples >= self.monitor.window:
             self.record()
 
     def record(self) -> Drift:
         """Pass on what is pending, and return the drift after it."""
         with self.lock:  # or a later drift could be overwritten by an earlier one
             pending, self.pending = self.pending, []
+            self.pending_examples = 0
             if not pending:
                 return self.monitor.read()
-            fractions_NR = np.concatenate(pending)
-            drift = self.monitor.add(fractions_NR)
-            sums = dict(zip(self.monitor.layers, fractions_NR.sum(axis=0, dtype=float).tolist(), strict=True))
+            fractions_NR, probabilities_NC = map(np.concatenate, zip(*pending, strict=True))
+            drift = self.monitor.add(np.column_stack((fractions_NR, probabilities_NC.max(axis=1))))
+            sums = dict(zip(self.layers, fractions_NR.sum(axis=0, dtype=float).tolist(), strict=True))
             metrics.add_zero_fractions(self.task, sums, len(fractions_NR), drift)
         return drift
 

@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 ROOT = Path(__file__).resolve().parent.parent
 API_KEY = "RELU_API_KEY"
@@ -49,9 +49,9 @@ class QueueSettings(Section):
 
 
 class DriftSettings(Section):
-    """`window` in examples; `threshold` of the population stability index."""
+    """`window` in examples, of which each of the ten bins needs some; `threshold` of the population stability index."""
 
-    window: PositiveInt
+    window: Annotated[int, Field(ge=200)]
     threshold: PositiveFloat
 
 

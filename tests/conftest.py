@@ -82,3 +82,27 @@ def models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFacto
         evaluate(TASKS[task], trained / task / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
         export(TASKS[task], trained / task, reports, prepared / task, config, NullRun(), root / "models" / task)
     return root / "models"
+
+
+@pytest.fixture(scope="session")
+def gelu_models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`models/` with a network for images that has no ReLU, and is not trained."""
+    from relu_pipeline import artifacts
+    from relu_pipeline.evaluation.evaluate import evaluate
+    from relu_pipeline.export.export import export
+    from relu_pipeline.models.catalogue import build_network
+    from relu_pipeline.models.checkpoint import save_checkpoint
+    from relu_pipeline.tasks.catalogue import TASKS
+    from relu_pipeline.tracking.run import NullRun
+
+    root, task, config = tmp_path_factory.mktemp("gelu"), TASKS["image"], load_params()
+    checkpoints, reports = root / "checkpoints", root / "reports"
+    settings = {"hidden_dims": [32], "activation": "gelu", "num_classes": 10, "image_shape": [32, 32, 3]}
+    network = build_network("mlp", settings)
+    task.fit_input(network, task.load(prepared / "image", "train"))
+    save_checkpoint(checkpoints / artifacts.CHECKPOINT, "mlp", settings, network.state_dict())
+    artifacts.write(checkpoints / artifacts.RUN, artifacts.RunInfo(run_id="none", git_commit="abc"))
+    artifacts.copy(trained / "image" / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
+    evaluate(task, checkpoints / artifacts.CHECKPOINT, prepared / "image", config.evaluate, NullRun(), reports)
+    export(task, checkpoints, reports, prepared / "image", config.export, NullRun(), root / "models/image")
+    return root / "models"

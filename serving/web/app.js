@@ -277,7 +277,7 @@ function say(words) {
 function showModel(task, info) {
   const [manifest, precision, refused] = [info.models[task], info.precision[task], info.refused[task]];
   const card = cardOf(task);
-  showDrift(card.querySelector(".drift"), info.drift[task]);
+  showDrift(card.querySelector(".drift"), task, info.drift[task]);
   card.querySelector(".refused").hidden = refused === null;
   card.querySelector(".refused").textContent = `New model files were refused: ${refused}`;
   const described = JSON.stringify([manifest, precision]);
@@ -314,6 +314,7 @@ function cardOf(task) {
 }
 
 function rangeOf(values) {
+  if (values.length === 0) return "the network has no ReLU layer";
   const [low, high] = [Math.min(...values), Math.max(...values)].map((value) => value.toFixed(0));
   return low === high ? `${low} %` : `${low} to ${high} %`;
 }
@@ -329,16 +330,42 @@ async function showHealth(task) {
   image.src = URL.createObjectURL(picture); // the browser would request a URL in the page without the key
 }
 
-function showDrift(place, { value, threshold, window, rows_seen, raised_since }) {
+function showDrift(place, task, drift) {
+  const { value, threshold, window, rows_seen, raised_since, too_few, watches } = drift;
   place.classList.toggle("raised", raised_since !== null);
   fillWidth(place.querySelector(".fill"), value === null ? rows_seen / window : value / threshold);
-  place.querySelector(".state").textContent = describeDrift(value, threshold, window, rows_seen, raised_since);
+  place.querySelector(".track").hidden = too_few !== null;
+  place.querySelector(".state").textContent = describeDrift(drift);
+  place.querySelector(".watches").textContent = `It compares ${watches}.`;
+  place.querySelector(".meaning").hidden = raised_since === null;
+  place.querySelector(".meaning").textContent = raised_since === null ? "" : explainDrift(task, drift);
 }
 
-function describeDrift(value, threshold, window, rowsSeen, raisedSince) {
-  if (value === null) return `not known yet: ${rowsSeen} of ${window} examples`;
-  if (raisedSince === null) return `${value.toFixed(2)}, below the threshold of ${threshold}`;
-  return `${value.toFixed(2)}, above the threshold of ${threshold} since ${new Date(raisedSince).toLocaleString()}`;
+function describeDrift({ value, threshold, window, rows_seen, raised_since, too_few }) {
+  if (too_few !== null) return `cannot be told: ${too_few}`;
+  if (value === null) return `not known yet: ${rows_seen} of ${window} examples`;
+  const index = value.toFixed(2);
+  const limit = Number(threshold.toFixed(2));
+  if (raised_since === null) return `${index}, below the threshold of ${limit}`;
+  return `${index}, above the threshold of ${limit} since ${new Date(raised_since).toLocaleString()}`;
+}
+
+// Of the right classes, and yet unlike the validation split.
+const OTHER_SOURCES = {
+  image: "photographs that were taken, cropped or scaled down in another way than those of the data set",
+  text: "texts of another length, style or source than those of the data set",
+};
+
+function explainDrift(task, { window, threshold, by_signal }) {
+  const raised = Object.keys(by_signal).filter((name) => by_signal[name] > threshold);
+  const layers = raised.filter((name) => name !== "confidence");
+  const ways = [];
+  if (layers.length) ways.push(`how strongly they activate the network (${listed(shortList(layers))})`);
+  if (layers.length < raised.length) ways.push("how confident the predictions are");
+  return `The last ${window} ${task}s differ from the validation split in ${listed(ways)}. The predictions may still ` +
+    `be right: ${OTHER_SOURCES[task]} raise this alarm too, even if they are of the classes that the model knows. ` +
+    "Compare what is sent with the samples above, and check some of the predictions by hand. If many are wrong, " +
+    "train on such examples.";
 }
 
 // --- the key --------------------------------------------------------------------------------------------------------

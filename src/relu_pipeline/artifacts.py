@@ -217,12 +217,13 @@ class Samples(Format):
     samples: list[Sample]
 
 
-class LayerBaseline(Format):
-    """Shares of zeros, row by row, of a ReLU layer on the validation split; quantiles from 0 to 100 % in tenths.
+class ColumnBaseline(Format):
+    """A number of each of the `rows` of the validation split; quantiles from 0 to 100 % in tenths.
 
     Bin `i` holds what is above `edges[i - 1]` and at most `edges[i]`; `bin_shares`: how many of the rows, from 0 to 1.
     """
 
+    rows: int
     mean: float
     std: float
     quantiles: list[float]
@@ -241,7 +242,8 @@ class Int8(Format):
     accuracy_loss: float
     max_probability_difference: float
     sample_probabilities: list[list[float]] = Field(description="its answers to the inputs of samples.json")
-    relu_baseline: dict[str, LayerBaseline] = Field(description="as the manifest's, of this graph")
+    relu_baseline: dict[str, ColumnBaseline] = Field(description="as the manifest's, of this graph")
+    confidence_baseline: ColumnBaseline
 
 
 class Manifest(Format):
@@ -261,7 +263,8 @@ class Manifest(Format):
     data_source: str
     data_sha256: Sha256
     test_metrics: dict[str, float]
-    relu_baseline: dict[str, LayerBaseline] = Field(description="in the order of the columns of `zero_shares`")
+    relu_baseline: dict[str, ColumnBaseline] = Field(description="in the order of the columns of `zero_shares`")
+    confidence_baseline: ColumnBaseline = Field(description="of the largest probability")
     int8: Int8
 
 

@@ -238,8 +238,36 @@ def test_the_page_shows_drift(models: Path, visit: Visit, tmp_path: Path) -> Non
         texts = {"texts": ["the the the"] * 250}
         for _ in range(2):
             requests.post(f"{server.url}/classify_texts", json=texts, timeout=10).raise_for_status()
-        expect(state).to_have_text(re.compile(r"[\d.]+, above the threshold of 0\.2 since "), timeout=10_000)
+        expect(state).to_have_text(re.compile(r"[\d.]+, above the threshold of 0\.22 since "), timeout=10_000)
         expect(page.locator("#model-text .drift.raised")).to_be_visible()
+        expect(page.locator("#model-text .meaning")).to_contain_text(
+            "The last 500 texts differ from the validation split"
+        )
+        expect(page.locator("#model-text .meaning")).to_contain_text("The predictions may still be right")
+        expect(page.locator("#model-image .meaning")).to_be_hidden()
+        expect(page.locator("#model-image .watches")).to_have_text(
+            re.compile(r"It compares the zero fractions of \d+ ReLU layers, and the confidence\.")
+        )
+
+
+def test_the_page_says_that_a_network_without_relu_is_watched_by_its_confidence(
+    gelu_models: Path, visit: Visit
+) -> None:
+    with start(gelu_models) as server:
+        card = visit(server).locator("#model-image")
+        expect(card.locator(".watches")).to_contain_text("It compares the confidence alone: the network has no ReLU")
+        expect(card.locator(".zeros")).to_have_text("the network has no ReLU layer")
+
+
+def test_the_page_says_that_validation_examples_are_too_few_to_tell_drift(
+    models: Path, visit: Visit, tmp_path: Path
+) -> None:
+    shutil.copytree(models / "text", tmp_path / "models/text")
+    path = tmp_path / "models/text/manifest.json"
+    path.write_text(re.sub(r'"rows": \d+', '"rows": 30', path.read_text()))
+    with start(tmp_path / "models") as server:
+        state = visit(server).locator("#model-text .state")
+        expect(state).to_contain_text("cannot be told: 30 validation examples and a window of 500 are too few")
 
 
 def test_the_page_shows_a_swapped_model(models: Path, visit: Visit, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_metrics_include_what_was_answered_a_moment_ago(predictor: Predictor) ->
 
     scrape = Request(path="/metrics")
     before, _, after = ask(predictor, scrape, texts("goal", "oil"), scrape)
-    layers = len(predictor.stores["text"].current.watch.monitor.layers)
+    layers = len(predictor.stores["text"].current.watch.layers)
     assert examples(after) == examples(before) + 2 * layers
 
 
@@ -191,7 +191,20 @@ def test_info_describes_the_models_that_are_served(predictor: Predictor) -> None
         assert info["refused"][task] is None
         assert info["execution_providers"][task] == store.current.session.get_providers()
         assert info["drift"][task]["window"] == load_settings().drift.window
+        assert "ReLU layers, and the confidence" in info["drift"][task]["watches"]
     assert set(info["versions"]) == {"python", "bentoml", "onnxruntime"}
+
+
+def test_a_network_without_relu_is_watched_by_its_confidence_and_says_so(gelu_models: Path) -> None:
+    predictor = Predictor(gelu_models, load_settings())
+    sending, showing = [images(*[FILE] * 250)] * 2, [Request(path="/info"), Request(path="/metrics")]
+    info, metrics = ask(predictor, *sending, *showing)[-2:]
+    drift = json.loads(info.body)["drift"]["image"]
+    assert list(drift["by_signal"]) == ["confidence"]
+    assert drift["value"] > drift["threshold"]
+    assert drift["raised_since"]
+    assert drift["watches"].startswith("the confidence alone: the network has no ReLU layer")
+    assert b'relu_drift_raised{task="image"} 1.0' in metrics.body
 
 
 def test_the_api_document_follows_the_labels_of_the_model(models: Path, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relu_pipeline.health.zero_shares import baseline
-from serving.drift import DriftMonitor, stability_index
+from serving.drift import DriftMonitor, chance_index, stability_index
 
-WINDOW, THRESHOLD = 100, 0.5
+WINDOW, THRESHOLD = 200, 0.5
+STREAM_ROWS, STEP = 2000, 25
 LAYERS = ["first", "second"]
 
 
@@ -37,10 +38,10 @@ def monitor(rng: np.random.Generator) -> DriftMonitor:
 def test_there_is_no_index_before_the_window_is_full(monitor: DriftMonitor, rng: np.random.Generator) -> None:
     for rows in range(1, WINDOW):
         state = monitor.add(shifted(rng, 1))
-        assert (state.value, state.by_layer, state.raised_since, state.rows_seen) == (None, None, None, rows)
+        assert (state.value, state.by_signal, state.raised_since, state.rows_seen) == (None, None, None, rows)
     state = monitor.add(shifted(rng, 1))
     assert state.raised_since
-    assert state.value == state.by_layer["second"] > THRESHOLD > state.by_layer["first"]
+    assert state.value == state.by_signal["second"] > THRESHOLD > state.by_signal["first"]
 
 
 def test_the_alarm_rises_with_the_shift_and_falls_with_its_end(monitor: DriftMonitor, rng: np.random.Generator) -> None:
@@ -59,7 +60,7 @@ def test_examples_like_the_baseline_raise_no_alarm(monitor: DriftMonitor, rng: n
     assert not any(monitor.add(usual(rng, 10)).raised_since for _ in range(200))
 
 
-@given(st.lists(st.integers(1, 130), min_size=1, max_size=12), st.integers(0, 1000))
+@given(st.lists(st.integers(1, 260), min_size=1, max_size=12), st.integers(0, 1000))
 @settings(max_examples=50)
 def test_only_the_last_examples_count_however_they_are_batched(batches: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -68,7 +69,7 @@ def test_only_the_last_examples_count_however_they_are_batched(batches: list[int
     monitor, whole = (DriftMonitor(expected, WINDOW, THRESHOLD) for _ in range(2))
     for batch in np.split(rows, np.cumsum(batches)):
         state = monitor.add(batch)
-    assert state.by_layer == pytest.approx(whole.add(rows[-WINDOW:]).by_layer)
+    assert state.by_signal == pytest.approx(whole.add(rows[-WINDOW:]).by_signal)
     assert state.rows_seen == len(rows)
     np.testing.assert_array_equal(monitor.counts_RB.sum(axis=1), WINDOW)
 
@@ -79,7 +80,7 @@ def test_the_order_within_the_window_does_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
     expected, rows = baseline_of(usual(rng, 500)), shifted(rng, WINDOW)
     states = [DriftMonitor(expected, WINDOW, THRESHOLD).add(part) for part in (rows, rng.permutation(rows))]
-    assert states[0].by_layer == states[1].by_layer
+    assert states[0].by_signal == states[1].by_signal
 
 
 def test_the_examples_of_the_baseline_have_the_index_0(rng: np.random.Generator) -> None:
@@ -107,14 +108,72 @@ def test_a_layer_with_fewer_bins_has_the_index_that_it_has_alone(rng: np.random.
     constant = np.full((500, 1), 0.5, dtype=np.float32)
     shares = np.concatenate((constant, usual(rng, 500)[:, 1:]), axis=1)
     rows = shifted(rng, WINDOW)
-    found = DriftMonitor(baseline_of(shares), WINDOW, THRESHOLD).add(rows).by_layer
+    found = DriftMonitor(baseline_of(shares), WINDOW, THRESHOLD).add(rows).by_signal
     alone = DriftMonitor({"second": baseline_of(shares)["second"]}, WINDOW, THRESHOLD).add(rows[:, 1:])
     assert found == {"first": 0, "second": pytest.approx(alone.value)}
 
 
-def test_a_network_without_relu_raises_no_alarm() -> None:
+def test_without_a_signal_there_is_no_alarm() -> None:
     state = DriftMonitor({}, WINDOW, THRESHOLD).add(np.zeros((WINDOW, 0), dtype=np.float32))
     assert (state.value, state.raised_since, state.rows_seen) == (None, None, WINDOW)
+
+
+def layered(rng: np.random.Generator, rows: int, layers: int) -> np.ndarray:
+    """Return correlated zero fractions, of a large layer and of one of 16 units in turns: with many ties."""
+    common = rng.normal(size=(rows, 1))
+    chance = 1 / (1 + np.exp(-0.5 * common - 0.5 * rng.normal(size=(rows, layers))))
+    units = np.where(np.arange(layers) % 2, 16, 2**20)
+    return (rng.binomial(units, chance) / units).astype(np.float32)
+
+
+def raises_alarm(monitor: DriftMonitor, rows: np.ndarray) -> bool:
+    """Return whether the alarm rises at any of the looks at a stream, and take it in up to there."""
+    return any(monitor.add(part).raised_since for part in np.split(rows, range(STEP, len(rows), STEP)))
+
+
+@pytest.mark.parametrize("layers", [1, 3, 8])
+@pytest.mark.parametrize("val_rows", [100, 164, 300, 1000, 5000])
+@pytest.mark.parametrize("window", [200, 500])
+def test_at_most_one_unshifted_stream_in_100_raises_an_alarm(val_rows: int, layers: int, window: int) -> None:
+    rng = np.random.default_rng(val_rows + layers)
+    names = [f"layer {number}" for number in range(layers)]
+    alarms = 0
+    for _ in range(100):
+        expected = {name: found.model_dump() for name, found in baseline(names, layered(rng, val_rows, layers)).items()}
+        monitor = DriftMonitor(expected, window, 0.2)
+        assert monitor.too_few is None
+        alarms += raises_alarm(monitor, layered(rng, STREAM_ROWS, layers))
+    assert alarms <= 1
+
+
+@pytest.mark.parametrize("val_rows", [100, 164, 300, 1000, 5000])
+def test_a_large_shift_raises_the_alarm_within_a_window_of_500(val_rows: int, rng: np.random.Generator) -> None:
+    monitor = DriftMonitor(baseline_of(usual(rng, val_rows)), 500, 0.2)
+    assert not raises_alarm(monitor, usual(rng, 1000))
+    assert raises_alarm(monitor, shifted(rng, 500))
+
+
+def test_many_validation_examples_leave_the_threshold_as_it_is_configured(rng: np.random.Generator) -> None:
+    thresholds = [
+        DriftMonitor(baseline_of(usual(rng, rows)), 500, 0.2).threshold for rows in (100, 200, 400, 600, 5000)
+    ]
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert thresholds[0] > thresholds[1] > 0.2
+    assert thresholds[3:] == [0.2, 0.2]
+
+
+@pytest.mark.parametrize(("degrees", "quantile"), [(1, 23.93), (2, 27.63), (4, 33.38), (9, 44.81)])
+def test_the_threshold_of_one_signal_is_the_quantile_of_chi_squared(degrees: int, quantile: float) -> None:
+    """Of a probability of 1e-6, from SciPy's `chi2.isf`; the approximation errs to the safe side."""
+    found = chance_index(baseline_rows=1000, window=500, num_signals=1, num_bins=degrees + 1) / (1 / 1000 + 1 / 500)
+    assert 1 <= found / quantile < 1.16
+
+
+def test_too_few_validation_examples_are_said_and_raise_no_alarm(rng: np.random.Generator) -> None:
+    monitor = DriftMonitor(baseline_of(usual(rng, 40)), 500, 0.2)
+    state = monitor.add(shifted(rng, 2000))
+    assert (state.value, state.by_signal, state.raised_since) == (None, None, None)
+    assert state.too_few.startswith("40 validation examples and a window of 500 are too few")
 
 
 def test_the_examples_of_many_threads_are_all_counted(monitor: DriftMonitor, rng: np.random.Generator) -> None:

@@ -16,7 +16,7 @@ from serving.schemas import ModelVersion
 
 TASK = "a task of test_metrics"
 LAYERS = ["first", "second"]
-TOO_FEW = Drift(None, 0.2, 500, 0, None, None)
+TOO_FEW = Drift(None, 0.2, 500, 0, None, None, None)
 
 
 def value(metric: str, **labels: str) -> float | None:
@@ -46,10 +46,10 @@ def test_drift_appears_with_its_first_value_and_is_0_for_a_new_model() -> None:
 
     add_zero_fractions("drifting", {"first": 1.0}, 2, TOO_FEW)
     assert drift() == [None, None]
-    add_zero_fractions("drifting", {"first": 1.0}, 2, Drift(0.1, 0.2, 4, 4, None, {"first": 0.1}))
+    add_zero_fractions("drifting", {"first": 1.0}, 2, Drift(0.1, 0.2, 4, 4, None, {"first": 0.1}, None))
     assert drift() == [0.1, 0]
     add_zero_fractions(
-        "drifting", {"first": 1.0}, 2, Drift(0.3, 0.2, 4, 6, "2026-01-01T00:00:00+00:00", {"first": 0.3})
+        "drifting", {"first": 1.0}, 2, Drift(0.3, 0.2, 4, 6, "2026-01-01T00:00:00+00:00", {"first": 0.3}, None)
     )
     assert drift() == [0.3, 1]
     forget_drift("drifting")
@@ -90,7 +90,7 @@ metrics.REQUEST_DURATION.labels("/classify_text").observe(0.01)
 metrics.REJECTED_REQUESTS.labels("overloaded").inc()
 metrics.BATCH_SIZE.labels("text").observe(2)
 metrics.RELOADS.labels("text", "ok").inc()
-drift = Drift(float(number), 0.2, 1, 1, "2026-01-01T00:00:00+00:00" if number else None, {})
+drift = Drift(float(number), 0.2, 1, 1, "2026-01-01T00:00:00+00:00" if number else None, {}, None)
 metrics.add_zero_fractions("text", {"first": 0.5}, 2, drift)
 print("ready", flush=True)
 sys.stdin.readline()

@@ -122,7 +122,7 @@ def test_a_new_model_begins_without_the_drift_of_the_old_one(store: ModelStore, 
     def drift() -> list[float | None]:
         return [REGISTRY.get_sample_value(name, {"task": TASK}) for name in ("relu_drift", "relu_drift_raised")]
 
-    add_zero_fractions(TASK, {}, 1, Drift(0.9, 0.2, 1, 1, "2026-01-01T00:00:00+00:00", {}))
+    add_zero_fractions(TASK, {}, 1, Drift(0.9, 0.2, 1, 1, "2026-01-01T00:00:00+00:00", {}, None))
     assert drift() == [0.9, 1]
     swap(TASK, variants.renamed(folder, tmp_path / "renamed").folder, folder)
     follow_until_settled(store)

@@ -220,7 +220,7 @@ def test_zero_fractions_are_counted_when_metrics_are_recorded(models: Path) -> N
     predictor = Predictor(models, load_settings())
 
     def examples() -> float:
-        labels = {"task": "text", "layer": predictor.stores["text"].current.watch.monitor.layers[0]}
+        labels = {"task": "text", "layer": predictor.stores["text"].current.watch.layers[0]}
         return REGISTRY.get_sample_value("relu_zero_fraction_examples_total", labels) or 0.0
 
     before = examples()
@@ -298,23 +298,24 @@ def test_the_tokenizer_is_the_one_of_training(models: Path, prepared: Path) -> N
     assert TextModel(models / "text", load_settings()).labels == manifest["labels"]
 
 
-def test_the_drift_monitor_gets_the_zero_fractions_of_all_answered_examples(
+def test_the_drift_monitor_gets_the_zero_fractions_and_confidence_of_all_answered_examples(
     models: Path, trained: Path, prepared: Path, demo_raw: Path
 ) -> None:
     texts = read_test_texts(demo_raw)
-    predictor = Predictor(models, change_settings(drift=DriftSettings(window=100, threshold=0.2)))
+    predictor = Predictor(models, change_settings(drift=DriftSettings(window=200, threshold=0.2)))
     watch = predictor.stores["text"].current.watch
-    predictor.classify_batch("text", [*texts[:60], "", *texts[60:90]])
+    predictor.classify_batch("text", [*texts[:60], "", *texts[60:190]])
     assert watch.record().value is None
-    predictor.classify_batch("text", texts[90:100])
+    predictor.classify_batch("text", texts[190:200])
     found = watch.record()
     expected = answer(load_network(trained / "text/best.ckpt"), TASKS["text"].load(prepared / "text", "test"))
-    alone = DriftMonitor(predictor.stores["text"].current.manifest["relu_baseline"], 100, 0.2).add(
-        expected.zero_shares[:100]
-    )
-    assert found.rows_seen == 100
-    assert list(found.by_layer) == expected.layers
-    assert found.by_layer == pytest.approx(alone.by_layer)
+    manifest = predictor.stores["text"].current.manifest
+    baseline = {**manifest["relu_baseline"], "confidence": manifest["confidence_baseline"]}
+    values = np.column_stack((expected.zero_shares, expected.probabilities.max(axis=1)))
+    alone = DriftMonitor(baseline, 200, 0.2).add(values[:200])
+    assert found.rows_seen == 200
+    assert list(found.by_signal) == [*expected.layers, "confidence"]
+    assert found.by_signal == pytest.approx(alone.by_signal)
     assert predictor.stores["image"].current.watch.record().rows_seen == 0
 
 
@@ -346,7 +347,7 @@ def test_both_precisions_give_the_same_predictions_and_have_their_own_baselines(
     answers = [model.run([model.read(model.decode_sample(s["input"])) for s in samples]) for model in (fp32, int8)]
     for exact, rounded in zip(*answers, strict=True):
         assert exact["probability"] == pytest.approx(rounded["probability"], abs=0.1)
-    assert int8.watch.monitor.layers == fp32.watch.monitor.layers
+    assert int8.watch.layers == fp32.watch.layers
 
 
 def test_a_model_with_other_predictions_for_its_samples_is_an_error(models: Path, tmp_path: Path) -> None:

@@ -222,11 +222,11 @@ def test_drift_raises_an_alarm_that_ends_with_it(models: Path, demo_raw: Path, t
         assert info["raised_since"] is None
         assert 0 < info["value"] == shown["relu_drift"] < info["threshold"]
         assert shown["relu_drift_raised"] == 0
-        layer = next(iter(info["by_layer"]))
+        layer = next(iter(info["by_signal"]))
         assert shown[f'relu_zero_fraction_examples_total{{layer="{layer}",task="text"}}'] == 400
         info, shown = send((drifted * 200)[:200])
         assert datetime.fromisoformat(info["raised_since"]).tzinfo
-        assert info["threshold"] < info["value"] == max(info["by_layer"].values()) == shown["relu_drift"]
+        assert info["threshold"] < info["value"] == max(info["by_signal"].values()) == shown["relu_drift"]
         assert shown["relu_drift_raised"] == 1
         info, shown = send(texts[:200])
         assert (info["raised_since"], shown["relu_drift_raised"]) == (None, 0)

@@ -1,4 +1,7 @@
-"""What the drift alarm is worth: shifted copies of the test split, seen by zero shares and by the maximum softmax."""
+"""What the drift alarm is worth, on shifted copies of the test split.
+
+It watches zero shares and confidence; what each of them would be worth alone stands beside it.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,12 +14,13 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import PreparedMeta
+from relu_pipeline.artifacts import ColumnBaseline, PreparedMeta
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.evaluation import pictures
+from relu_pipeline.evaluation.scores import Score, combined_score, max_softmax_score, zero_share_score
 from relu_pipeline.evaluation.shifts import SEED, SHIFTS, sample
-from relu_pipeline.health.zero_shares import Answers, answer, baseline
+from relu_pipeline.health.zero_shares import Answers, answer, baseline, confidence, confidence_baseline
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
@@ -37,8 +41,9 @@ class Monitor(Protocol):
     """The service's; the library does not know the service."""
 
     window: int
+    too_few: str | None
 
-    def add(self, shares_NR: NDArray[np.float32]) -> Verdict: ...
+    def add(self, values_NR: NDArray[np.float32]) -> Verdict: ...
 
 
 NewMonitor = Callable[[Mapping[str, Mapping[str, Any]]], Monitor]
@@ -50,25 +55,29 @@ class DriftRow:
 
     `rows_until_alarm`: shifted rows after a window of unshifted ones, median over the streams; None: never within
     `STREAM_ROWS`. `alarms`: share of the streams that raised the alarm, for "unshifted" that of false alarms.
+    None: too few rows to tell. `combined` is what the service watches.
     """
 
     shift: str
     rows: int
     auroc_zero_shares: float
     auroc_max_softmax: float
+    auroc_combined: float
     rows_until_alarm_zero_shares: int | None
     rows_until_alarm_max_softmax: int | None
-    alarms_zero_shares: float
-    alarms_max_softmax: float
+    rows_until_alarm_combined: int | None
+    alarms_zero_shares: float | None
+    alarms_max_softmax: float | None
+    alarms_combined: float | None
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What is watched: `values(answers)` `[N, R]`, and `score(values)` `[N]`, larger where a row is less usual."""
+    """What is watched: `values(answers)` `[N, R]` by the monitor; `score` is of single rows."""
 
     name: str
     values: Callable[[Answers], NDArray[np.float32]]
-    score: Callable[[NDArray[np.float32]], NDArray[np.float64]]
+    score: Score
     new_monitor: Callable[[], Monitor]
 
 
@@ -84,7 +93,7 @@ def report_drift(
     table = [asdict(row) for row in rows]
     artifacts.write_table(out / DRIFT_CSV, list(table[0]), table)
     pictures.draw_drift(table, STREAM_ROWS, out / DRIFT_PNG)
-    run.log_metrics({f"drift/{row.shift}/auroc_zero_shares": row.auroc_zero_shares for row in rows})
+    run.log_metrics({f"drift/{row.shift}/auroc_combined": row.auroc_combined for row in rows})
     run.log_files([out / DRIFT_CSV, out / DRIFT_PNG], "evaluation")
     return rows
 
@@ -98,34 +107,42 @@ def measure_drift(
 ) -> list[DriftRow]:
     """The first row, "unshifted", is of the test split: its AUROC against validation rows, its false alarms."""
     of_val, of_test = answer(network, val), answer(network, test)
-    signals = [zero_share_signal(of_val, new_monitor), max_softmax_signal(of_val, new_monitor)]
+    signals = make_signals(of_val, len(of_test.probabilities), new_monitor)
     rows = [_measure("unshifted", signals, of_val, of_test, of_test, UNSHIFTED_STREAMS)]
     for name, split in shifts.items():
         rows.append(_measure(name, signals, of_test, of_test, answer(network, split), STREAMS))
     return rows
 
 
-def zero_share_signal(val: Answers, new_monitor: NewMonitor) -> Signal:
-    """Scored by the Mahalanobis distance over the layers, which on validation rows told shifts better than z scores."""
-    mean = val.zero_shares.mean(axis=0, dtype=np.float64)
-    precision = np.linalg.pinv(np.atleast_2d(np.cov(val.zero_shares.T.astype(np.float64))), hermitian=True)
-    expected = {layer: found.model_dump() for layer, found in baseline(val.layers, val.zero_shares).items()}
-    return Signal(
-        "zero_shares",
-        lambda answers: answers.zero_shares,
-        lambda shares: np.einsum("ni,ij,nj->n", shares - mean, precision, shares - mean),
-        lambda: new_monitor(expected),
-    )
+def make_signals(val: Answers, stream_rows: int, new_monitor: NewMonitor) -> list[Signal]:
+    """`stream_rows`: how many rows the streams are drawn from."""
+    layers, top = baseline(val.layers, val.zero_shares), {"confidence": confidence_baseline(val.probabilities)}
+
+    def watching(columns: dict[str, ColumnBaseline]) -> Callable[[], Monitor]:
+        expected = {name: _of_streams(column, stream_rows).model_dump() for name, column in columns.items()}
+        return lambda: new_monitor(expected)
+
+    return [
+        Signal("zero_shares", lambda found: found.zero_shares, zero_share_score(val), watching(layers)),
+        Signal("max_softmax", _confidence_column, max_softmax_score, watching(top)),
+        Signal("combined", _all_columns, combined_score(val), watching(layers | top)),
+    ]
 
 
-def max_softmax_signal(val: Answers, new_monitor: NewMonitor) -> Signal:
-    """The usual baseline: Hendrycks & Gimpel 2017, arXiv:1610.02136."""
+def _confidence_column(answers: Answers) -> NDArray[np.float32]:
+    return confidence(answers.probabilities)[:, None]
 
-    def largest(answers: Answers) -> NDArray[np.float32]:
-        return answers.probabilities.max(axis=1, keepdims=True)
 
-    expected = {layer: found.model_dump() for layer, found in baseline(["max_softmax"], largest(val)).items()}
-    return Signal("max_softmax", largest, lambda top: 1 - top[:, 0].astype(np.float64), lambda: new_monitor(expected))
+def _all_columns(answers: Answers) -> NDArray[np.float32]:
+    return np.hstack((answers.zero_shares, _confidence_column(answers)))
+
+
+def _of_streams(column: ColumnBaseline, stream_rows: int) -> ColumnBaseline:
+    """With fewer rows: streams repeat those that they are drawn from, which by chance differ from the validation rows.
+
+    The variances of both, each 1 / rows, add up.
+    """
+    return column.model_copy(update={"rows": max(1, column.rows * stream_rows // (column.rows + stream_rows))})
 
 
 def _measure(
@@ -139,9 +156,9 @@ def _measure(
         ]
         median = np.median(delays)
         figures |= {
-            f"auroc_{signal.name}": auroc(signal.score(signal.values(usual)), signal.score(signal.values(after))),
+            f"auroc_{signal.name}": auroc(signal.score(usual), signal.score(after)),
             f"rows_until_alarm_{signal.name}": int(median) if np.isfinite(median) else None,
-            f"alarms_{signal.name}": float(np.isfinite(delays).mean()),
+            f"alarms_{signal.name}": None if signal.new_monitor().too_few else float(np.isfinite(delays).mean()),
         }
     return DriftRow(shift=name, rows=len(after.probabilities), **figures)
 

@@ -11,7 +11,6 @@ import torch
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import (
     Int8,
-    LayerBaseline,
     Manifest,
     Metrics,
     Parity,
@@ -21,12 +20,13 @@ from relu_pipeline.artifacts import (
     TensorInfo,
 )
 from relu_pipeline.config import ExportConfig
+from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.evaluation.predict import predict, predict_onnx
 from relu_pipeline.export.graph import ZERO_SHARES, export_graph
 from relu_pipeline.export.parity import compare, require
 from relu_pipeline.export.quantise import judge, quantise
 from relu_pipeline.export.samples import pick_samples
-from relu_pipeline.health.zero_shares import baseline, with_zero_shares
+from relu_pipeline.health.zero_shares import baseline, confidence_baseline, with_zero_shares
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.pruning.cost import serialised
 from relu_pipeline.pruning.prune import Splits, prune, unpruned
@@ -62,7 +62,7 @@ def export(
         require(parity, metrics.accuracy, config.max_probability_difference)
         artifacts.write(models / artifacts.SAMPLES, pick(graph))
         _, relu_layers, _ = with_zero_shares(network, example)
-        relu_baseline = baseline(relu_layers, predict_onnx(graph, val, ZERO_SHARES))
+        baselines = _baselines(graph, relu_layers, val)
         quantise(onnx.load(graph), splits("train"), int8_graph)
         int8 = judge(
             answers,
@@ -70,16 +70,24 @@ def export(
             test.labels.numpy(),
             config,
             sample_probabilities=[item.probabilities for item in pick(int8_graph).samples],
-            relu_baseline=baseline(relu_layers, predict_onnx(int8_graph, val, ZERO_SHARES)),
+            **_baselines(int8_graph, relu_layers, val),
         )
         artifacts.copy(reports / artifacts.HEALTH_MAP, models / artifacts.HEALTH_MAP)
         for name in task.served_files:
             artifacts.copy(prepared / name, models / name)
         version = _register(meta, graph, example, run)
-        manifest = _describe(meta, metrics, models, checkpoints, version, relu_baseline, int8)
+        manifest = _describe(meta, metrics, models, checkpoints, version, baselines, int8)
         artifacts.write(models / artifacts.MANIFEST, manifest)
     _log(run, parity, pruning, int8, out)
     return manifest
+
+
+def _baselines(graph: Path, relu_layers: list[str], val: PreparedSplit) -> dict[str, Any]:
+    """What the drift monitor compares with, as the manifest and its `int8` hold it."""
+    return {
+        "relu_baseline": baseline(relu_layers, predict_onnx(graph, val, ZERO_SHARES)),
+        "confidence_baseline": confidence_baseline(predict_onnx(graph, val)),
+    }
 
 
 def _prune(path: Path, splits: Splits) -> Pruning:
@@ -108,7 +116,7 @@ def _describe(
     models: Path,
     checkpoints: Path,
     version: str,
-    relu_baseline: dict[str, LayerBaseline],
+    baselines: dict[str, Any],
     int8: Int8,
 ) -> Manifest:
     model = onnx.load(models / artifacts.ONNX_MODEL)
@@ -128,7 +136,7 @@ def _describe(
         data_source=meta.source.source,
         data_sha256=meta.source.sha256,
         test_metrics=metrics.model_dump(exclude={"per_class"}),
-        relu_baseline=relu_baseline,
+        **baselines,
         int8=int8,
     )
 

@@ -1,4 +1,4 @@
-"""The share of zeros that each ReLU layer gives for a row: what the service watches for drift."""
+"""What the service watches for drift: the share of zeros that each ReLU layer gives for a row, and the confidence."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from relu_pipeline.artifacts import LayerBaseline
+from relu_pipeline.artifacts import ColumnBaseline
 from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 from relu_pipeline.health.hooks import watching
 
 BATCH_SIZE = 500
 QUANTILES = np.arange(11) / 10
+CONFIDENCE_DECIMALS = 4
 
 
 @dataclass(frozen=True)
@@ -71,22 +72,33 @@ def count_active(output: Tensor) -> tuple[Tensor, int]:
     return active_BU.sum(dim=1, keepdim=True), active_BU.shape[1]
 
 
-def baseline(layers: list[str], shares_NR: NDArray[np.float32]) -> dict[str, LayerBaseline]:
+def baseline(layers: list[str], shares_NR: NDArray[np.float32]) -> dict[str, ColumnBaseline]:
     """What the shares of the rows of a split are like, by layer."""
-    return {layer: layer_baseline(shares_N) for layer, shares_N in zip(layers, shares_NR.T, strict=True)}
+    return {layer: column_baseline(shares_N) for layer, shares_N in zip(layers, shares_NR.T, strict=True)}
 
 
-def layer_baseline(shares_N: NDArray[np.float32]) -> LayerBaseline:
-    shares = shares_N.astype(np.float64)
-    quantiles = np.quantile(shares, QUANTILES, method="inverted_cdf")
-    edges = bin_edges(shares, quantiles[1:-1])
-    rows = np.bincount(np.searchsorted(edges, shares), minlength=len(edges) + 1)
-    return LayerBaseline(
-        mean=float(shares.mean()),
-        std=float(shares.std()),
+def confidence(probabilities_NC: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`[N]`: the largest probability of each row."""
+    return probabilities_NC.max(axis=1)
+
+
+def confidence_baseline(probabilities_NC: NDArray[np.float32]) -> ColumnBaseline:
+    """Rounded, or bins could lie between float32 numbers next to 1, which another processor rounds into other bins."""
+    return column_baseline(confidence(probabilities_NC).round(CONFIDENCE_DECIMALS))
+
+
+def column_baseline(values_N: NDArray[np.float32]) -> ColumnBaseline:
+    values = values_N.astype(np.float64)
+    quantiles = np.quantile(values, QUANTILES, method="inverted_cdf")
+    edges = bin_edges(values, quantiles[1:-1])
+    rows = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
+    return ColumnBaseline(
+        rows=len(values),
+        mean=float(values.mean()),
+        std=float(values.std()),
         quantiles=quantiles.tolist(),
         edges=edges.tolist(),
-        bin_shares=(rows / len(shares)).tolist(),
+        bin_shares=(rows / len(values)).tolist(),
     )
 
 

@@ -54,6 +54,10 @@ def test_the_graph_takes_raw_inputs_of_any_batch_size(workspace: Path, prepared:
     assert manifest.outputs[1].shape == ["N", len(manifest.relu_baseline)]
     shares = session.run(["zero_shares"], {manifest.input.name: split.gather(torch.arange(len(split))).numpy()})[0]
     means = [layer.mean for layer in manifest.relu_baseline.values()]
+    assert {column.rows for column in manifest.relu_baseline.values()} == {manifest.confidence_baseline.rows}
+    assert manifest.confidence_baseline.rows == len(split)
+    top = predict_onnx(workspace / "models/model.onnx", split).max(axis=1)
+    assert manifest.confidence_baseline.mean == pytest.approx(top.mean(), abs=1e-4)
     np.testing.assert_allclose(shares.mean(axis=0), means, atol=1e-3)
     assert all(0 < mean < 1 for mean in means)
     for name in ("model.onnx", "model.int8.onnx", "samples.json", "relu_health.png"):

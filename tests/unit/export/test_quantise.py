@@ -13,6 +13,7 @@ from relu_pipeline.config import load_params
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.export.quantise import OneSum, ReluBeforePooling, int8_nodes, judge, quantise
+from relu_pipeline.health.zero_shares import column_baseline
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.pruning.graph import Graph
@@ -181,6 +182,9 @@ def test_every_network_keeps_its_head_and_its_stem_in_float32(
     np.testing.assert_allclose(run(tmp_path / "int8.onnx", inputs)[0], run(path, inputs)[0], atol=0.1)
 
 
+FOUND = {"sample_probabilities": [], "relu_baseline": {}, "confidence_baseline": column_baseline(np.ones(1))}
+
+
 def of_accuracy(right: int, rows: int = 1000) -> NDArray[np.float32]:
     """Probabilities of two classes; the true one is 0."""
     return np.eye(2, dtype=np.float32)[(np.arange(rows) >= right).astype(int)]
@@ -191,7 +195,7 @@ def test_a_graph_that_loses_more_than_it_may_is_refused(
     right: int, refused: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels = np.zeros(1000, dtype=np.int64)
-    report = judge(of_accuracy(900), of_accuracy(right), labels, CONFIG, sample_probabilities=[], relu_baseline={})
+    report = judge(of_accuracy(900), of_accuracy(right), labels, CONFIG, **FOUND)
     assert (report.accuracy, report.accuracy_loss) == (right / 1000, pytest.approx((900 - right) / 1000))
     assert (report.refused is not None) == refused
     assert ("warning: the int8 graph is not served: it loses 0.0060" in capsys.readouterr().err) == refused
@@ -200,6 +204,6 @@ def test_a_graph_that_loses_more_than_it_may_is_refused(
 def test_a_parameter_switches_it_off_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     off = CONFIG.model_copy(update={"int8": False})
     same, labels = of_accuracy(900), np.zeros(1000, dtype=np.int64)
-    report = judge(same, same, labels, off, sample_probabilities=[], relu_baseline={})
+    report = judge(same, same, labels, off, **FOUND)
     assert report.refused == "export.int8 is false in params.yaml"
     assert not capsys.readouterr().err

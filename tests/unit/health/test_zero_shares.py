@@ -14,7 +14,7 @@ from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.texts import TextSplit
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.health.hooks import watching
-from relu_pipeline.health.zero_shares import answer, layer_baseline, with_zero_shares
+from relu_pipeline.health.zero_shares import answer, column_baseline, confidence_baseline, with_zero_shares
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tasks.catalogue import TASKS
 
@@ -136,7 +136,7 @@ SHARES = st_numpy.arrays(np.float32, st.integers(1, 200), elements=st.integers(0
 
 @given(SHARES)
 def test_every_bin_of_a_baseline_has_rows_and_they_add_up(shares: np.ndarray) -> None:
-    found = layer_baseline(shares)
+    found = column_baseline(shares)
     assert len(found.bin_shares) == len(found.edges) + 1 <= 10
     assert all(share > 0 for share in found.bin_shares)
     assert sum(found.bin_shares) == pytest.approx(1)
@@ -147,9 +147,25 @@ def test_every_bin_of_a_baseline_has_rows_and_they_add_up(shares: np.ndarray) ->
 
 
 def test_equal_quantiles_are_one_edge() -> None:
-    found = layer_baseline(np.array([0.5] * 8 + [0.25, 0.75], dtype=np.float32))
+    found = column_baseline(np.array([0.5] * 8 + [0.25, 0.75], dtype=np.float32))
     assert found.quantiles == [0.25, 0.25, *[0.5] * 8, 0.75]
     assert found.edges == [0.375, 0.625]
     assert found.bin_shares == [0.1, 0.8, 0.1]
     assert found.mean == pytest.approx(0.5)
-    assert layer_baseline(np.full(9, 0.5, dtype=np.float32)).bin_shares == [1.0]
+    assert column_baseline(np.full(9, 0.5, dtype=np.float32)).bin_shares == [1.0]
+
+
+@given(st.lists(st.floats(0.5, 1, width=32), min_size=1, max_size=200))
+def test_rounding_of_another_processor_moves_no_confidence_into_another_bin(top: list[float]) -> None:
+    """But for those next to an edge, which lies halfway between two numbers of four decimals."""
+    found = confidence_baseline(np.array(top, dtype=np.float32)[:, None])
+    rounded = np.float32(np.round(top, 4))
+    for moved in (rounded - np.float32(2e-6), rounded + np.float32(2e-6)):
+        np.testing.assert_array_equal(np.searchsorted(found.edges, moved), np.searchsorted(found.edges, rounded))
+    shares = np.bincount(np.searchsorted(found.edges, rounded), minlength=len(found.edges) + 1) / len(top)
+    np.testing.assert_allclose(shares, found.bin_shares)
+
+
+def test_probabilities_that_are_1_up_to_rounding_share_a_bin() -> None:
+    top = 1 - np.arange(100, dtype=np.float32)[:, None] * np.float32(6e-8)
+    assert confidence_baseline(top).bin_shares == [1.0]

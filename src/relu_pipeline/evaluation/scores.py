@@ -1,0 +1,77 @@
+"""How unusual is a row, by what the network computes for it? Fitted to the validation split alone.
+
+A score takes the answers to N rows and returns `[N]`, larger where a row is less usual.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from relu_pipeline.health.zero_shares import Answers, confidence
+
+Score = Callable[[Answers], NDArray[np.float64]]
+
+PRIOR_ROWS = 10  # of the mean of all rows, in the mean of each class: it may have few rows, or none
+
+
+def max_softmax_score(answers: Answers) -> NDArray[np.float64]:
+    """The usual baseline: Hendrycks & Gimpel 2017, arXiv:1610.02136."""
+    return 1 - confidence(answers.probabilities).astype(np.float64)
+
+
+def zero_share_score(val: Answers) -> Score:
+    """Squared Mahalanobis distance over the layers, which on validation rows told shifts better than z scores."""
+    mean = val.zero_shares.mean(axis=0, dtype=np.float64)
+    precision, _ = _precision(val.zero_shares - mean)
+    return lambda answers: _squared_distance(answers.zero_shares - mean, precision)
+
+
+def combined_score(val: Answers) -> Score:
+    """Fisher's combination of two tail probabilities, the negative logarithm of their product (Fisher 1932).
+
+    The first is of the zero shares: the squared Mahalanobis distance to the mean of the predicted class (Lee et al.
+    2018, arXiv:1807.03888), taken for chi-squared. The second is the fraction of the validation rows that are as
+    uncertain. The first is no such fraction, which would be the same for all rows beyond those of the validation split.
+    """
+    means_CR = _class_means(val)
+    precision, degrees = _precision(val.zero_shares - means_CR[_predicted(val)])
+    val_scores = np.sort(max_softmax_score(val))
+
+    def score(answers: Answers) -> NDArray[np.float64]:
+        distances = _squared_distance(answers.zero_shares - means_CR[_predicted(answers)], precision)
+        as_uncertain = len(val_scores) - np.searchsorted(val_scores, max_softmax_score(answers))
+        return -_log_chi_squared_tail(distances, degrees) - np.log((as_uncertain + 1) / (len(val_scores) + 1))
+
+    return score
+
+
+def _predicted(answers: Answers) -> NDArray[np.int64]:
+    return answers.probabilities.argmax(axis=1)
+
+
+def _class_means(val: Answers) -> NDArray[np.float64]:
+    """`[C, R]`, by predicted class."""
+    one_hot_NC = np.eye(val.probabilities.shape[1])[_predicted(val)]
+    prior_R = PRIOR_ROWS * val.zero_shares.mean(axis=0, dtype=np.float64)
+    return (one_hot_NC.T @ val.zero_shares + prior_R) / (one_hot_NC.sum(axis=0)[:, None] + PRIOR_ROWS)
+
+
+def _precision(centred_NR: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """The inverse of the covariance, and its rank: a layer whose share never varies tells nothing."""
+    covariance = centred_NR.T @ centred_NR / len(centred_NR)
+    return np.linalg.pinv(covariance, hermitian=True), int(np.linalg.matrix_rank(covariance, hermitian=True))
+
+
+def _squared_distance(centred_NR: NDArray[np.float64], precision: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.einsum("ni,ij,nj->n", centred_NR, precision, centred_NR)
+
+
+def _log_chi_squared_tail(values: NDArray[np.float64], degrees: int) -> NDArray[np.float64]:
+    """The cube root is nearly normal: Wilson & Hilferty 1931, doi:10.1073/pnas.17.12.684. Finite far out as well."""
+    if degrees == 0:
+        return np.zeros_like(values)
+    spread = 2 / (9 * degrees)
+    z = (np.cbrt(values / degrees) - (1 - spread)) / np.sqrt(spread)
+    return torch.special.log_ndtr(torch.from_numpy(-z)).numpy()
