@@ -10,7 +10,7 @@ from relu_pipeline.config import ActivationName
 
 @dataclass(frozen=True)
 class Activation:
-    """`lower` and `upper` bound the outputs, a function with both saturates; `at_0` is the output for the input 0."""
+    """`lower` and `upper` bound the outputs; `at_0` is the output for the input 0."""
 
     module: type[nn.Module]
     lower: float = -math.inf
@@ -18,12 +18,19 @@ class Activation:
     at_0: float = 0.0
 
     @property
+    def gives_zeros(self) -> bool:
+        """Exactly 0, for all inputs below 0."""
+        return self.lower == 0 == self.at_0
+
+    @property
     def saturates(self) -> bool:
-        return math.isfinite(self.lower) and math.isfinite(self.upper)
+        """At both ends; the zeros of ReLU6 are counted as zeros."""
+        return math.isfinite(self.lower) and math.isfinite(self.upper) and not self.gives_zeros
 
 
 CATALOGUE: dict[ActivationName, Activation] = {
     "relu": Activation(nn.ReLU, lower=0.0),
+    "relu6": Activation(nn.ReLU6, 0.0, 6.0),
     "leaky_relu": Activation(nn.LeakyReLU),
     "prelu": Activation(nn.PReLU),
     "elu": Activation(nn.ELU, lower=-1.0),

@@ -12,7 +12,7 @@ from relu_pipeline.errors import ConfigError
 TaskName = Literal["image", "text"]
 PublishedFormat = Literal["cifar10", "ag_news"]
 DataFormat = Literal[PublishedFormat, "image_folder", "table"]
-ActivationName = Literal["relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
+ActivationName = Literal["relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
 
 TASK_NAMES: tuple[TaskName, ...] = ("image", "text")
 

@@ -12,7 +12,7 @@ import requests
 from relu_pipeline.demo import sample_digit
 from tests import servers
 
-WINDOW = 20
+WINDOW = 200
 REFUSED = 'relu_reloads_total{result="refused",task="text"} '
 
 

@@ -49,6 +49,7 @@ def test_the_models_are_those_of_the_project_or_of_the_named_folder(
         ("limits", "images", 3),
         ("queue", "micro_batch_size", "many"),
         ("drift", "threshold", -0.1),
+        ("drift", "window", 199),
     ],
 )
 def test_an_unknown_setting_or_a_wrong_value_is_an_error(section: str | None, name: str, value: object) -> None:

@@ -94,7 +94,7 @@ class _Counts:
         active = positive.sign_().sum(dim=0).long().cpu()
         self.active = active + self.active
         # Looked for only where an output that is not positive may be another number than 0.
-        zeros = x.numel() - active.sum() if self.activation.lower == 0 == self.activation.at_0 else (x == 0).sum().cpu()
+        zeros = x.numel() - active.sum() if self.activation.gives_zeros else (x == 0).sum().cpu()
         self.zeros += zeros
         self.sum += x.sum().cpu()
         self.max = torch.maximum(self.max, x.max().cpu())

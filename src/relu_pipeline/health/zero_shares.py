@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from relu_pipeline.activations import CATALOGUE
 from relu_pipeline.artifacts import ColumnBaseline
 from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 from relu_pipeline.health.hooks import watching
@@ -15,6 +16,7 @@ from relu_pipeline.health.hooks import watching
 BATCH_SIZE = 500
 QUANTILES = np.arange(11) / 10
 CONFIDENCE_DECIMALS = 4
+GIVE_ZEROS = tuple(activation.module for activation in CATALOGUE.values() if activation.gives_zeros)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def answer(network: nn.Module, split: PreparedSplit) -> Answers:
 
 
 def with_zero_shares(network: nn.Module, inputs: Tensor) -> tuple[Tensor, list[str], Tensor]:
-    """Logits, the names of the R `nn.ReLU` layers in the order of computation, and their zero shares `[B, R]`.
+    """Logits, the names of the R layers of ReLU or ReLU6 in the order of computation, and their zero shares `[B, R]`.
 
     One minus a sum over a constant: a channel that is never active can be cut, and the share stays what it was.
     """
@@ -48,7 +50,7 @@ def with_zero_shares(network: nn.Module, inputs: Tensor) -> tuple[Tensor, list[s
     sizes: list[int] = []
 
     def see(layer: str, activation: nn.Module, output: Tensor) -> None:
-        if isinstance(activation, nn.ReLU):
+        if isinstance(activation, GIVE_ZEROS):
             active_B1, size = count_active(output)
             layers.append(layer)
             active.append(active_B1)

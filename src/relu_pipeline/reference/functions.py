@@ -29,6 +29,16 @@ def relu_derivative(x: NDArray) -> NDArray:
     return _piecewise(x, np.zeros_like(x), np.ones_like(x))
 
 
+def relu6(x: NDArray) -> NDArray:
+    """`min(max(0, x), 6)` (Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10)."""
+    return np.clip(x, 0, 6)
+
+
+def relu6_derivative(x: NDArray) -> NDArray:
+    """0 at both kinks, as in PyTorch."""
+    return np.where(x < 6, relu_derivative(x), _piecewise(x, np.zeros_like(x), np.zeros_like(x)))
+
+
 def leaky_relu(x: NDArray, slope: float = LEAKY_SLOPE) -> NDArray:
     """`x` above 0, `slope * x` below (Maas et al. 2013)."""
     return _piecewise(x, x.dtype.type(slope) * x, x)
@@ -119,6 +129,7 @@ def _normal_cdf(x: NDArray) -> NDArray:
 # Each function with its derivative.
 FUNCTIONS: dict[ActivationName, tuple[Function, Function]] = {
     "relu": (relu, relu_derivative),
+    "relu6": (relu6, relu6_derivative),
     "leaky_relu": (leaky_relu, leaky_relu_derivative),
     "prelu": (prelu, prelu_derivative),
     "elu": (elu, elu_derivative),

@@ -72,6 +72,16 @@ def test_a_network_without_relu_has_no_columns() -> None:
     assert (layers, shares.shape, logits.shape) == ([], (3, 0), (3, 4))
 
 
+def test_zeros_of_relu6_are_counted_and_its_sixes_are_none() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2), nn.ReLU6())
+    with torch.no_grad():
+        network[1].weight.copy_(torch.eye(2))
+        network[1].bias.zero_()
+        _, layers, shares = with_zero_shares(network, torch.tensor([[-1.0, 1.0], [7.0, 8.0], [-1.0, 0.0]]))
+    assert layers == ["1"]
+    assert shares.tolist() == [[0.5], [0], [1]]
+
+
 @pytest.fixture
 def graph(trained: Path, prepared: Path, tmp_path: Path, task: str) -> onnx.ModelProto:
     network, split = load_network(trained / task / "best.ckpt"), TASKS[task].load(prepared / task, "val")
