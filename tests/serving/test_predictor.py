@@ -332,6 +332,16 @@ def test_a_graph_without_zero_fractions_is_an_error(models: Path, tmp_path: Path
         TextModel(copy, load_settings())
 
 
+def test_a_manifest_of_an_earlier_version_is_an_error_that_says_what_it_lacks(models: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(models / "text", tmp_path / "text"))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for part in (manifest, manifest["int8"]):
+        del part["confidence_baseline"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match=r"confidence_baseline.*dvc repro"):
+        load_model("text", copy, load_settings())
+
+
 @pytest.mark.skipif(has_gpu(), reason="a GPU is here")
 def test_a_gpu_that_is_wanted_and_not_there_is_an_error(models: Path) -> None:
     with pytest.raises(ModelError, match="device: cuda"):
