@@ -24,7 +24,8 @@ def train(task: TaskName) -> None:
         mlflow_run.log_files(write_report(fitted, config.train, artifacts.reports_dir(task)), "training")
         artifacts.write(checkpoints / artifacts.RUN, RunInfo(run_id=mlflow_run.run_id, git_commit=commit))
     state.discard()
-    print(f"{task}: best validation accuracy {fitted.val_accuracy:.4f}")
+    accuracy, f1_macro = fitted.kept["val/accuracy"], fitted.kept["val/f1_macro"]
+    print(f"{task}: validation accuracy {accuracy:.4f}, macro F1 {f1_macro:.4f}")
 
 
 if __name__ == "__main__":

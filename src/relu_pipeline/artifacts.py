@@ -121,6 +121,7 @@ class Metrics(Format):
     """`reports/<task>/metrics.json`, all on the test split; `loss` is the mean cross-entropy in nats."""
 
     accuracy: float
+    balanced_accuracy: float
     f1_macro: float
     precision_macro: float
     recall_macro: float

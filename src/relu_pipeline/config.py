@@ -128,6 +128,8 @@ class TrainConfig(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     compile: bool
     early_stopping_patience: Annotated[int, Field(ge=0)]
+    monitor: Literal["accuracy", "f1_macro"]
+    class_weights: Literal["none", "balanced"]
 
 
 class ImageTrainConfig(TrainConfig):

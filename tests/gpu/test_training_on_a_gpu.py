@@ -56,7 +56,7 @@ def test_what_a_gpu_trains_answers_on_a_cpu(coloured: Path, tmp_path: Path, prec
     fitted = train_at_once("image", config(precision=precision), coloured, tmp_path)
     test = TASKS["image"].load(coloured, "test")
     answers = predict(load_network(tmp_path / "best.ckpt"), test)
-    assert fitted.val_accuracy > 0.95
+    assert fitted.kept["val/accuracy"] > 0.95
     assert (answers.argmax(axis=1) == test.labels.numpy()).mean() > 0.95
 
 

@@ -37,6 +37,8 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("image.train.max_epochs", "ten", r"image\.train\.max_epochs: .*integer.*'ten'"),
         ("image.train.max_epochs", 0, r"image\.train\.max_epochs: .*greater than or equal to 1"),
         ("image.prepare.val_fraction", 1.5, r"image\.prepare\.val_fraction: .*less than or equal to 0\.5"),
+        ("image.train.monitor", "loss", r"image\.train\.monitor: .*'accuracy' or 'f1_macro'.*'loss'"),
+        ("text.train.class_weights", "inverse", r"text\.train\.class_weights: .*'none' or 'balanced'.*'inverse'"),
         ("text.train.accelerator", "tpu", r"text\.train\.accelerator: .*'auto', 'cpu' or 'gpu'.*'tpu'"),
         (
             "image.model.residual_cnn.stem_components",

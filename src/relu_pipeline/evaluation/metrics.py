@@ -1,12 +1,15 @@
-"""Figures out of probabilities float `[N, C]` and true labels int `[N]`."""
+"""Figures out of probabilities float `[N, C]` and true labels int64 `[N]`, by torchmetrics."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_fscore_support
+from torch import Tensor
+from torchmetrics.functional import classification as scores
 
 from relu_pipeline.artifacts import Metrics
+from relu_pipeline.scores import classification_scores
 
 Probabilities = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -20,29 +23,39 @@ class Reliability:
     accuracy: NDArray[np.float64]
     count: NDArray[np.int64]
 
-    @property
-    def calibration_error(self) -> float:
-        """Expected calibration error (Guo et al. 2017, arXiv:1706.04599)."""
-        return float(np.sum(self.count * np.abs(self.confidence - self.accuracy)) / np.sum(self.count))
-
 
 def measure(probabilities: Probabilities, labels: Labels, names: list[str], calibration_bins: int) -> Metrics:
-    classes = np.arange(len(names))
-    predicted = probabilities.argmax(axis=1)
-    by_class = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
-    precision, recall, f1, support = (np.asarray(column, dtype=float) for column in by_class)
+    """Return the figures of a split; `names` are those of the C classes.
+
+    The macro means, except balanced accuracy, are over the classes that occur in `labels` or are predicted, as
+    scikit-learn has them; a precision, recall or F1 of no rows at all is 0.
+    """
+    num_classes = len(names)
+    predicted, true = torch.from_numpy(probabilities.argmax(axis=1)), torch.from_numpy(labels)
+    found = classification_scores(predicted, true, num_classes)
+    precision_C, recall_C, f1_C = (
+        score(predicted, true, num_classes, average="none").tolist()
+        for score in (scores.multiclass_precision, scores.multiclass_recall, scores.multiclass_f1_score)
+    )
+    support_C = np.bincount(labels, minlength=num_classes).astype(float)
     return Metrics(
-        accuracy=float((predicted == labels).mean()),
-        f1_macro=float(f1.mean()),
-        precision_macro=float(precision.mean()),
-        recall_macro=float(recall.mean()),
+        accuracy=_to_float(found["accuracy"]),
+        balanced_accuracy=_to_float(found["balanced_accuracy"]),
+        f1_macro=_to_float(found["f1_macro"]),
+        precision_macro=_to_float(scores.multiclass_precision(predicted, true, num_classes, average="macro")),
+        recall_macro=_to_float(scores.multiclass_recall(predicted, true, num_classes, average="macro")),
         loss=cross_entropy(probabilities, labels),
-        calibration_error=reliability(probabilities, labels, calibration_bins).calibration_error,
+        calibration_error=calibration_error(probabilities, labels, calibration_bins),
         per_class={
-            name: {"precision": precision[i], "recall": recall[i], "f1": f1[i], "rows": support[i]}
+            name: {"precision": precision_C[i], "recall": recall_C[i], "f1": f1_C[i], "rows": support_C[i]}
             for i, name in enumerate(names)
         },
     )
+
+
+def _to_float(value: Tensor) -> float:
+    """Without the digits that a float32 does not have."""
+    return round(value.item(), 7)
 
 
 def cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
@@ -51,8 +64,14 @@ def cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
     return float(-np.log(np.maximum(of_true_class, np.finfo(np.float32).tiny)).mean())
 
 
+def calibration_error(probabilities: Probabilities, labels: Labels, num_bins: int) -> float:
+    """Return the expected calibration error (Guo et al. 2017, arXiv:1706.04599) over equal-width bins."""
+    rows = torch.from_numpy(probabilities), torch.from_numpy(labels)
+    return _to_float(scores.multiclass_calibration_error(*rows, probabilities.shape[1], num_bins, norm="l1"))
+
+
 def reliability(probabilities: Probabilities, labels: Labels, num_bins: int) -> Reliability:
-    """Equal-width bins of the top probability; an empty bin has confidence and accuracy 0."""
+    """Return the bins of `calibration_error`, to be drawn; an empty bin has confidence and accuracy 0."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     correct = probabilities.argmax(axis=1) == labels
     bins = np.clip((confidence * num_bins).astype(int), 0, num_bins - 1)
@@ -67,9 +86,8 @@ def reliability(probabilities: Probabilities, labels: Labels, num_bins: int) -> 
 
 def confusion_counts(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
     """`[C, C]`: row = true class, column = predicted class."""
-    num_classes = probabilities.shape[1]
-    cells = labels * num_classes + probabilities.argmax(axis=1)
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+    predicted, true = torch.from_numpy(probabilities.argmax(axis=1)), torch.from_numpy(labels)
+    return scores.multiclass_confusion_matrix(predicted, true, probabilities.shape[1]).numpy()
 
 
 def confident_mistakes(probabilities: Probabilities, labels: Labels, count: int) -> NDArray[np.int64]:

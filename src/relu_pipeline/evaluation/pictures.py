@@ -40,7 +40,7 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
     save_figure(figure, path)
 
 
-def draw_reliability(bins: Reliability, path: Path) -> None:
+def draw_reliability(bins: Reliability, calibration_error: float, path: Path) -> None:
     """Accuracy over confidence; the diagonal is perfect calibration."""
     figure = Figure(figsize=(5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
@@ -50,7 +50,7 @@ def draw_reliability(bins: Reliability, path: Path) -> None:
     above.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
     above.bar(edges[:-1][filled], bins.accuracy[filled], width, align="edge", edgecolor="white")
     above.plot(bins.confidence[filled], bins.accuracy[filled], "o", color="black", markersize=4)
-    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Calibration error {bins.calibration_error:.3f}")
+    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Calibration error {calibration_error:.3f}")
     below.bar(edges[:-1], bins.count, width, align="edge", edgecolor="white", color="grey")
     below.set(xlabel="confidence", ylabel="rows")
     save_figure(figure, path)

@@ -10,7 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from torch import nn
+from torch import Tensor
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
@@ -24,7 +24,7 @@ from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 from relu_pipeline.training.callbacks import EpochReport, EpochSeed, FiniteLoss, HealthReport
 from relu_pipeline.training.hardware import Hardware, resolve_hardware
-from relu_pipeline.training.module import Classifier
+from relu_pipeline.training.module import Classifier, balanced_class_weights
 from relu_pipeline.training.resume import TrainingState, training_key
 
 EVAL_BATCH_SIZE = 1000
@@ -35,11 +35,12 @@ class Fitted:
     history: list[dict[str, float]]
     health: list[Row]
     steps_per_epoch: int
+    monitor: str  # of `history`
 
     @property
-    def val_accuracy(self) -> float:
-        """Of the epoch that is kept."""
-        return max(epoch["val/accuracy"] for epoch in self.history)
+    def kept(self) -> dict[str, float]:
+        """The epoch whose weights are kept: the first with the best `monitor`."""
+        return max(self.history, key=lambda epoch: epoch[self.monitor])
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def plan(
 
 
 def fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
-    """Write the weights of the epoch with the best validation accuracy to `checkpoint`, going on from `state`.
+    """Write the weights of the epoch with the best `monitor` to `checkpoint`, going on from `state`.
 
     Raises TrainingError where a loss is not finite or memory runs out; `state` keeps the last good epoch.
     """
@@ -93,15 +94,22 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     rows = task.augment(train, training.config.train, training.seed)
     batches = ShuffledBatches(rows, training.config.train.batch_size, training.seed)
     report, health = EpochReport(run), HealthReport(run, training.health)
-    _run_trainer(network, training, batches, OrderedBatches(val, EVAL_BATCH_SIZE), [report, health], state)
+    classifier = Classifier(network, training.config.train, settings["num_classes"], _class_weights(training, train))
+    _run_trainer(classifier, training, batches, OrderedBatches(val, EVAL_BATCH_SIZE), [report, health], state)
     best = torch.load(state.best, weights_only=True, map_location="cpu")["state_dict"]
     weights = {name.removeprefix("network."): tensor for name, tensor in best.items()}
     save_checkpoint(checkpoint, name, settings, weights)
-    return Fitted(report.history, health.rows, len(batches))
+    return Fitted(report.history, health.rows, len(batches), _monitor(training.config.train))
+
+
+def _class_weights(training: Training, train: PreparedSplit) -> Tensor | None:
+    if training.config.train.class_weights == "none":
+        return None
+    return balanced_class_weights(train.labels, len(training.meta.source.labels))
 
 
 def _run_trainer(
-    network: nn.Module,
+    classifier: Classifier,
     training: Training,
     batches: ShuffledBatches,
     val: OrderedBatches,
@@ -117,22 +125,32 @@ def _run_trainer(
         # Some of PyTorch's GPU kernels, max pooling's backward among them, have no deterministic form.
         deterministic=True if training.hardware.accelerator == "cpu" else "warn",
         logger=False,
-        callbacks=[EpochSeed(batches, training.seed), FiniteLoss(), *reports, *_stopping(config), *_saving(state)],
+        callbacks=[
+            EpochSeed(batches, training.seed),
+            FiniteLoss(),
+            *reports,
+            *_stopping(config),
+            *_saving(config, state),
+        ],
         default_root_dir=state.folder,
         num_sanity_val_steps=0,
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
     )
     if config.compile:
-        network.compile()
+        classifier.network.compile()
     resumed = state.last if state.last.exists() else None
-    trainer.fit(Classifier(network, config), batches, val, ckpt_path=resumed, weights_only=True)
+    trainer.fit(classifier, batches, val, ckpt_path=resumed, weights_only=True)
 
 
-def _saving(state: TrainingState) -> list[Callback]:
+def _monitor(config: TrainConfig) -> str:
+    return f"val/{config.monitor}"
+
+
+def _saving(config: TrainConfig, state: TrainingState) -> list[Callback]:
     """The best epoch's weights, then all that the next epoch needs, the first callback's findings among it."""
     always = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = {"monitor": "val/accuracy", "mode": "max", "save_weights_only": True}
+    best = {"monitor": _monitor(config), "mode": "max", "save_weights_only": True}
     return [
         ModelCheckpoint(state.folder, state.best.stem, **best, **always),
         ModelCheckpoint(state.folder, state.last.stem, **always),
@@ -142,7 +160,7 @@ def _saving(state: TrainingState) -> list[Callback]:
 def _stopping(config: TrainConfig) -> list[Callback]:
     if not config.early_stopping_patience:
         return []
-    return [EarlyStopping("val/accuracy", mode="max", patience=config.early_stopping_patience)]
+    return [EarlyStopping(_monitor(config), mode="max", patience=config.early_stopping_patience)]
 
 
 def _explain(error: Exception, training: Training, state: TrainingState) -> Exception:

@@ -3,31 +3,42 @@
 from typing import Any
 
 import lightning as L
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relu_pipeline.config import TrainConfig
+from relu_pipeline.scores import classification_scores
 from relu_pipeline.training.optimisers import build_optimiser, build_schedule
 
 Batch = tuple[Tensor, Tensor]
 
 
 class Classifier(L.LightningModule):
-    """Cross-entropy on the logits of `network`. Sums stay on the device; metrics are logged once an epoch."""
+    """Cross-entropy on the logits of `network`, each row weighted by its class.
+
+    `class_weights`: `[num_classes]`, on the device that trains; None weighs all rows alike. Losses are added up and
+    predictions collected on the device, and logged once an epoch: a step waits for no metric.
+    """
 
     batch: Batch
     loss: Tensor
 
-    def __init__(self, network: nn.Module, config: TrainConfig) -> None:
+    def __init__(
+        self, network: nn.Module, config: TrainConfig, num_classes: int, class_weights: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.config = config
-        self.sums: dict[str, Tensor] = {}
+        self.num_classes = num_classes
+        self.class_weights = class_weights
+        self.losses: dict[str, Tensor] = {}
+        self.predictions: list[Tensor] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         inputs, labels = self.batch = batch
         logits = self.network(inputs).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        loss = cross_entropy(logits, labels, self.class_weights, self.config.label_smoothing)
         self.loss = loss.detach()
         self._add("train/loss", self.loss)
         return loss
@@ -36,21 +47,44 @@ class Classifier(L.LightningModule):
         inputs, labels = batch
         logits = self.network(inputs).float()
         self._add("val/loss", F.cross_entropy(logits, labels, reduction="sum"))
-        self._add("val/accuracy", (logits.argmax(dim=1) == labels).sum())
+        self.predictions.append(logits.argmax(dim=1))
 
     def on_validation_epoch_end(self) -> None:
         # Not in on_train_epoch_end: the callbacks, which read the metrics, have theirs before the module's.
-        self._log_means("train/", self.trainer.num_training_batches)
-        self._log_means("val/", len(self.trainer.val_dataloaders.split))
+        labels = self.trainer.val_dataloaders.split.labels
+        self.log("train/loss", self.losses.pop("train/loss") / self.trainer.num_training_batches)
+        self.log("val/loss", self.losses.pop("val/loss") / len(labels))
+        for name, value in classification_scores(torch.cat(self.predictions), labels, self.num_classes).items():
+            self.log(f"val/{name}", value, prog_bar=name == self.config.monitor)
+        self.predictions.clear()
 
     def _add(self, name: str, value: Tensor) -> None:
-        self.sums[name] = self.sums[name] + value if name in self.sums else value
-
-    def _log_means(self, prefix: str, count: int) -> None:
-        for name in [name for name in self.sums if name.startswith(prefix)]:
-            self.log(name, self.sums.pop(name) / count)
+        self.losses[name] = self.losses[name] + value if name in self.losses else value
 
     def configure_optimizers(self) -> Any:
         optimiser = build_optimiser(self.network, self.config)
         schedule = build_schedule(optimiser, self.config, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None, label_smoothing: float) -> Tensor:
+    """Return the mean over the rows, weighted by `class_weights[labels]`.
+
+    `F.cross_entropy(weight=...)` is the same without label smoothing. With it, PyTorch weighs the smoothed part of each
+    row by the weights of all classes, which draws the rows of a common class to a rare one.
+    """
+    if class_weights is None:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    loss_B = F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+    weight_B = class_weights[labels]
+    return (loss_B * weight_B).sum() / weight_B.sum()
+
+
+def balanced_class_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Return N / (C * count) for each of the C classes that occur in `labels` int64 `[N]`, and 0 for the others.
+
+    Their mean over the rows is 1, as that of scikit-learn's `compute_class_weight("balanced")`.
+    """
+    counts = torch.bincount(labels, minlength=num_classes)
+    weights = len(labels) / (counts.count_nonzero() * counts)
+    return torch.where(counts > 0, weights, 0.0)

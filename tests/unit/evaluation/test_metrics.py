@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from relu_pipeline.evaluation.metrics import confident_mistakes, confusion_counts, measure, reliability
+from relu_pipeline.evaluation.metrics import (
+    calibration_error,
+    confident_mistakes,
+    confusion_counts,
+    measure,
+    reliability,
+)
 
 NAMES = ["a", "b", "c"]
 
@@ -16,14 +22,23 @@ def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return rng.dirichlet(np.ones(3), size=rows).astype(np.float32), rng.integers(3, size=rows)
 
 
-@given(answers())
-def test_figures_agree_with_scikit_learn(given_answers: tuple[np.ndarray, np.ndarray]) -> None:
+@given(answers(), st.integers(1, 3))
+def test_figures_agree_with_scikit_learn(given_answers: tuple[np.ndarray, np.ndarray], occurring: int) -> None:
+    """Also where classes are missing from the labels, or never predicted."""
     probabilities, labels = given_answers
+    labels = labels % occurring
     predicted = probabilities.argmax(axis=1)
     found = measure(probabilities, labels, NAMES, 10)
-    macro = sklearn_metrics.f1_score(labels, predicted, labels=[0, 1, 2], average="macro", zero_division=0)
-    assert found.accuracy == pytest.approx(sklearn_metrics.accuracy_score(labels, predicted))
-    assert found.f1_macro == pytest.approx(macro)
+    assert found.accuracy == pytest.approx(sklearn_metrics.accuracy_score(labels, predicted), abs=1e-6)
+    recalls = sklearn_metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro")
+    assert found.balanced_accuracy == pytest.approx(recalls, abs=1e-6)
+    for name in ("precision", "recall", "f1"):
+        of_sklearn = getattr(sklearn_metrics, f"{name}_score")
+        macro = of_sklearn(labels, predicted, average="macro", zero_division=0)
+        assert getattr(found, f"{name}_macro") == pytest.approx(macro, abs=1e-6)
+        each = of_sklearn(labels, predicted, labels=[0, 1, 2], average=None, zero_division=0)
+        assert [found.per_class[label][name] for label in NAMES] == pytest.approx(each.tolist(), abs=1e-6)
+    assert [found.per_class[label]["rows"] for label in NAMES] == np.bincount(labels, minlength=3).tolist()
     assert found.loss == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), rel=1e-4)
     np.testing.assert_array_equal(
         confusion_counts(probabilities, labels), sklearn_metrics.confusion_matrix(labels, predicted, labels=[0, 1, 2])
@@ -35,13 +50,14 @@ def test_reliability_bins_hold_each_row_once(given_answers: tuple[np.ndarray, np
     probabilities, labels = given_answers
     found = reliability(probabilities, labels, bins)
     assert found.count.sum() == len(labels)
-    assert 0 <= found.calibration_error <= 1
+    error = np.sum(found.count * np.abs(found.confidence - found.accuracy)) / len(labels)
+    assert calibration_error(probabilities, labels, bins) == pytest.approx(error, abs=1e-5)
 
 
 def test_the_calibration_error_of_a_known_case() -> None:
     probabilities = np.array([[0.8, 0.2, 0.0]] * 10, dtype=np.float32)
     labels = np.array([0] * 5 + [1] * 5)
-    assert reliability(probabilities, labels, 10).calibration_error == pytest.approx(0.3)
+    assert calibration_error(probabilities, labels, 10) == pytest.approx(0.3)
 
 
 def test_a_certain_and_wrong_answer_has_a_finite_loss() -> None:

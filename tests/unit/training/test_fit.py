@@ -1,8 +1,13 @@
 import itertools
 import re
+import shutil
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score
 from torch import nn
 
 from relu_pipeline import artifacts
@@ -45,7 +50,7 @@ def test_every_image_network_trains_by_its_name(prepared: Path, tmp_path: Path, 
     model = config.model.model_copy(update={"name": name})
     config = config.model_copy(update={"train": config.train.model_copy(update=changes), "model": model})
     fitted = train_at_once("image", config, prepared / "image", tmp_path)
-    assert fitted.val_accuracy > 0.2
+    assert fitted.kept["val/accuracy"] > 0.2
     assert type(load_network(tmp_path / "best.ckpt")).__name__.lower() == name.replace("_", "")
 
 
@@ -56,12 +61,13 @@ def test_training_learns_and_keeps_the_best_epoch(prepared: Path, tmp_path: Path
     val = TASKS[task].load(prepared / task, "val")
     answers = predict(load_network(tmp_path / "best.ckpt"), val).argmax(axis=1)
     # Half precision in training may answer a row or two otherwise than full precision does.
-    assert (answers == val.labels.numpy()).mean() == pytest.approx(fitted.val_accuracy, abs=0.02)
-    assert fitted.val_accuracy > 0.5
+    assert (answers == val.labels.numpy()).mean() == pytest.approx(fitted.kept["val/accuracy"], abs=0.02)
+    assert fitted.kept["val/accuracy"] > 0.5
     assert not load_network(tmp_path / "best.ckpt").training
     assert list(recorder.steps) == [0, 1, 2]
     logged = {name for name in recorder.steps[0] if not name.startswith("health/")}
-    assert logged == {"train/loss", "val/loss", "val/accuracy", "learning_rate", "seconds"}
+    scores = {"val/accuracy", "val/balanced_accuracy", "val/f1_macro"}
+    assert logged == {"train/loss", "val/loss", "learning_rate", "seconds"} | scores
 
 
 @pytest.mark.parametrize("task", ["image", "text"])
@@ -148,6 +154,44 @@ def test_early_stopping_ends_a_training_that_gets_no_better(prepared: Path, tmp_
     config = with_train("text", **still, max_epochs=50, early_stopping_patience=2)
     accuracies = [epoch["val/accuracy"] for epoch in train_at_once("text", config, prepared / "text", tmp_path).history]
     assert len(accuracies) == accuracies.index(max(accuracies)) + 3 < 50
+
+
+@pytest.mark.parametrize("monitor", ["accuracy", "f1_macro"])
+def test_the_monitor_chooses_the_epoch_that_is_kept(prepared: Path, tmp_path: Path, monitor: str) -> None:
+    config = with_train("text", monitor=monitor, max_epochs=6, learning_rate=1.0)
+    fitted = train_at_once("text", config, prepared / "text", tmp_path)
+    epochs = [epoch[f"val/{monitor}"] for epoch in fitted.history]
+    assert fitted.kept["epoch"] == epochs.index(max(epochs))
+    val = TASKS["text"].load(prepared / "text", "val")
+    predicted = predict(load_network(tmp_path / "best.ckpt"), val).argmax(axis=1)
+    scores = {"accuracy": accuracy_score, "f1_macro": partial(f1_score, average="macro")}
+    assert max(epochs) == pytest.approx(scores[monitor](val.labels.numpy(), predicted), abs=1e-6)
+
+
+@pytest.fixture
+def unequal(prepared: Path, tmp_path: Path) -> Path:
+    """Prepared texts whose training split has all rows of two classes, one in 16 of the third, none of the fourth."""
+    out = tmp_path / "text"
+    shutil.copytree(prepared / "text", out)
+    train = TASKS["text"].load(out, "train")
+    rare, missing = (torch.nonzero(train.labels == label).flatten() for label in (2, 3))
+    dropped = torch.cat((rare[torch.arange(len(rare)) % 16 > 0], missing))
+    kept = train.take(torch.tensor([row for row in range(len(train)) if row not in set(dropped.tolist())]))
+    for name in ("tokens", "offsets", "labels"):
+        (out / f"train_{name}.npy").unlink()
+        np.save(out / f"train_{name}.npy", getattr(kept, name).numpy())
+    return out
+
+
+def test_balanced_class_weights_find_the_rare_class(unequal: Path, tmp_path: Path) -> None:
+    recall = {}
+    for weights in ("none", "balanced"):
+        config = with_train("text", class_weights=weights)
+        train_at_once("text", config, unequal, tmp_path / weights)
+        val = TASKS["text"].load(unequal, "val")
+        predicted = predict(load_network(tmp_path / weights / "best.ckpt"), val).argmax(axis=1)
+        recall[weights] = (predicted[val.labels.numpy() == 2] == 2).mean()
+    assert recall["balanced"] > recall["none"] + 0.1
 
 
 def test_an_epoch_is_one_line_where_there_is_no_terminal(
