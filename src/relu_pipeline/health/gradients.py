@@ -9,7 +9,8 @@ from relu_pipeline.health.hooks import WEIGHTED
 class GradientNorms:
     """Mean over the added steps of the Euclidean norm of each trained convolution's or linear layer's weight gradient.
 
-    A step that overflowed, as a scaler's first ones in half precision do, is left out.
+    A step that overflowed, as a scaler's first ones in half precision do, is left out, and so is a layer in the steps
+    whose forward pass did not use it.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -21,19 +22,16 @@ class GradientNorms:
         self.clear()
 
     def clear(self) -> None:
-        self.sums: Tensor | float = 0.0
-        self.steps = 0
+        self.norms: dict[str, list[Tensor]] = {name: [] for name in self.weights}
 
     @torch.no_grad()
     def add(self) -> None:
         """Between backward and the optimiser's step."""
-        norms = torch.stack([weight.grad.float().norm() for weight in self.weights.values()])
-        if norms.isfinite().all():
-            self.sums = self.sums + norms
-            self.steps += 1
+        norms = {name: weight.grad.float().norm() for name, weight in self.weights.items() if weight.grad is not None}
+        if norms and torch.stack(list(norms.values())).isfinite().all():
+            for name, norm in norms.items():
+                self.norms[name].append(norm)
 
     def means(self) -> dict[str, float]:
-        """By layer; empty before the first step."""
-        if not self.steps:
-            return {}
-        return dict(zip(self.weights, (self.sums / self.steps).tolist(), strict=True))
+        """By layer, of those that a step used."""
+        return {name: torch.stack(norms).mean().item() for name, norms in self.norms.items() if norms}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,9 +16,11 @@ from relu_pipeline.artifacts import Split
 from relu_pipeline.config import ImageTrainConfig
 from relu_pipeline.data.augment import ShiftedImages
 from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.data.randomness import generator
 from relu_pipeline.task import Task
 
 WHITENING_IMAGES = 5000
+SAMPLE_SEED = 0
 
 
 class ImageTask(Task[ImageSplit]):
@@ -36,13 +39,22 @@ class ImageTask(Task[ImageSplit]):
         return {"image_shape": list(train.images_BHWC.shape[1:])}
 
     def fit_input(self, network: nn.Module, train: ImageSplit) -> None:
-        network.fit_input(train.gather(torch.arange(min(WHITENING_IMAGES, len(train)))).cpu())
+        network.fit_input(train.gather(sampled_rows(len(train))).cpu())
 
     def shown(self, split: ImageSplit, rows: NDArray[Any], prepared: Path) -> list[NDArray[Any]]:
         return list(split.images_BHWC[torch.from_numpy(rows)].numpy())
 
     def to_sample(self, prepared: Path) -> Callable[[Tensor], str]:
         return as_png
+
+
+def sampled_rows(count: int) -> Tensor:
+    """Return up to `WHITENING_IMAGES` of `count` rows, at random: a data set may be sorted by class.
+
+    The seed of the training does not change them: statistics of the data are the same in each of its trainings.
+    """
+    rows = generator(SAMPLE_SEED, "whitening images").permutation(count)[:WHITENING_IMAGES]
+    return torch.from_numpy(np.sort(rows))
 
 
 def as_png(row_1HWC: Tensor) -> str:

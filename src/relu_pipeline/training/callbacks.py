@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 
 from relu_pipeline.config import HealthConfig
 from relu_pipeline.data.batches import ShuffledBatches
@@ -119,6 +119,16 @@ class HealthReport(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.said = state_dict["rows"], state_dict["said"]
+
+
+class LastingEarlyStopping(EarlyStopping):
+    """Early stopping that still holds where a training that it stopped is resumed.
+
+    Lightning restores the epochs without improvement, but not that they ended the training (Lightning#8278).
+    """
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        trainer.should_stop = self.wait_count >= self.patience
 
 
 class FiniteLoss(Callback):

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 from relu_pipeline import artifacts
@@ -22,7 +22,7 @@ from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import save_checkpoint
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
-from relu_pipeline.training.callbacks import EpochReport, EpochSeed, FiniteLoss, HealthReport
+from relu_pipeline.training.callbacks import EpochReport, EpochSeed, FiniteLoss, HealthReport, LastingEarlyStopping
 from relu_pipeline.training.hardware import Hardware, resolve_hardware
 from relu_pipeline.training.module import Classifier, balanced_class_weights
 from relu_pipeline.training.resume import TrainingState, training_key
@@ -160,7 +160,7 @@ def _saving(config: TrainConfig, state: TrainingState) -> list[Callback]:
 def _stopping(config: TrainConfig) -> list[Callback]:
     if not config.early_stopping_patience:
         return []
-    return [EarlyStopping(_monitor(config), mode="max", patience=config.early_stopping_patience)]
+    return [LastingEarlyStopping(_monitor(config), mode="max", patience=config.early_stopping_patience)]
 
 
 def _explain(error: Exception, training: Training, state: TrainingState) -> Exception:

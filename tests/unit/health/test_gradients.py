@@ -17,3 +17,29 @@ def test_norms_are_means_over_the_steps_of_each_trained_layer() -> None:
     assert norms.means() == pytest.approx({"0": 2 * 2.0, "2": 2 * 2**0.5})
     norms.clear()
     assert norms.means() == {}
+
+
+class TwoWays(nn.Module):
+    """`unused` has weights, and no part in the forward pass; `sometimes` has one where it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.sometimes, self.unused = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor, ask: bool) -> torch.Tensor:
+        x = self.used(x)
+        return self.sometimes(x) if ask else x
+
+
+def test_a_layer_is_measured_in_the_steps_that_use_it() -> None:
+    network = TwoWays()
+    norms, expected = GradientNorms(network), {"used": [], "sometimes": []}
+    for ask in (True, False, True):
+        network.zero_grad()
+        network(torch.ones(1, 2), ask).square().sum().backward()
+        norms.add()
+        for name, found in expected.items():
+            grad = getattr(network, name).weight.grad
+            found += [] if grad is None else [grad.norm().item()]
+    assert [len(found) for found in expected.values()] == [3, 2]
+    assert norms.means() == pytest.approx({name: sum(found) / len(found) for name, found in expected.items()})

@@ -152,8 +152,14 @@ def test_out_of_memory_names_the_parameter(prepared: Path, tmp_path: Path) -> No
 def test_early_stopping_ends_a_training_that_gets_no_better(prepared: Path, tmp_path: Path) -> None:
     still = {"learning_rate": 1e-12, "embedding_learning_rate": 1e-12}
     config = with_train("text", **still, max_epochs=50, early_stopping_patience=2)
-    accuracies = [epoch["val/accuracy"] for epoch in train_at_once("text", config, prepared / "text", tmp_path).history]
+    fitted = train_at_once("text", config, prepared / "text", tmp_path)
+    accuracies = [epoch["val/accuracy"] for epoch in fitted.history]
     assert len(accuracies) == accuracies.index(max(accuracies)) + 3 < 50
+    # As after a kill before its state is discarded.
+    recorder, before = Recorder(), artifacts.sha256_of(tmp_path / "best.ckpt")
+    assert train_at_once("text", config, prepared / "text", tmp_path, recorder) == fitted
+    assert recorder.steps == {}
+    assert artifacts.sha256_of(tmp_path / "best.ckpt") == before
 
 
 @pytest.mark.parametrize("monitor", ["accuracy", "f1_macro"])
