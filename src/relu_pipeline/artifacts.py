@@ -235,12 +235,14 @@ class ColumnBaseline(Format):
 class Int8(Format):
     """`models/<task>/model.int8.onnx`: what `model.onnx` takes and gives, in int8; `refused`: why it may not be served.
 
-    Accuracy, and the loss against float32, are of the test split, as is the largest difference of a probability.
+    Accuracy, and the loss against float32, are of the test split, as is the largest difference of a probability; the
+    loss on the validation split decides.
     """
 
     refused: str | None
     accuracy: float
     accuracy_loss: float
+    val_accuracy_loss: float
     max_probability_difference: float
     sample_probabilities: list[list[float]] = Field(description="its answers to the inputs of samples.json")
     relu_baseline: dict[str, ColumnBaseline] = Field(description="as the manifest's, of this graph")

@@ -95,9 +95,8 @@ def draw_drift(rows: Sequence[Mapping[str, Any]], stream_rows: int, path: Path) 
         delays = [row[f"rows_until_alarm_{signal}"] for row in rows]
         bars = right.barh(places + offset, [delay or 0 for delay in delays], 0.25)
         never = ["too few rows to tell" if row[f"alarms_{signal}"] is None else "never" for row in rows]
-        right.bar_label(
-            bars, [str(delay or no) for delay, no in zip(delays, never, strict=True)], padding=3, fontsize=7
-        )
+        words = [no if delay is None else str(delay) for delay, no in zip(delays, never, strict=True)]
+        right.bar_label(bars, words, padding=3, fontsize=7)
     left.axvline(0.5, color="grey", linestyle="--", linewidth=1)
     left.set_yticks(places, [row["shift"] for row in rows])
     left.invert_yaxis()

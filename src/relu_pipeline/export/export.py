@@ -1,6 +1,7 @@
 """One checkpoint -> all that is served of it, `pruning.json` and `parity.json`."""
 
 import sys
+from collections.abc import Callable
 from functools import partial as bind
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from relu_pipeline.config import ExportConfig
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.evaluation.predict import predict, predict_onnx
 from relu_pipeline.export.graph import ZERO_SHARES, export_graph
-from relu_pipeline.export.parity import compare, require
-from relu_pipeline.export.quantise import judge, quantise
+from relu_pipeline.export.parity import compare, problem, require
+from relu_pipeline.export.quantise import Compared, judge, quantise
 from relu_pipeline.export.samples import pick_samples
 from relu_pipeline.health.zero_shares import baseline, confidence_baseline, with_zero_shares
 from relu_pipeline.models.checkpoint import load_network
@@ -51,23 +52,28 @@ def export(
     test, val = splits("test"), splits("val")
     example = val.gather(torch.arange(EXAMPLE_ROWS))
     pick = bind(pick_samples, meta.source.labels, task.to_sample(prepared), val)
+    of_network, labels, tolerance = predict(network, test), test.labels.numpy(), config.max_probability_difference
+
+    def refused(model: Path | bytes) -> str | None:
+        """Why the graph may not replace the network."""
+        return problem(compare(of_network, predict_onnx(model, test), labels, tolerance), metrics.accuracy, tolerance)
+
     with artifacts.atomic_dir(out) as models:
         graph, int8_graph = models / artifacts.ONNX_MODEL, models / artifacts.INT8_MODEL
         export_graph(task, network, example, config.opset, graph)
-        pruning = _prune(graph, splits) if config.prune else unpruned(onnx.load(graph), val)
+        pruning = _prune(graph, splits, refused) if config.prune else unpruned(onnx.load(graph), val)
         artifacts.write(reports / artifacts.PRUNING, pruning)
         answers = predict_onnx(graph, test)
-        parity = compare(predict(network, test), answers, test.labels.numpy(), config.max_probability_difference)
+        parity = compare(of_network, answers, labels, tolerance)
         artifacts.write(reports / artifacts.PARITY, parity)
-        require(parity, metrics.accuracy, config.max_probability_difference)
+        require(parity, metrics.accuracy, tolerance)
         artifacts.write(models / artifacts.SAMPLES, pick(graph))
         _, relu_layers, _ = with_zero_shares(network, example)
         baselines = _baselines(graph, relu_layers, val)
         quantise(onnx.load(graph), splits("train"), int8_graph)
         int8 = judge(
-            answers,
-            predict_onnx(int8_graph, test),
-            test.labels.numpy(),
+            Compared(answers, predict_onnx(int8_graph, test), labels),
+            Compared(predict_onnx(graph, val), predict_onnx(int8_graph, val), val.labels.numpy()),
             config,
             sample_probabilities=[item.probabilities for item in pick(int8_graph).samples],
             **_baselines(int8_graph, relu_layers, val),
@@ -90,9 +96,12 @@ def _baselines(graph: Path, relu_layers: list[str], val: PreparedSplit) -> dict[
     }
 
 
-def _prune(path: Path, splits: Splits) -> Pruning:
-    """Where an answer would change, by float32 rounding say, the graph stays whole."""
-    pruned, report = prune(onnx.load(path), splits)
+def _prune(path: Path, splits: Splits, refused: Callable[[bytes], str | None]) -> Pruning:
+    """Where an answer would change, by float32 rounding or on a test row that a cut unit knows, it stays whole."""
+    model = onnx.load(path)
+    pruned, report = prune(model, splits)
+    if report.removed and (reason := refused(serialised(pruned))):
+        report = unpruned(model, splits("val"), report.measured_rows, report.layers, reason)
     if report.refused:
         print(f"warning: no unit was cut: {report.refused}", file=sys.stderr)
     if report.removed:
@@ -153,6 +162,6 @@ def _log(run: Run, parity: Parity, pruning: Pruning, int8: Int8, models: Path) -
     run.log_metrics({f"parity/{name}": value for name, value in values.items()})
     counts = {"dead_units": pruning.dead, "removed_units": pruning.removed, "parameters": pruning.after.parameters}
     run.log_metrics({f"pruning/{name}": value for name, value in counts.items()})
-    values = int8.model_dump(include={"accuracy", "accuracy_loss", "max_probability_difference"})
+    values = int8.model_dump(include={"accuracy", "accuracy_loss", "val_accuracy_loss", "max_probability_difference"})
     run.log_metrics({f"int8/{name}": value for name, value in values.items()})
     run.log_files([models / artifacts.MANIFEST], "export")

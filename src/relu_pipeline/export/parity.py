@@ -26,6 +26,12 @@ def compare(
 
 def require(parity: Parity, test_accuracy: float, max_probability_difference: float) -> None:
     """Raises ParityError unless the graph may replace the network."""
+    if found := problem(parity, test_accuracy, max_probability_difference):
+        raise ParityError(f"the ONNX graph was not kept: {found}; try another export.opset")
+
+
+def problem(parity: Parity, test_accuracy: float, max_probability_difference: float) -> str | None:
+    """Return why the graph may not replace the network; None: it may."""
     problems = []
     if different := parity.different_top1 - parity.near_ties:
         problems.append(f"top-1 differs on {different} of {parity.rows} rows")
@@ -37,5 +43,4 @@ def require(parity: Parity, test_accuracy: float, max_probability_difference: fl
     # Half a row for the rounding of what was written.
     if abs(parity.onnx_accuracy - test_accuracy) > (parity.near_ties + 0.5) / parity.rows:
         problems.append(f"ONNX accuracy {parity.onnx_accuracy} is not metrics.json's {test_accuracy}")
-    if problems:
-        raise ParityError(f"the ONNX graph was not kept: {'; '.join(problems)}; try another export.opset")
+    return "; ".join(problems) or None

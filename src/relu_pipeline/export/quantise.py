@@ -5,6 +5,7 @@ the 16 bits in which processors without VNNI add them up, so that all give the s
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,25 +59,39 @@ def quantise(model: onnx.ModelProto, train: PreparedSplit, path: Path) -> None:
     path.write_bytes(serialised(quantised))
 
 
-def judge(
-    answers: NDArray[np.float32],
-    int8_answers: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    config: ExportConfig,
-    **found: Any,
-) -> Int8:
-    """May the graph be served? From both graphs' probabilities `[N, C]`; `found`: the other fields of the report."""
-    right_N, int8_right_N = (found_NC.argmax(axis=1) == labels for found_NC in (answers, int8_answers))
-    loss = float((right_N.astype(int) - int8_right_N).mean())
+@dataclass(frozen=True)
+class Compared:
+    """Probabilities `[N, C]` of both graphs for the rows of a split, whose labels are int64 `[N]`."""
+
+    float32: NDArray[np.float32]
+    int8: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @property
+    def int8_accuracy(self) -> float:
+        return float((self.int8.argmax(axis=1) == self.labels).mean())
+
+    @property
+    def accuracy_loss(self) -> float:
+        right_N, int8_right_N = (answers.argmax(axis=1) == self.labels for answers in (self.float32, self.int8))
+        return float((right_N.astype(int) - int8_right_N).mean())
+
+
+def judge(test: Compared, val: Compared, config: ExportConfig, **found: Any) -> Int8:
+    """Return whether the graph may be served, which `val` decides; `found`: the other fields of the report."""
     refused = None if config.int8 else "export.int8 is false in params.yaml"
-    if refused is None and loss > config.max_int8_accuracy_loss:
-        refused = f"it loses {loss:.4f} of accuracy, export.max_int8_accuracy_loss is {config.max_int8_accuracy_loss}"
+    if refused is None and val.accuracy_loss > config.max_int8_accuracy_loss:
+        refused = (
+            f"it loses {val.accuracy_loss:.4f} of validation accuracy, "
+            f"export.max_int8_accuracy_loss is {config.max_int8_accuracy_loss}"
+        )
         print(f"warning: the int8 graph is not served: {refused}", file=sys.stderr)
     return Int8(
         refused=refused,
-        accuracy=float(int8_right_N.mean()),
-        accuracy_loss=loss,
-        max_probability_difference=float(np.abs(answers - int8_answers).max()),
+        accuracy=test.int8_accuracy,
+        accuracy_loss=test.accuracy_loss,
+        val_accuracy_loss=val.accuracy_loss,
+        max_probability_difference=float(np.abs(test.float32 - test.int8).max()),
         **found,
     )
 

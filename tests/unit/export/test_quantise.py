@@ -12,7 +12,7 @@ from onnxscript.rewriter import rewrite
 from relu_pipeline.config import load_params
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.export.graph import export_graph
-from relu_pipeline.export.quantise import OneSum, ReluBeforePooling, int8_nodes, judge, quantise
+from relu_pipeline.export.quantise import Compared, OneSum, ReluBeforePooling, int8_nodes, judge, quantise
 from relu_pipeline.health.zero_shares import column_baseline
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import load_network
@@ -195,8 +195,11 @@ def test_a_graph_that_loses_more_than_it_may_is_refused(
     right: int, refused: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels = np.zeros(1000, dtype=np.int64)
-    report = judge(of_accuracy(900), of_accuracy(right), labels, CONFIG, **FOUND)
-    assert (report.accuracy, report.accuracy_loss) == (right / 1000, pytest.approx((900 - right) / 1000))
+    val = Compared(of_accuracy(900), of_accuracy(right), labels)
+    test = Compared(of_accuracy(800), of_accuracy(700), labels)  # it is reported, and decides nothing
+    report = judge(test, val, CONFIG, **FOUND)
+    assert (report.accuracy, report.accuracy_loss) == (0.7, pytest.approx(0.1))
+    assert report.val_accuracy_loss == pytest.approx((900 - right) / 1000)
     assert (report.refused is not None) == refused
     assert ("warning: the int8 graph is not served: it loses 0.0060" in capsys.readouterr().err) == refused
 
@@ -204,6 +207,6 @@ def test_a_graph_that_loses_more_than_it_may_is_refused(
 def test_a_parameter_switches_it_off_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     off = CONFIG.model_copy(update={"int8": False})
     same, labels = of_accuracy(900), np.zeros(1000, dtype=np.int64)
-    report = judge(same, same, labels, off, **FOUND)
+    report = judge(*[Compared(same, same, labels)] * 2, off, **FOUND)
     assert report.refused == "export.int8 is false in params.yaml"
     assert not capsys.readouterr().err
