@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 from pipelines import run
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import RunInfo
@@ -21,11 +23,13 @@ def train(task: TaskName) -> None:
         state.begin(mlflow_run.run_id)
         mlflow_run.log_params(flatten({"seed": params.seed} | config.model_dump()))
         fitted = fit(training, mlflow_run, state, checkpoints / artifacts.CHECKPOINT)
+        mlflow_run.log_metrics({f"calibration/{name}": value for name, value in asdict(fitted.calibration).items()})
         mlflow_run.log_files(write_report(fitted, config.train, artifacts.reports_dir(task)), "training")
         artifacts.write(checkpoints / artifacts.RUN, RunInfo(run_id=mlflow_run.run_id, git_commit=commit))
     state.discard()
     accuracy, f1_macro = fitted.kept["val/accuracy"], fitted.kept["val/f1_macro"]
-    print(f"{task}: validation accuracy {accuracy:.4f}, macro F1 {f1_macro:.4f}")
+    temperature = fitted.calibration.temperature
+    print(f"{task}: validation accuracy {accuracy:.4f}, macro F1 {f1_macro:.4f}, temperature {temperature:.3f}")
 
 
 if __name__ == "__main__":

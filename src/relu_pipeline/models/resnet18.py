@@ -22,6 +22,10 @@ class ResNet18(nn.Module):
         self.resnet.maxpool = nn.Identity()
         self.to(memory_format=torch.channels_last)
 
+    @property
+    def head(self) -> nn.Linear:
+        return self.resnet.fc
+
     def forward(self, image_BHWC: Tensor) -> Tensor:
         return self.resnet(self.normalise(image_BHWC))
 

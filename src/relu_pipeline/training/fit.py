@@ -22,6 +22,7 @@ from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import save_checkpoint
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
+from relu_pipeline.training.calibration import Calibration, calibrate
 from relu_pipeline.training.callbacks import EpochReport, EpochSeed, FiniteLoss, HealthReport, LastingEarlyStopping
 from relu_pipeline.training.hardware import Hardware, resolve_hardware
 from relu_pipeline.training.module import Classifier, balanced_class_weights
@@ -35,6 +36,7 @@ class Fitted:
     history: list[dict[str, float]]
     health: list[Row]
     steps_per_epoch: int
+    calibration: Calibration
     monitor: str  # of `history`
 
     @property
@@ -69,7 +71,7 @@ def plan(
 
 
 def fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
-    """Write the weights of the epoch with the best `monitor` to `checkpoint`, going on from `state`.
+    """Write the calibrated weights of the epoch with the best `monitor` to `checkpoint`, going on from `state`.
 
     Raises TrainingError where a loss is not finite or memory runs out; `state` keeps the last good epoch.
     """
@@ -91,15 +93,18 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     task.fit_input(network, train)
     run.log_datasets(training.meta)
     run.log_params(asdict(training.hardware) | {"num_parameters": sum(p.numel() for p in network.parameters())})
+    val_batches = OrderedBatches(val, EVAL_BATCH_SIZE)
     rows = task.augment(train, training.config.train, training.seed)
     batches = ShuffledBatches(rows, training.config.train.batch_size, training.seed)
     report, health = EpochReport(run), HealthReport(run, training.health)
     classifier = Classifier(network, training.config.train, settings["num_classes"], _class_weights(training, train))
-    _run_trainer(classifier, training, batches, OrderedBatches(val, EVAL_BATCH_SIZE), [report, health], state)
+    _run_trainer(classifier, training, batches, val_batches, [report, health], state)
     best = torch.load(state.best, weights_only=True, map_location="cpu")["state_dict"]
-    weights = {name.removeprefix("network."): tensor for name, tensor in best.items()}
-    save_checkpoint(checkpoint, name, settings, weights)
-    return Fitted(report.history, health.rows, len(batches), _monitor(training.config.train))
+    network = build_network(name, settings)
+    network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
+    calibration = calibrate(network.to(training.hardware.device), val_batches)
+    save_checkpoint(checkpoint, name, settings, network.cpu().state_dict())
+    return Fitted(report.history, health.rows, len(batches), calibration, _monitor(training.config.train))
 
 
 def _class_weights(training: Training, train: PreparedSplit) -> Tensor | None:

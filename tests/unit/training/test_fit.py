@@ -13,6 +13,7 @@ from torch import nn
 from relu_pipeline import artifacts
 from relu_pipeline.config import ImageConfig, TextConfig, load_params
 from relu_pipeline.errors import ConfigError, TrainingError
+from relu_pipeline.evaluation.metrics import cross_entropy
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tasks.catalogue import TASKS
@@ -64,6 +65,9 @@ def test_training_learns_and_keeps_the_best_epoch(prepared: Path, tmp_path: Path
     assert (answers == val.labels.numpy()).mean() == pytest.approx(fitted.kept["val/accuracy"], abs=0.02)
     assert fitted.kept["val/accuracy"] > 0.5
     assert not load_network(tmp_path / "best.ckpt").training
+    loss = cross_entropy(predict(load_network(tmp_path / "best.ckpt"), val), val.labels.numpy())
+    assert loss == pytest.approx(fitted.calibration.val_loss_after, rel=1e-4)
+    assert loss < fitted.calibration.val_loss_before
     assert list(recorder.steps) == [0, 1, 2]
     logged = {name for name in recorder.steps[0] if not name.startswith("health/")}
     scores = {"val/accuracy", "val/balanced_accuracy", "val/f1_macro"}
