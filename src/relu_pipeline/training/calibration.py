@@ -1,4 +1,4 @@
-"""Temperature scaling: a network's probabilities become as high as it is right (Guo et al. 2017, arXiv:1706.04599)."""
+"""Calibrated probabilities by temperature scaling (Guo et al. 2017, arXiv:1706.04599)."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from relu_pipeline.data.batches import OrderedBatches
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
-HALVINGS = 40
+BISECTIONS = 40
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Calibration:
 
 @torch.no_grad()
 def calibrate(network: nn.Module, val: OrderedBatches) -> Calibration:
-    """Divide the weights and biases of `network.head` by the temperature that fits `val`, in full precision.
+    """Divide the weights and biases of `network.head` by the temperature that fits the validation split.
 
-    The logits are divided by it, so that neither the predicted classes nor the graph's nodes change.
+    This divides the logits: the predicted classes stay the same, and the exported graph has no further node.
     """
     network.eval()
     logits_NC, labels_N = (torch.cat(parts).cpu() for parts in zip(*((network(x), y) for x, y in val), strict=True))
@@ -41,13 +41,13 @@ def calibrate(network: nn.Module, val: OrderedBatches) -> Calibration:
 def fit_temperature(logits_NC: Tensor, labels_N: Tensor) -> float:
     """Return the temperature that minimises the cross-entropy of `logits_NC / temperature`, from 0.05 to 20.
 
-    The loss is convex in 1 / temperature: its slope is 0 at one place, which halving finds. The labels are smoothed by
-    1 / (N + 2), as Platt (1999) does: were every row right, which a small split may be, the loss would fall as the
-    temperature goes to 0, and the network would be certain of whatever it says.
+    The loss is convex in 1 / temperature, and bisection finds where its slope is 0. The labels are smoothed by
+    1 / (N + 2), in the manner of Platt (1999): without it, a small split on which every prediction is right has its
+    lowest loss at temperature 0, which makes the network certain of all predictions.
     """
     logits_NC, smoothing = logits_NC.double(), 1 / (len(labels_N) + 2)
     low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
-    for _ in range(HALVINGS):
+    for _ in range(BISECTIONS):
         scale = torch.tensor(math.sqrt(low * high), dtype=torch.float64, requires_grad=True)
         loss = F.cross_entropy(logits_NC * scale, labels_N, label_smoothing=smoothing)
         (slope,) = torch.autograd.grad(loss, scale)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
@@ -22,6 +22,7 @@ def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return rng.dirichlet(np.ones(3), size=rows).astype(np.float32), rng.integers(3, size=rows)
 
 
+@settings(deadline=None)
 @given(answers(), st.integers(1, 3))
 def test_figures_agree_with_scikit_learn(given_answers: tuple[np.ndarray, np.ndarray], occurring: int) -> None:
     """Also where classes are missing from the labels, or never predicted."""

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -31,12 +31,14 @@ def drawn(rows: int, classes: int, seed: int, sharpness: float = 3.0) -> tuple[T
     return logits, torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
 
 
+@settings(deadline=None)
 @given(temperature=st.floats(0.1, 10), classes=st.integers(2, 20), seed=st.integers(0, 99))
 def test_the_temperature_that_logits_were_multiplied_by_is_found(temperature: float, classes: int, seed: int) -> None:
     logits, labels = drawn(4000, classes, seed)
     assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.15)
 
 
+@settings(deadline=None)
 @given(rows=st.integers(1, 50), classes=st.integers(2, 6), seed=st.integers(0, 999), factor=st.floats(0.2, 5))
 def test_scaled_logits_have_a_scaled_temperature(rows: int, classes: int, seed: int, factor: float) -> None:
     logits, labels = drawn(rows, classes, seed)
@@ -46,6 +48,7 @@ def test_scaled_logits_have_a_scaled_temperature(rows: int, classes: int, seed: 
         assert scaled == pytest.approx(factor * once, rel=1e-6)
 
 
+@settings(deadline=None)
 @given(rows=st.integers(20, 200), seed=st.integers(0, 999), other=st.floats(MIN_TEMPERATURE, MAX_TEMPERATURE))
 def test_no_other_temperature_has_a_lower_loss(rows: int, seed: int, other: float) -> None:
     logits, labels = drawn(rows, 4, seed)
@@ -56,6 +59,7 @@ def test_no_other_temperature_has_a_lower_loss(rows: int, seed: int, other: floa
     assert best <= found + 1e-9
 
 
+@settings(deadline=None)
 @given(rows=st.integers(1, 500), margin=st.floats(1, 8))
 def test_a_split_without_a_mistake_leaves_as_much_doubt_as_its_rows_allow(rows: int, margin: float) -> None:
     logits, labels = margin * torch.eye(2)[torch.zeros(rows, dtype=torch.int64)], torch.zeros(rows, dtype=torch.int64)
