@@ -15,16 +15,15 @@ from relu_pipeline.training.resume import open_state
 
 def train(task: TaskName) -> None:
     params = load_params()
-    config, checkpoints = getattr(params, task), artifacts.checkpoints_dir(task)
-    commit = git_commit()
-    training = plan(TASKS[task], config, params.health, params.seed, artifacts.prepared_dir(task))
+    checkpoints, commit = artifacts.checkpoints_dir(task), git_commit()
+    training = plan(TASKS[task], getattr(params, task), params.health, params.seed, artifacts.prepared_dir(task))
     state = open_state(artifacts.training_dir(task), training.key)
     with start_run(task, commit, stage=f"train@{task}", interrupted=state.run_id) as mlflow_run:
         state.begin(mlflow_run.run_id)
-        mlflow_run.log_params(flatten({"seed": params.seed} | config.model_dump()))
+        mlflow_run.log_params(flatten({"seed": params.seed} | training.config.model_dump()))
         fitted = fit(training, mlflow_run, state, checkpoints / artifacts.CHECKPOINT)
         mlflow_run.log_metrics({f"calibration/{name}": value for name, value in asdict(fitted.calibration).items()})
-        mlflow_run.log_files(write_report(fitted, config.train, artifacts.reports_dir(task)), "training")
+        mlflow_run.log_files(write_report(fitted, training.config.train, artifacts.reports_dir(task)), "training")
         artifacts.write(checkpoints / artifacts.RUN, RunInfo(run_id=mlflow_run.run_id, git_commit=commit))
     state.discard()
     accuracy, f1_macro = fitted.kept["val/accuracy"], fitted.kept["val/f1_macro"]

@@ -3,7 +3,16 @@
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -18,6 +27,13 @@ TASK_NAMES: tuple[TaskName, ...] = ("image", "text")
 
 MAX_CHARS = 100  # of a wrong value in a message
 
+
+def or_auto(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Let "auto" pass: the number follows from the data, as `Task.settle` says."""
+    return value if value == "auto" else validate(value)
+
+
+OrAuto = WrapValidator(or_auto)
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -55,7 +71,7 @@ class PrepareConfig(Section):
 class ImagePrepareConfig(PrepareConfig):
     """`size`: pixels of a side of the network's square images."""
 
-    size: Literal["auto"] | Annotated[int, Field(ge=8, le=512)]
+    size: Annotated[int, Field(ge=8, le=512), OrAuto]
 
 
 class TextPrepareConfig(PrepareConfig):
@@ -102,8 +118,8 @@ class ImageModelConfig(Section):
 
 
 class TextModelConfig(Section):
-    embedding_dim: Count
-    hidden_dims: Annotated[list[Count], Field(min_length=1)]
+    embedding_dim: Annotated[Count, OrAuto]
+    hidden_dims: Annotated[list[Count], Field(min_length=1), OrAuto]
     dropout: Fraction
 
     @property
@@ -118,8 +134,8 @@ class TextModelConfig(Section):
 class TrainConfig(Section):
     """`learning_rate` is the peak: linear warm-up over `warmup_fraction` of all steps, then linear decay to 0."""
 
-    max_epochs: Count
-    batch_size: Annotated[int, Field(ge=2)]
+    max_epochs: Annotated[Count, OrAuto]
+    batch_size: Annotated[int, Field(ge=2), OrAuto]
     learning_rate: Positive
     weight_decay: NonNegative
     warmup_fraction: Annotated[float, Field(gt=0, lt=1)]
@@ -133,13 +149,13 @@ class TrainConfig(Section):
 
 
 class ImageTrainConfig(TrainConfig):
-    crop_padding: Annotated[int, Field(ge=0, le=16)]
+    crop_padding: Annotated[float, Field(ge=0, le=0.5)]
     horizontal_flip: bool
 
 
 class TextTrainConfig(TrainConfig):
     embedding_learning_rate: Positive
-    word_dropout: Fraction
+    word_dropout: Annotated[Fraction, OrAuto]
 
 
 class HealthConfig(Section):

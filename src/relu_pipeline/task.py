@@ -5,8 +5,10 @@ section of params.yaml and its tests. Those two stand apart, or their edits woul
 that it imports.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -19,6 +21,28 @@ from relu_pipeline.data.augment import Augmented
 from relu_pipeline.data.batches import PreparedSplit
 
 SplitT = TypeVar("SplitT", bound=PreparedSplit)
+BATCHES_AN_EPOCH = 128
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a network is trained: `examples` in all, epochs and batch sizes from least to most."""
+
+    examples: int
+    epochs: tuple[int, int]
+    batch_sizes: tuple[int, int]
+
+    def epochs_for(self, rows: int) -> int:
+        return _within(round(self.examples / rows), self.epochs)
+
+    def batch_size_for(self, rows: int) -> int:
+        """Return the power of two next to a 128th of the rows."""
+        return _within(2 ** max(0, round(math.log2(rows / BATCHES_AN_EPOCH))), self.batch_sizes)
+
+
+def _within(number: int, bounds: tuple[int, int]) -> int:
+    least, most = bounds
+    return min(max(number, least), most)
 
 
 class Task(ABC, Generic[SplitT]):
@@ -32,6 +56,10 @@ class Task(ABC, Generic[SplitT]):
     @abstractmethod
     def load(self, prepared: Path, split: Split) -> SplitT:
         """Only `evaluate` and the export's parity check may ask for "test"."""
+
+    @abstractmethod
+    def settle(self, config: Any, train: SplitT, num_classes: int) -> Any:
+        """Return the task's section of params.yaml with a number in place of each `auto` of `model` and `train`."""
 
     @abstractmethod
     def augment(self, train: SplitT, config: Any, seed: int) -> Augmented:

@@ -1,25 +1,67 @@
+"""What params.yaml leaves to the data is settled by them: epochs, batches, sizes and rates."""
+
+import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relu_pipeline.config import load_params
 from relu_pipeline.data.images import ImageSplit
-from relu_pipeline.models.mlp import MLP
-from relu_pipeline.tasks.image import WHITENING_IMAGES, ImageTask, sampled_rows
+from relu_pipeline.data.texts import TextSplit
+from relu_pipeline.task import Budget
+from relu_pipeline.tasks.catalogue import TASKS
+
+PARAMS = load_params()
 
 
-@given(st.integers(1, 4 * WHITENING_IMAGES))
-def test_the_sampled_rows_are_distinct_and_all_of_them_where_there_are_few(count: int) -> None:
-    rows = sampled_rows(count)
-    assert len(rows) == min(count, WHITENING_IMAGES)
-    assert (rows.diff() > 0).all()
-    assert 0 <= rows[0] <= rows[-1] < count
-    assert torch.equal(rows, sampled_rows(count))
+def images(count: int, side: int = 32) -> ImageSplit:
+    one = torch.zeros((1, side, side, 3), dtype=torch.uint8)
+    return ImageSplit(one.expand(count, -1, -1, -1), torch.zeros(count, dtype=torch.int64))
 
 
-def test_the_input_is_normalised_alike_where_the_images_are_sorted_by_class() -> None:
-    classes = torch.tensor([0, 100, 200]).repeat_interleave(WHITENING_IMAGES)
-    images = classes.to(torch.uint8)[:, None, None, None].expand(-1, 2, 2, 3)
-    network = MLP(3, (2, 2, 3), [4], "relu")
-    ImageTask().fit_input(network, ImageSplit(images, classes // 100))
-    torch.testing.assert_close(network.normalise.mean, torch.full((3,), 100.0), atol=5, rtol=0)
-    torch.testing.assert_close(network.normalise.std, torch.full((3,), 81.65), atol=5, rtol=0)
+def texts(count: int, length: int) -> TextSplit:
+    offsets = torch.arange(count + 1) * length
+    return TextSplit(torch.ones(count * length, dtype=torch.int32), offsets, torch.zeros(count, dtype=torch.int64))
+
+
+def test_cifar10_and_ag_news_are_trained_as_they_were_tuned() -> None:
+    train = TASKS["image"].settle(PARAMS.image, images(45_000), 10).train
+    assert (train.max_epochs, train.batch_size, train.learning_rate) == (24, 256, 0.3)
+    settled = TASKS["text"].settle(PARAMS.text, texts(50_164, 43), 4)
+    assert (settled.train.max_epochs, settled.train.batch_size, settled.train.word_dropout) == (5, 512, 0.4)
+    assert (settled.model.embedding_dim, settled.model.hidden_dims) == (64, [64, 64])
+
+
+def test_small_data_get_more_epochs_of_smaller_batches_at_a_lower_rate() -> None:
+    train = TASKS["image"].settle(PARAMS.image, images(1487, 64), 10).train
+    assert (train.max_epochs, train.batch_size, train.learning_rate) == (60, 32, 0.3 * 32 / 256)
+    settled = TASKS["text"].settle(PARAMS.text, texts(9504, 12), 77)
+    assert (settled.train.max_epochs, settled.train.batch_size) == (20, 64)
+    assert settled.train.word_dropout == pytest.approx(1 / 6)
+    assert (settled.model.embedding_dim, settled.model.hidden_dims) == (128, [256])
+
+
+@pytest.mark.parametrize("task", ["image", "text"])
+def test_what_is_given_stays(task: str) -> None:
+    split = images(5000) if task == "image" else texts(5000, 9)
+    once = TASKS[task].settle(getattr(PARAMS, task), split, 20)
+    assert TASKS[task].settle(once, images(9) if task == "image" else texts(9, 99), 2) == once
+
+
+@given(rows=st.integers(1, 10**7), least=st.integers(1, 50), more=st.integers(0, 200))
+def test_a_budget_keeps_its_bounds_and_falls_with_the_rows(rows: int, least: int, more: int) -> None:
+    budget = Budget(10**6, (least, least + more), (32, 512))
+    assert least <= budget.epochs_for(rows) <= least + more
+    assert budget.epochs_for(rows) >= budget.epochs_for(rows + 1)
+    size = budget.batch_size_for(rows)
+    assert 32 <= size <= 512
+    assert np.log2(size).is_integer()
+
+
+@given(length=st.integers(0, 200), num_classes=st.integers(2, 200))
+def test_word_dropout_leaves_ten_words_and_each_class_has_a_feature(length: int, num_classes: int) -> None:
+    settled = TASKS["text"].settle(PARAMS.text, texts(100, length), num_classes)
+    assert 0 <= settled.train.word_dropout <= 0.4
+    assert (1 - settled.train.word_dropout) * length >= min(length, 10) - 1e-9
+    assert settled.model.embedding_dim >= num_classes

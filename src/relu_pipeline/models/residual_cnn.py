@@ -4,6 +4,7 @@ Whitened stem, Dirac start, frozen batch-norm scales and pooling before the norm
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -12,10 +13,14 @@ from torch import Tensor, nn
 from relu_pipeline.models.normalise import Normalise
 
 WHITENING_EPS = 5e-4
+USUAL_SIDE = 32
 
 
 class ResidualCNN(nn.Module):
-    """uint8 `[B, H, W, C]` -> logits `[B, num_classes]`; each of the blocks, `widths` channels wide, halves H and W."""
+    """uint8 `[B, H, W, C]` -> logits `[B, num_classes]`; each of the blocks, `widths` channels wide, halves H and W.
+
+    For each doubling of the side beyond 32 there is a further block in front, half as wide as the first of `widths`.
+    """
 
     def __init__(
         self,
@@ -28,10 +33,13 @@ class ResidualCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.image_shape = tuple(image_shape)
-        self.normalise = Normalise(image_shape[-1])
-        channels = [2 * stem_components, *widths]
+        height, width, colours = image_shape
+        self.normalise = Normalise(colours)
+        doublings = int(math.log2(max(1, min(height, width) / USUAL_SIDE)))
+        further = [max(1, widths[0] // 2)] * doublings
+        channels = [2 * min(stem_components, colours * stem_kernel**2), *further, *widths]
         self.stem = nn.Conv2d(
-            image_shape[-1], channels[0], stem_kernel, stem_stride, padding=(stem_kernel - 1) // 2, bias=False
+            colours, channels[0], stem_kernel, stem_stride, padding=(stem_kernel - 1) // 2, bias=False
         )
         self.stem.weight.requires_grad_(False)
         self.stem_relu = nn.ReLU()

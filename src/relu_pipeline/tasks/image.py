@@ -13,12 +13,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from relu_pipeline.artifacts import Split
-from relu_pipeline.config import ImageTrainConfig
+from relu_pipeline.config import ImageConfig, ImageTrainConfig
 from relu_pipeline.data.augment import ShiftedImages
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
-from relu_pipeline.task import Task
+from relu_pipeline.task import Budget, Task
 
+BUDGET = Budget(examples=1_080_000, epochs=(10, 60), batch_sizes=(32, 256))
 WHITENING_IMAGES = 5000
 SAMPLE_SEED = 0
 
@@ -32,8 +33,19 @@ class ImageTask(Task[ImageSplit]):
     def load(self, prepared: Path, split: Split) -> ImageSplit:
         return ImageSplit.load(prepared, split)
 
+    def settle(self, config: ImageConfig, train: ImageSplit, num_classes: int) -> ImageConfig:
+        """For smaller batches the learning rate is smaller as well (Goyal et al. 2017, arXiv:1706.02677)."""
+        numbers: dict[str, Any] = {}
+        if config.train.max_epochs == "auto":
+            numbers["max_epochs"] = BUDGET.epochs_for(len(train))
+        if config.train.batch_size == "auto":
+            size = numbers["batch_size"] = BUDGET.batch_size_for(len(train))
+            numbers["learning_rate"] = config.train.learning_rate * size / BUDGET.batch_sizes[1]
+        return config.model_copy(update={"train": config.train.model_copy(update=numbers)})
+
     def augment(self, train: ImageSplit, config: ImageTrainConfig, seed: int) -> ShiftedImages:
-        return ShiftedImages(train, config.crop_padding, config.horizontal_flip, seed)
+        padding = round(config.crop_padding * train.images_BHWC.shape[1])
+        return ShiftedImages(train, padding, config.horizontal_flip, seed)
 
     def network_settings(self, train: ImageSplit, prepared: Path) -> dict[str, Any]:
         return {"image_shape": list(train.images_BHWC.shape[1:])}

@@ -1,5 +1,6 @@
 """Texts in, one of the labels out."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,13 +10,18 @@ from torch import Tensor, nn
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Split
-from relu_pipeline.config import TextTrainConfig
+from relu_pipeline.config import TextConfig, TextTrainConfig
 from relu_pipeline.data.augment import ThinnedTexts
 from relu_pipeline.data.texts import TextSplit
-from relu_pipeline.task import Task
+from relu_pipeline.task import Budget, Task
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+BUDGET = Budget(examples=190_000, epochs=(5, 40), batch_sizes=(32, 512))
+FEW_CLASSES = 16
+KEPT_WORDS = 10
+MAX_WORD_DROPOUT = 0.4
 
 
 class TextTask(Task[TextSplit]):
@@ -26,6 +32,22 @@ class TextTask(Task[TextSplit]):
 
     def load(self, prepared: Path, split: Split) -> TextSplit:
         return TextSplit.load(prepared, split)
+
+    def settle(self, config: TextConfig, train: TextSplit, num_classes: int) -> TextConfig:
+        dim = _embedding_dim(num_classes) if config.model.embedding_dim == "auto" else config.model.embedding_dim
+        model: dict[str, Any] = {"embedding_dim": dim}
+        if config.model.hidden_dims == "auto":
+            model["hidden_dims"] = [64, 64] if num_classes <= FEW_CLASSES else [2 * dim]
+        numbers: dict[str, Any] = {}
+        if config.train.max_epochs == "auto":
+            numbers["max_epochs"] = BUDGET.epochs_for(len(train))
+        if config.train.batch_size == "auto":
+            numbers["batch_size"] = BUDGET.batch_size_for(len(train))
+        if config.train.word_dropout == "auto":
+            median = float(train.offsets.diff().median())
+            numbers["word_dropout"] = min(MAX_WORD_DROPOUT, max(0.0, 1 - KEPT_WORDS / max(median, 1)))
+        settled = {"model": config.model.model_copy(update=model), "train": config.train.model_copy(update=numbers)}
+        return config.model_copy(update=settled)
 
     def augment(self, train: TextSplit, config: TextTrainConfig, seed: int) -> ThinnedTexts:
         return ThinnedTexts(train, config.word_dropout, seed)
@@ -44,6 +66,11 @@ class TextTask(Task[TextSplit]):
     def to_sample(self, prepared: Path) -> Callable[[Tensor], str | None]:
         tokenizer = load_tokenizer(prepared)
         return lambda row_1L: as_text(tokenizer, row_1L)
+
+
+def _embedding_dim(num_classes: int) -> int:
+    """Return a power of two that has a feature for each class, as `TextMLP.fit_input` fills them, 64 to 256."""
+    return min(256, 2 ** max(6, math.ceil(math.log2(num_classes))))
 
 
 def load_tokenizer(prepared: Path) -> "Tokenizer":

@@ -29,6 +29,7 @@ from relu_pipeline.training.module import Classifier, balanced_class_weights
 from relu_pipeline.training.resume import TrainingState, training_key
 
 EVAL_BATCH_SIZE = 1000
+FEW_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ class Training:
 def plan(
     task: Task[Any], config: ImageConfig | TextConfig, health: HealthConfig, seed: int, prepared: Path
 ) -> Training:
-    """Raises ConfigError for a GPU that is not there, ArtifactError for data that are not."""
+    """Settle what is `auto`. Raises ConfigError for a GPU that is not there, ArtifactError for data that are not."""
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
+    config = task.settle(config, task.load(prepared, "train"), len(meta.source.labels))
     return Training(task, config, health, seed, prepared, meta, resolve_hardware(task.name, config.train))
 
 
@@ -96,6 +98,7 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     val_batches = OrderedBatches(val, EVAL_BATCH_SIZE)
     rows = task.augment(train, training.config.train, training.seed)
     batches = ShuffledBatches(rows, training.config.train.batch_size, training.seed)
+    _warn_of_few_steps(training, len(batches))
     report, health = EpochReport(run), HealthReport(run, training.health)
     classifier = Classifier(network, training.config.train, settings["num_classes"], _class_weights(training, train))
     _run_trainer(classifier, training, batches, val_batches, [report, health], state)
@@ -105,6 +108,17 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     calibration = calibrate(network.to(training.hardware.device), val_batches)
     save_checkpoint(checkpoint, name, settings, network.cpu().state_dict())
     return Fitted(report.history, health.rows, len(batches), calibration, _monitor(training.config.train))
+
+
+def _warn_of_few_steps(training: Training, steps_per_epoch: int) -> None:
+    steps = steps_per_epoch * training.config.train.max_epochs
+    if steps < FEW_STEPS:
+        section = f"{training.task.name}.train"
+        print(
+            f"warning: {steps} steps are a short training; raise {section}.max_epochs or lower {section}.batch_size, "
+            f"or set both to auto",
+            file=sys.stderr,
+        )
 
 
 def _class_weights(training: Training, train: PreparedSplit) -> Tensor | None:

@@ -47,7 +47,7 @@ def small(task: str) -> ImageConfig | TextConfig:
 @pytest.mark.parametrize("name", ["plain_cnn", "mlp", "resnet18"])
 def test_every_image_network_trains_by_its_name(prepared: Path, tmp_path: Path, name: str) -> None:
     config = small("image")
-    changes = {"learning_rate": 0.02, "max_epochs": 1}
+    changes = {"learning_rate": 0.02, "max_epochs": 2}
     model = config.model.model_copy(update={"name": name})
     config = config.model_copy(update={"train": config.train.model_copy(update=changes), "model": model})
     fitted = train_at_once("image", config, prepared / "image", tmp_path)
