@@ -20,26 +20,28 @@ def watching(network: nn.Module, see: See) -> Iterator[None]:
 
     `layer` names the convolution or linear layer that ran last before it: the one whose units the outputs are.
     Behind a sum that is the branch that ran last. A second activation behind the same layer is named `layer:2`.
+    The units of an output `[B, H, W, C]`, behind a linear layer, are moved to where a convolution has them.
     """
     behind: Counter[str] = Counter()
-    last = [""]
+    last: list[tuple[str, nn.Module]] = []
 
     def start(_module: nn.Module, _inputs: object) -> None:
         behind.clear()
-        last[0] = ""
+        last.clear()
 
-    def weighted(name: str) -> None:
-        last[0] = name
+    def weighted(module: nn.Module, name: str) -> None:
+        last[:] = [(name, module)]
 
     def activation(module: nn.Module, name: str, output: Tensor) -> None:
-        layer = last[0] or name
+        layer, source = last[0] if last else (name, module)
         behind[layer] += 1
-        see(layer if behind[layer] == 1 else f"{layer}:{behind[layer]}", module, output)
+        number = f":{behind[layer]}" if behind[layer] > 1 else ""
+        see(f"{layer}{number}", module, units_second(source, output))
 
     hooks = [network.register_forward_pre_hook(start)]
     for name, module in network.named_modules():
         if isinstance(module, WEIGHTED):
-            hooks.append(module.register_forward_hook(lambda *_, name=name: weighted(name)))
+            hooks.append(module.register_forward_hook(lambda m, *_, name=name: weighted(m, name)))
         elif isinstance(module, ACTIVATIONS):
             hooks.append(module.register_forward_hook(lambda m, _, output, name=name: activation(m, name, output)))
     try:
@@ -47,3 +49,8 @@ def watching(network: nn.Module, see: See) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def units_second(source: nn.Module, output: Tensor) -> Tensor:
+    """`[B, C, H, W]` also of a linear layer, whose units are the last axis."""
+    return output.movedim(-1, 1) if isinstance(source, nn.Linear) and output.ndim == 4 else output

@@ -15,8 +15,6 @@ CHUNK_VALUES = 1 << 19  # temporaries that fit into a processor's cache: three t
 SATURATION_MARGIN = 0.05  # of the range of outputs, from either bound
 BF16_CODES = 1 << 15  # of the numbers from 0
 
-OF_MODULE = {activation.module: activation for activation in CATALOGUE.values()}
-
 
 @dataclass(frozen=True)
 class LayerHealth:
@@ -57,12 +55,17 @@ class Probe:
         self.counts: dict[str, _Counts] = {}
 
     def see(self, layer: str, activation: nn.Module, output: Tensor) -> None:
-        counts = self.counts.setdefault(layer, _Counts(OF_MODULE[type(activation)]))
+        counts = self.counts.setdefault(layer, _Counts(_function_of(activation)))
         for rows in output.split(max(1, CHUNK_VALUES // output[0].numel())):
             counts.add(_by_unit(rows))
 
     def health(self) -> dict[str, LayerHealth]:
         return {layer: counts.health() for layer, counts in self.counts.items()}
+
+
+def _function_of(module: nn.Module) -> Activation:
+    """A package such as timm may have subclasses of its own."""
+    return next(activation for activation in CATALOGUE.values() if isinstance(module, activation.module))
 
 
 def _by_unit(output: Tensor) -> Tensor:

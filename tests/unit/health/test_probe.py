@@ -125,6 +125,26 @@ def test_layers_are_named_by_the_weights_before_them_and_hooks_are_removed() -> 
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in network.modules())
 
 
+def test_units_behind_a_linear_layer_on_a_grid_are_its_features() -> None:
+    network = nn.Sequential(nn.Linear(3, 7), nn.ReLU(), nn.Flatten(1), nn.Linear(4 * 5 * 7, 2)).eval()
+    with torch.no_grad():
+        network[0].bias[:2] = NEVER
+    seen = Probe()
+    with watching(network, seen.see):
+        network(torch.rand(6, 4, 5, 3))
+    health = seen.health()["0"]
+    assert (health.units, health.dead_share >= 2 / 7) == (7, True)
+
+
+def test_a_subclass_of_an_activation_is_one() -> None:
+    class Slope(nn.PReLU):
+        pass
+
+    seen = Probe()
+    seen.see("layer", Slope(), torch.tensor([[-0.5, 1.0]]))
+    assert seen.health()["layer"].dead_units == 1
+
+
 def test_a_failure_while_watching_removes_the_hooks() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
     with pytest.raises(RuntimeError), watching(network, lambda *_: None):
