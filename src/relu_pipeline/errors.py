@@ -2,11 +2,12 @@
 
 PipelineError
 ├── ConfigError     params.yaml or configs/ is wrong
-├── DownloadError   a data set could not be fetched or is not what it claims to be
+├── DownloadError   data or weights could not be fetched or are not what they claim to be
 ├── DataError       a data file has the wrong form
 ├── ArtifactError   a file of an earlier stage is missing, altered or does not fit
 ├── TrainingError   a training cannot go on
 ├── TrackingError   the MLflow store cannot be used
+├── ExportError     the trained network cannot become an ONNX graph
 ├── ParityError     the ONNX graph does not answer as the trained network does
 ├── PruningError    the pruned graph does not answer as the whole one does
 ├── PackageError    BentoML could not build the service
@@ -39,6 +40,10 @@ class TrainingError(PipelineError):
 
 
 class TrackingError(PipelineError):
+    pass
+
+
+class ExportError(PipelineError):
     pass
 
 

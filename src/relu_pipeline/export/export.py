@@ -69,6 +69,8 @@ def export(
         require(parity, metrics.accuracy, tolerance)
         artifacts.write(models / artifacts.SAMPLES, pick(graph))
         _, relu_layers, _ = with_zero_shares(network, example)
+        if not relu_layers:
+            print("warning: the network has no ReLU layer; drift is watched by its confidence alone", file=sys.stderr)
         baselines = _baselines(graph, relu_layers, val)
         quantise(onnx.load(graph), splits("train"), int8_graph)
         int8 = judge(

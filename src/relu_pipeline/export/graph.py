@@ -7,7 +7,9 @@ from typing import Any
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.onnx.errors import OnnxExporterError
 
+from relu_pipeline.errors import ExportError
 from relu_pipeline.evaluation.predict import OUTPUT_NAME
 from relu_pipeline.export.fold import fold
 from relu_pipeline.health.zero_shares import with_zero_shares
@@ -29,18 +31,27 @@ class Answering(nn.Module):
 
 
 def export_graph(task: Task[Any], network: nn.Module, example: Tensor, opset: int, path: Path) -> None:
-    """Write the checked graph. `example` has at least 2 rows: a single one would be taken as the fixed batch size."""
+    """Write the checked graph. `example` has at least 2 rows: a single one would be taken as the fixed batch size.
+
+    Raises ExportError for a network that torch cannot export.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    program = torch.onnx.export(
-        Answering(network).eval(),
-        (example,),
-        dynamo=True,
-        verbose=False,
-        opset_version=opset,
-        input_names=[task.input_name],
-        output_names=[OUTPUT_NAME, ZERO_SHARES],
-        dynamic_shapes=(dict(task.dynamic_axes),),
-    )
+    try:
+        program = torch.onnx.export(
+            Answering(network).eval(),
+            (example,),
+            dynamo=True,
+            verbose=False,
+            opset_version=opset,
+            input_names=[task.input_name],
+            output_names=[OUTPUT_NAME, ZERO_SHARES],
+            dynamic_shapes=(dict(task.dynamic_axes),),
+        )
+    except OnnxExporterError as error:
+        cause = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ExportError(
+            f"torch cannot export this network to ONNX: {cause}; choose another in {task.name}.model of params.yaml"
+        ) from error
     assert program is not None  # as dynamo=True promises
     model = fold(program.model_proto)
     strip_traces(model)
