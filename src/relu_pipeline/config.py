@@ -103,21 +103,52 @@ class MLPConfig(Section):
     activation: ActivationName
 
 
-class ImageModelConfig(Section):
-    """The network that `name` chooses is built from the section of that name; `resnet18` needs none."""
+class TimmConfig(Section):
+    """A network of timm. `weights` is a file that holds its pretrained weights; None loads them from timm's hub."""
 
-    name: Literal["residual_cnn", "plain_cnn", "mlp", "resnet18"]
+    # No source such as `hf-hub:`, which would ask the hub each time that a checkpoint is read.
+    name: Annotated[str, Field(pattern=r"^\w+(\.\w+)?$")]
+    pretrained: bool
+    freeze: bool
+    weights: str | None
+
+    @model_validator(mode="after")
+    def pretrained_where_it_matters(self) -> Self:
+        if self.weights and not self.pretrained:
+            raise ValueError("weights needs pretrained: true")
+        if self.freeze and not self.pretrained:
+            raise ValueError("freeze needs pretrained: true, or it would freeze random weights")
+        return self
+
+
+class ModelConfig(Section):
+    @property
+    def weights_file(self) -> Path | None:
+        """The file from which training loads its first weights; None where there is none."""
+        return None
+
+
+class ImageModelConfig(ModelConfig):
+    """The network that `name` chooses is built from the section of that name, or from the data alone."""
+
+    name: Literal["residual_cnn", "plain_cnn", "mlp", "resnet18", "timm"]
     residual_cnn: ResidualCNNConfig
     plain_cnn: PlainCNNConfig
     mlp: MLPConfig
+    timm: TimmConfig
 
     @property
     def settings(self) -> dict[str, Any]:
         """The part of the constructor's arguments that is tuned."""
-        return {} if self.name == "resnet18" else getattr(self, self.name).model_dump()
+        section = getattr(self, self.name, None)
+        return section.model_dump() if section else {}
+
+    @property
+    def weights_file(self) -> Path | None:
+        return Path(self.timm.weights) if self.name == "timm" and self.timm.weights else None
 
 
-class TextModelConfig(Section):
+class TextModelConfig(ModelConfig):
     embedding_dim: Annotated[Count, OrAuto]
     hidden_dims: Annotated[list[Count], Field(min_length=1), OrAuto]
     dropout: Fraction

@@ -45,6 +45,9 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
             49,
             r"image\.model\.residual_cnn: .*stem_components is at most 48 where stem_kernel is 4",
         ),
+        ("image.model.name", "lenet", r"image\.model\.name: .*'resnet18' or 'timm', but it is 'lenet'"),
+        ("image.model.timm.freeze", "yes", r"image\.model\.timm\.freeze: .*boolean"),
+        ("image.model.timm.name", "hf-hub:someone/net", r"image\.model\.timm\.name: .*match pattern"),
         ("text.train.learning_rate", float("nan"), r"text\.train\.learning_rate"),
         ("tasks.audio", "configs/data/digits.yaml", r"tasks\.audio.*: .*'image' or 'text'"),
         ("tasks", {}, r"tasks: .*at least 1"),
@@ -56,6 +59,15 @@ def test_a_wrong_value_is_one_line_that_names_it(tmp_path: Path, key: str, value
         load_params(changed(tmp_path, key, value))
     assert "\n" not in str(caught.value)
     assert "params.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [("freeze", True), ("weights", "weights.pth")])
+def test_only_pretrained_weights_are_frozen_or_read_from_a_file(tmp_path: Path, key: str, value: object) -> None:
+    path = changed(tmp_path, f"image.model.timm.{key}", value)
+    load_params(path)
+    set_param(path, "image.model.timm.pretrained", False)
+    with pytest.raises(ConfigError, match=rf"image\.model\.timm: .*{key} needs pretrained: true"):
+        load_params(path)
 
 
 @pytest.mark.parametrize(

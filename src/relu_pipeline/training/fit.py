@@ -16,7 +16,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
 from relu_pipeline.config import HealthConfig, ImageConfig, TextConfig, TrainConfig
 from relu_pipeline.data.batches import OrderedBatches, PreparedSplit, ShuffledBatches
-from relu_pipeline.errors import TrainingError
+from relu_pipeline.errors import ConfigError, TrainingError
 from relu_pipeline.health.record import Row
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import save_checkpoint
@@ -57,19 +57,28 @@ class Training:
     prepared: Path
     meta: PreparedMeta
     hardware: Hardware
+    weights_sha256: str | None  # of the file that the first weights are loaded from
 
     @property
     def key(self) -> str:
-        return training_key(self.config, self.seed, self.meta, self.hardware)
+        return training_key(self.config, self.seed, self.meta, self.hardware, self.weights_sha256)
 
 
 def plan(
     task: Task[Any], config: ImageConfig | TextConfig, health: HealthConfig, seed: int, prepared: Path
 ) -> Training:
-    """Settle what is `auto`. Raises ConfigError for a GPU that is not there, ArtifactError for data that are not."""
+    """Settle what is `auto`.
+
+    Raises ConfigError for a GPU or a file of weights that is not there, ArtifactError for data that are not.
+    """
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
     config = task.settle(config, task.load(prepared, "train"), len(meta.source.labels))
-    return Training(task, config, health, seed, prepared, meta, resolve_hardware(task.name, config.train))
+    hardware = resolve_hardware(task.name, config.train)
+    weights = config.model.weights_file
+    if weights and not weights.is_file():
+        raise ConfigError(f"{weights}: no such file; {task.name}.model in params.yaml names it as the first weights")
+    weights_sha256 = artifacts.sha256_of(weights) if weights else None
+    return Training(task, config, health, seed, prepared, meta, hardware, weights_sha256)
 
 
 def fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
@@ -94,7 +103,10 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     network = build_network(name, settings)
     task.fit_input(network, train)
     run.log_datasets(training.meta)
-    run.log_params(asdict(training.hardware) | {"num_parameters": sum(p.numel() for p in network.parameters())})
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
+    run.log_params(
+        asdict(training.hardware) | {"num_parameters": num_parameters, "weights_sha256": training.weights_sha256}
+    )
     val_batches = OrderedBatches(val, EVAL_BATCH_SIZE)
     rows = task.augment(train, training.config.train, training.seed)
     batches = ShuffledBatches(rows, training.config.train.batch_size, training.seed)

@@ -54,12 +54,15 @@ def open_state(folder: Path, key: str) -> TrainingState:
     return TrainingState(folder, key, None)
 
 
-def training_key(config: ImageConfig | TextConfig, seed: int, meta: PreparedMeta, hardware: Hardware) -> str:
+def training_key(
+    config: ImageConfig | TextConfig, seed: int, meta: PreparedMeta, hardware: Hardware, weights_sha256: str | None
+) -> str:
     """Digest of all that the trained weights follow from."""
     causes = {
         "config": config.model_dump(),
         "seed": seed,
         "data": meta.digests,
+        "weights": weights_sha256,
         "hardware": [hardware.accelerator, hardware.precision],
         "source": source_digest(),
         "torch": torch.__version__,

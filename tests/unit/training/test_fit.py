@@ -129,6 +129,27 @@ def test_another_configuration_does_not_go_on_from_it(prepared: Path, tmp_path: 
     assert not (tmp_path / "training").exists()
 
 
+def from_weights(weights: Path) -> ImageConfig:
+    config = small("image")
+    timm = config.model.timm.model_copy(update={"weights": str(weights)})
+    return config.model_copy(update={"model": config.model.model_copy(update={"name": "timm", "timm": timm})})
+
+
+def test_another_file_of_weights_means_another_training(prepared: Path, tmp_path: Path) -> None:
+    def key() -> str:
+        config = from_weights(tmp_path / "weights.pth")
+        return plan(TASKS["image"], config, load_params().health, 0, prepared / "image").key
+
+    keys = []
+    for content in (b"some", b"some", b"others"):
+        (tmp_path / "weights.pth").write_bytes(content)
+        keys.append(key())
+    assert keys[0] == keys[1] != keys[2]
+    (tmp_path / "weights.pth").unlink()
+    with pytest.raises(ConfigError, match=r"weights\.pth: no such file; image\.model"):
+        key()
+
+
 def with_train(task: str, **changes: object) -> ImageConfig | TextConfig:
     config = small(task)
     return config.model_copy(update={"train": config.train.model_copy(update=changes)})
