@@ -221,5 +221,7 @@ def _quieten_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning's own use of a torch interface that is going away.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # A frozen network is so on purpose.
+    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
     # It holds the mark of this training, and its checkpoints where it goes on.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
