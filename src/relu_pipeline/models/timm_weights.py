@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from relu_pipeline.errors import ConfigError, DownloadError, PipelineError
+from relu_pipeline.errors import ConfigError, DownloadError
 
 if TYPE_CHECKING:  # here and below: importing timm takes a second, and only its own networks need it
     from timm.models import PretrainedCfg
@@ -33,12 +33,12 @@ def pretrained_model(name: str, num_classes: int, image_shape: Sequence[int], we
 
     Raises ConfigError, DownloadError.
     """
-    create = (name, num_classes, image_shape)
-    loaded = _from_file(weights, *create) if weights else _from_hub(*create)
+    arguments = (name, num_classes, image_shape)
+    loaded = _from_file(weights, *arguments) if weights else _from_hub(*arguments)
     _, height, width = loaded.pretrained_cfg["input_size"]
     if (height, width) != tuple(image_shape[:2]):
         print(
-            f"warning: the weights of {name} were trained on images of {height}x{width} pixels, these have "
+            f"warning: {name} is pretrained on images of {height}x{width} pixels, these have "
             f"{image_shape[0]}x{image_shape[1]}; image.prepare.size sets it",
             file=sys.stderr,
         )
@@ -78,7 +78,7 @@ def published(name: str) -> "PretrainedCfg | None":
         raise ConfigError(f"{SECTION}.name: timm has no weights {name}; of {architecture} there are {names}") from error
 
 
-def shape_error(name: str, image_shape: Sequence[int], error: Exception) -> PipelineError:
+def shape_error(name: str, image_shape: Sequence[int], error: Exception) -> ConfigError:
     """Say that the network does not take images of this shape, and which size it is made for."""
     config = published(name)
     size = f"{config.input_size[1]}" if config else "224"
