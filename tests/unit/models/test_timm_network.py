@@ -186,9 +186,7 @@ def test_a_transformer_is_built_for_the_size_of_the_images() -> None:
 def test_another_size_than_that_of_the_weights_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path / "weights.pth")
     from_file(tmp_path / "weights.pth")
-    warning = (
-        "warning: test_resnet is pretrained on images of 160x160 pixels, these have 32x32"
-    )
+    warning = "warning: test_resnet is pretrained on images of 160x160 pixels, these have 32x32"
     assert capsys.readouterr().err.startswith(warning)
 
 
