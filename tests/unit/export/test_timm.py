@@ -13,10 +13,13 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest, Pruning, RunInfo
 from relu_pipeline.config import ImageConfig, load_params
 from relu_pipeline.describe import describe
+from relu_pipeline.errors import ExportError
 from relu_pipeline.evaluation.drift import report_drift
 from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.evaluation.predict import predict, predict_onnx
 from relu_pipeline.export.export import export
+from relu_pipeline.export.graph import export_graph
+from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
@@ -92,3 +95,11 @@ def test_a_frozen_network_from_a_file_is_trained_exported_and_served(prepared: P
     assert measured_layers(tmp_path, "gradient_norm") == ["model.fc"]
     assert set(measured_layers(tmp_path, "zero_share")) == set(manifest.relu_baseline)
     require_the_same_answers(prepared, tmp_path)
+
+
+def test_a_network_that_torch_cannot_export_is_one_line(tmp_path: Path) -> None:
+    network = build_network("timm", {"name": "test_vit_relpos", "num_classes": 2, "image_shape": [32, 32, 3]})
+    images = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    with pytest.raises(ExportError, match=r"torch cannot export this network to ONNX: .*; choose another in"):
+        export_graph(TASK, network, images, 20, tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
