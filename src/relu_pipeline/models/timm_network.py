@@ -51,6 +51,12 @@ class TimmNetwork(nn.Module):
                 classifier.requires_grad_(True)
         self.train()
 
+    @property
+    def head(self) -> nn.Linear | None:
+        """None where timm's classifier is something else, or there are two."""
+        found = classifiers(self.model)
+        return found[0] if len(found) == 1 and isinstance(found[0], nn.Linear) else None
+
     def forward(self, image_BHWC: Tensor) -> Tensor:
         return self.model(self.normalise(image_BHWC))
 

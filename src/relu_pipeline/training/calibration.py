@@ -1,6 +1,7 @@
 """Calibrated probabilities by temperature scaling (Guo et al. 2017, arXiv:1706.04599)."""
 
 import math
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -26,13 +27,18 @@ class Calibration:
 def calibrate(network: nn.Module, val: OrderedBatches) -> Calibration:
     """Divide the weights and biases of `network.head` by the temperature that fits the validation split.
 
-    This divides the logits: the predicted classes stay the same, and the exported graph has no further node.
+    This divides the logits: the predicted classes stay the same, and the exported graph has no further node. A network
+    whose `head` is None stays as it is.
     """
     network.eval()
     logits_NC, labels_N = (torch.cat(parts).cpu() for parts in zip(*((network(x), y) for x, y in val), strict=True))
-    temperature = fit_temperature(logits_NC, labels_N)
-    for parameter in network.head.parameters():
-        parameter /= temperature
+    temperature = 1.0
+    if network.head is None:
+        print("warning: the probabilities are not calibrated, the last layer is not one linear layer", file=sys.stderr)
+    else:
+        temperature = fit_temperature(logits_NC, labels_N)
+        for parameter in network.head.parameters():
+            parameter /= temperature
     before, after = (F.cross_entropy(logits_NC / divisor, labels_N).item() for divisor in (1, temperature))
     return Calibration(temperature, before, after)
 

@@ -20,6 +20,7 @@ SETTINGS = {
     "plain_cnn": IMAGE | {"widths": [4], "hidden_dims": [6], "activation": "relu"},
     "mlp": IMAGE | {"hidden_dims": [6], "activation": "relu"},
     "resnet18": IMAGE,
+    "timm": IMAGE | {"image_shape": [32, 32, 3], "name": "test_resnet"},
     "text_mlp": {"num_classes": 5, "vocab_size": 9, "embedding_dim": 4, "hidden_dims": [6], "dropout": 0.1},
 }
 
