@@ -7,6 +7,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -33,7 +34,8 @@ def or_auto(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     return value if value == "auto" else validate(value)
 
 
-OrAuto = WrapValidator(or_auto)
+ValueT = TypeVar("ValueT")
+OrAuto = Annotated[ValueT, WrapValidator(or_auto), PlainSerializer(lambda value: value)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -71,7 +73,7 @@ class PrepareConfig(Section):
 class ImagePrepareConfig(PrepareConfig):
     """`size`: pixels of a side of the network's square images."""
 
-    size: Annotated[int, Field(ge=8, le=512), OrAuto]
+    size: OrAuto[Annotated[int, Field(ge=8, le=512)]]
 
 
 class TextPrepareConfig(PrepareConfig):
@@ -149,8 +151,8 @@ class ImageModelConfig(ModelConfig):
 
 
 class TextModelConfig(ModelConfig):
-    embedding_dim: Annotated[Count, OrAuto]
-    hidden_dims: Annotated[list[Count], Field(min_length=1), OrAuto]
+    embedding_dim: OrAuto[Count]
+    hidden_dims: OrAuto[Annotated[list[Count], Field(min_length=1)]]
     dropout: Fraction
 
     @property
@@ -165,8 +167,8 @@ class TextModelConfig(ModelConfig):
 class TrainConfig(Section):
     """`learning_rate` is the peak: linear warm-up over `warmup_fraction` of all steps, then linear decay to 0."""
 
-    max_epochs: Annotated[Count, OrAuto]
-    batch_size: Annotated[int, Field(ge=2), OrAuto]
+    max_epochs: OrAuto[Count]
+    batch_size: OrAuto[Annotated[int, Field(ge=2)]]
     learning_rate: Positive
     weight_decay: NonNegative
     warmup_fraction: Annotated[float, Field(gt=0, lt=1)]
@@ -186,7 +188,7 @@ class ImageTrainConfig(TrainConfig):
 
 class TextTrainConfig(TrainConfig):
     embedding_learning_rate: Positive
-    word_dropout: Annotated[Fraction, OrAuto]
+    word_dropout: OrAuto[Fraction]
 
 
 class HealthConfig(Section):

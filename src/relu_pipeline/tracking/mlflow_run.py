@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ OUTBOX = Path("mlflow-outbox")
 SERVER_TIMEOUT_S = 5
 PATIENCE_S = 30  # for a server that is away when a stage ends
 SYSTEM_METRICS_INTERVAL_S = 2
-DIGEST_CHARS = 36  # MLflow's limit
+DIGEST_CHARS, MAX_NAME_CHARS, MAX_METRICS = 36, 250, 1000  # MLflow's limits; the last of a request
 
 
 class MlflowRun:
@@ -37,7 +38,8 @@ class MlflowRun:
         mlflow.log_params(dict(params))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.outbox.put({"metrics": dict(metrics), "step": step or 0, "timestamp_ms": _now_ms()})
+        named = {metric_name(name): value for name, value in metrics.items()}
+        self.outbox.put({"metrics": named, "step": step or 0, "timestamp_ms": _now_ms()})
 
     def log_datasets(self, meta: PreparedMeta) -> None:
         import mlflow
@@ -156,24 +158,41 @@ def _outbox(run_id: str) -> Iterator[Outbox]:
 def _sender(run_id: str) -> Callable[[Entry], None]:
     """Sends an entry of `run_id`. MLflow stores a metric of the same name, step, time and value once."""
     import mlflow
-    from mlflow.entities import Metric
 
     client = mlflow.MlflowClient()
 
     def send(entry: Entry) -> None:
         try:
-            if "status" in entry:
-                client.set_terminated(run_id, entry["status"], entry["timestamp_ms"])
-            elif "metrics" in entry:
-                items = entry["metrics"].items()
-                metrics = [Metric(name, value, entry["timestamp_ms"], entry["step"]) for name, value in items]
-                client.log_batch(run_id, metrics)
-            elif Path(entry["file"]).exists():  # or it was removed since, and there is nothing left to send
-                client.log_artifact(run_id, entry["file"], entry["folder"])
-        except (mlflow.exceptions.MlflowException, OSError) as error:
+            _send(client, run_id, entry)
+        except mlflow.exceptions.MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise TrackingError(str(error)) from error
+            print(f"warning: MLflow refuses an entry, which is lost: {error.message}", file=sys.stderr)
+        except OSError as error:
             raise TrackingError(str(error)) from error
 
     return send
+
+
+def _send(client: Any, run_id: str, entry: Entry) -> None:
+    from mlflow.entities import Metric
+
+    if "status" in entry:
+        client.set_terminated(run_id, entry["status"], entry["timestamp_ms"])
+    elif "metrics" in entry:
+        items = entry["metrics"].items()
+        metrics = [Metric(name, value, entry["timestamp_ms"], entry["step"]) for name, value in items]
+        for start in range(0, len(metrics), MAX_METRICS):
+            client.log_batch(run_id, metrics[start : start + MAX_METRICS])
+    elif Path(entry["file"]).exists():  # or it was removed since, and there is nothing left to send
+        client.log_artifact(run_id, entry["file"], entry["folder"])
+
+
+def metric_name(name: str) -> str:
+    """Return the name in characters that MLflow takes, with the code points of others: a class may have any name."""
+    plain = re.sub(r"[^\w\-. :/]", lambda match: f"_{ord(match[0]):x}_", name)
+    parts = (part if part.strip(".") else f"_{part}_" for part in plain.split("/"))
+    return "/".join(parts)[:MAX_NAME_CHARS]
 
 
 def _end_run(mlflow: Any, status: str, outbox: Outbox) -> None:

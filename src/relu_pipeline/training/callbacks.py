@@ -1,8 +1,11 @@
 """What happens around the steps of a training."""
 
+import math
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -68,6 +71,37 @@ class EpochReport(Callback):
     def _line(trainer: L.Trainer, metrics: dict[str, float]) -> str:
         values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {values}"
+
+
+class KeptWeights(Callback):
+    """Saves the weights of the epoch that `kept_epoch` chooses to `path`; `rows`: of the validation split."""
+
+    def __init__(self, monitor: str, rows: int, path: Path) -> None:
+        self.monitor = monitor
+        self.rows = rows
+        self.path = path
+        self.values: list[float] = []
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.values.append(trainer.callback_metrics[self.monitor].item())
+        if kept_epoch(self.values, self.rows) == len(self.values) - 1:
+            trainer.save_checkpoint(self.path, weights_only=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"values": self.values}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.values = state_dict["values"]
+
+
+def kept_epoch(values: Sequence[float], rows: int) -> int:
+    """Return the last epoch whose value, from 0 to 1, is within one standard error of the best (Breiman et al. 1984).
+
+    A small validation split has a lucky epoch; the last ones, at a low learning rate, predict better than it.
+    """
+    best = max(values)
+    error = math.sqrt(best * (1 - best) / rows)
+    return max(epoch for epoch, value in enumerate(values) if value >= best - error)
 
 
 class HealthReport(Callback):

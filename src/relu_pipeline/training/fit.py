@@ -23,7 +23,15 @@ from relu_pipeline.models.checkpoint import save_checkpoint
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 from relu_pipeline.training.calibration import Calibration, calibrate
-from relu_pipeline.training.callbacks import EpochReport, EpochSeed, FiniteLoss, HealthReport, LastingEarlyStopping
+from relu_pipeline.training.callbacks import (
+    EpochReport,
+    EpochSeed,
+    FiniteLoss,
+    HealthReport,
+    KeptWeights,
+    LastingEarlyStopping,
+    kept_epoch,
+)
 from relu_pipeline.training.hardware import Hardware, resolve_hardware
 from relu_pipeline.training.module import Classifier, balanced_class_weights
 from relu_pipeline.training.resume import TrainingState, training_key
@@ -38,12 +46,7 @@ class Fitted:
     health: list[Row]
     steps_per_epoch: int
     calibration: Calibration
-    monitor: str  # of `history`
-
-    @property
-    def kept(self) -> dict[str, float]:
-        """The epoch whose weights are kept: the first with the best `monitor`."""
-        return max(self.history, key=lambda epoch: epoch[self.monitor])
+    kept: dict[str, float]  # the epoch of `history` whose weights are kept
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def plan(
 
 
 def fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
-    """Write the calibrated weights of the epoch with the best `monitor` to `checkpoint`, going on from `state`.
+    """Write the calibrated weights of the epoch that `kept_epoch` chooses to `checkpoint`, going on from `state`.
 
     Raises TrainingError where a loss is not finite or memory runs out; `state` keeps the last good epoch.
     """
@@ -113,13 +116,15 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     _warn_of_few_steps(training, len(batches))
     report, health = EpochReport(run), HealthReport(run, training.health)
     classifier = Classifier(network, training.config.train, settings["num_classes"], _class_weights(training, train))
-    _run_trainer(classifier, training, batches, val_batches, [report, health], state)
+    weights = KeptWeights(f"val/{training.config.train.monitor}", len(val), state.best)
+    _run_trainer(classifier, training, batches, val_batches, [report, health, weights], state)
     best = torch.load(state.best, weights_only=True, map_location="cpu")["state_dict"]
     network = build_network(name, settings)
     network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in best.items()})
     calibration = calibrate(network.to(training.hardware.device), val_batches)
     save_checkpoint(checkpoint, name, settings, network.cpu().state_dict())
-    return Fitted(report.history, health.rows, len(batches), calibration, _monitor(training.config.train))
+    kept = report.history[kept_epoch(weights.values, weights.rows)]
+    return Fitted(report.history, health.rows, len(batches), calibration, kept)
 
 
 def _warn_of_few_steps(training: Training, steps_per_epoch: int) -> None:
@@ -161,7 +166,8 @@ def _run_trainer(
             FiniteLoss(),
             *reports,
             *_stopping(config),
-            *_saving(config, state),
+            # Lightning runs it last: it saves what the other callbacks found, too.
+            ModelCheckpoint(state.folder, state.last.stem, save_on_train_epoch_end=True, enable_version_counter=False),
         ],
         default_root_dir=state.folder,
         num_sanity_val_steps=0,
@@ -174,24 +180,10 @@ def _run_trainer(
     trainer.fit(classifier, batches, val, ckpt_path=resumed, weights_only=True)
 
 
-def _monitor(config: TrainConfig) -> str:
-    return f"val/{config.monitor}"
-
-
-def _saving(config: TrainConfig, state: TrainingState) -> list[Callback]:
-    """The best epoch's weights, then all that the next epoch needs, the first callback's findings among it."""
-    always = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = {"monitor": _monitor(config), "mode": "max", "save_weights_only": True}
-    return [
-        ModelCheckpoint(state.folder, state.best.stem, **best, **always),
-        ModelCheckpoint(state.folder, state.last.stem, **always),
-    ]
-
-
 def _stopping(config: TrainConfig) -> list[Callback]:
     if not config.early_stopping_patience:
         return []
-    return [LastingEarlyStopping(_monitor(config), mode="max", patience=config.early_stopping_patience)]
+    return [LastingEarlyStopping(f"val/{config.monitor}", mode="max", patience=config.early_stopping_patience)]
 
 
 def _explain(error: Exception, training: Training, state: TrainingState) -> Exception:

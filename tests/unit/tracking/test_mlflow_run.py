@@ -44,6 +44,28 @@ def test_a_run_is_reopened_by_later_stages(project: Path, prepared: Path) -> Non
     assert {dataset.dataset.name for dataset in found.inputs.dataset_inputs} == {"headlines-train", "headlines-val"}
 
 
+def test_classes_of_any_name_and_number_are_logged(project: Path) -> None:
+    odd = ["Sci/Tech", "reverted?", "卡", "a//b", "..", "/", "x" * 300, "\n", "a:b", "50 % off"]
+    metrics = {f"test/per_class/{label}/f1": number / 10 for number, label in enumerate(odd)}
+    metrics |= {f"test/per_class/{number}/f1": 0.5 for number in range(1200)}
+    with start_run("text", "abc", "train@text") as run:
+        run.log_metrics(metrics)
+    found = mlflow.get_run(run.run_id).data.metrics
+    assert len(found) == len(metrics)
+    assert found["test/per_class/Sci/Tech/f1"] == 0.0
+    assert found["test/per_class/reverted_3f_/f1"] == 0.1
+
+
+def test_an_entry_that_the_store_refuses_does_not_hold_up_the_others(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with start_run("text", "abc", "train@text") as run:
+        run.outbox.put({"metrics": {"no?": 1.0}, "step": 0, "timestamp_ms": 1})
+        run.log_metrics({"yes": 1.0})
+    assert mlflow.get_run(run.run_id).data.metrics == {"yes": 1.0}
+    assert "warning: MLflow refuses an entry" in capsys.readouterr().err
+
+
 def test_a_model_is_registered_as_candidate_and_answers_through_mlflow(
     project: Path, trained: Path, tmp_path: Path
 ) -> None:

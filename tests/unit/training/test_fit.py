@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 from torch import nn
 
@@ -18,6 +20,7 @@ from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
+from relu_pipeline.training.callbacks import kept_epoch
 from relu_pipeline.training.fit import plan
 from relu_pipeline.training.hardware import resolve_hardware
 from relu_pipeline.training.resume import open_state
@@ -187,16 +190,24 @@ def test_early_stopping_ends_a_training_that_gets_no_better(prepared: Path, tmp_
     assert artifacts.sha256_of(tmp_path / "best.ckpt") == before
 
 
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=30), rows=st.integers(1, 10**5))
+def test_the_last_epoch_that_is_as_good_as_the_best_is_kept(values: list[float], rows: int) -> None:
+    kept, best = kept_epoch(values, rows), max(values)
+    error = (best * (1 - best) / rows) ** 0.5
+    assert values[kept] >= best - error
+    assert all(value < best - error for value in values[kept + 1 :])
+
+
 @pytest.mark.parametrize("monitor", ["accuracy", "f1_macro"])
 def test_the_monitor_chooses_the_epoch_that_is_kept(prepared: Path, tmp_path: Path, monitor: str) -> None:
     config = with_train("text", monitor=monitor, max_epochs=6, learning_rate=1.0)
     fitted = train_at_once("text", config, prepared / "text", tmp_path)
     epochs = [epoch[f"val/{monitor}"] for epoch in fitted.history]
-    assert fitted.kept["epoch"] == epochs.index(max(epochs))
+    assert fitted.kept["epoch"] == kept_epoch(epochs, 400)
     val = TASKS["text"].load(prepared / "text", "val")
     predicted = predict(load_network(tmp_path / "best.ckpt"), val).argmax(axis=1)
     scores = {"accuracy": accuracy_score, "f1_macro": partial(f1_score, average="macro")}
-    assert max(epochs) == pytest.approx(scores[monitor](val.labels.numpy(), predicted), abs=1e-6)
+    assert fitted.kept[f"val/{monitor}"] == pytest.approx(scores[monitor](val.labels.numpy(), predicted), abs=1e-6)
 
 
 @pytest.fixture
