@@ -281,6 +281,27 @@ def read(path: Path, form: type[FormatT]) -> FormatT:
         raise ArtifactError(f"{path}: not a valid {form.__name__}; remake it with `dvc repro --force`") from error
 
 
+def read_manifest(folder: Path, task: TaskName) -> Manifest:
+    """Raises ArtifactError if the folder has no manifest, or that of another task."""
+    manifest = read(folder / MANIFEST, Manifest)
+    if manifest.task != task:
+        raise ArtifactError(f"{folder}: a model of the task {manifest.task}, not of {task}; name the folder of {task}")
+    return manifest
+
+
+def read_verified(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """Return a file that the manifest names. Raises ArtifactError if it is missing or altered."""
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"{path}: {error.strerror}, but the manifest beside it names it; run `dvc repro export` there"
+        raise ArtifactError(message) from error
+    if (found := hashlib.sha256(content).hexdigest()) != (expected := manifest.files[name]):
+        raise ArtifactError(f"{path}: sha256 is {found}, the manifest says {expected}; run `dvc repro export` there")
+    return content
+
+
 def write(path: Path, content: Format) -> None:
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(content.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""`relu-pipeline predict`: a running service asked by HTTP, its answer as text."""
+"""`relu-pipeline ask`: a running service asked by HTTP, its answer as text."""
 
 import os
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from relu_pipeline.errors import ArtifactError, ServiceError
 TIMEOUT_S = 60
 
 
-def predict(url: str, task: TaskName, items: list[str]) -> str:
+def ask(url: str, task: TaskName, items: list[str]) -> str:
     """A line an item, and the best classes of each under it. `RELU_API_KEY` is sent where it is set.
 
     Raises ArtifactError for a file that is missing, ServiceError for what the service refuses.

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from relu_pipeline.artifacts import Source
@@ -46,11 +47,21 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--prepared", type=Path, help="default: data/prepared/ of the task that the graph's input tells")
     prune.add_argument("--output", type=Path, help="default: MODEL.pruned.onnx beside it")
     prune.set_defaults(command=_prune)
-    predict = commands.add_parser("predict", help="ask a running service")
-    predict.add_argument("task", choices=TASK_NAMES)
-    predict.add_argument("item", nargs="+", metavar="ITEM", help="image files, or texts")
-    predict.add_argument("--url", default="http://127.0.0.1:3000", help="default: %(default)s")
-    predict.set_defaults(command=_predict)
+    predict = commands.add_parser("predict", help="classify a folder of images or a table of texts, without a service")
+    tasks = predict.add_subparsers(required=True, metavar="{image,text}")
+    images = tasks.add_parser("image", help="every image below a folder or in an archive, or one image")
+    images.add_argument("location", type=Path, metavar="FOLDER", help="with metrics where folders are named as classes")
+    _add_predict_options(images, _predict_images)
+    texts = tasks.add_parser("text", help="every row of a table")
+    texts.add_argument("table", type=Path, metavar="TABLE", help=".csv .tsv .txt .jsonl .ndjson .parquet")
+    texts.add_argument("--text", action="append", metavar="COLUMN", help="several are joined; default: text")
+    texts.add_argument("--label", metavar="COLUMN", help="of the true labels, for metrics; default: none")
+    _add_predict_options(texts, _predict_texts)
+    ask = commands.add_parser("ask", help="ask a running service")
+    ask.add_argument("task", choices=TASK_NAMES)
+    ask.add_argument("item", nargs="+", metavar="ITEM", help="image files, or texts")
+    ask.add_argument("--url", default="http://127.0.0.1:3000", help="default: %(default)s")
+    ask.set_defaults(command=_ask)
     swap = commands.add_parser("swap", help="put other model files in the place of those that a service answers with")
     swap.add_argument("task", choices=TASK_NAMES)
     swap.add_argument("folder", type=Path, help="as models/TASK/ of another `dvc repro`")
@@ -60,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     send.add_argument("file", type=Path, help="mlflow-outbox/RUN_ID.jsonl")
     send.set_defaults(command=_send_metrics)
     return parser
+
+
+def _add_predict_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], str]) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".csv or .parquet")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="default: %(default)s")
+    parser.add_argument("--precision", choices=["fp32", "int8"], default="fp32", help="default: %(default)s")
+    parser.set_defaults(command=command)
 
 
 def _use_images(arguments: argparse.Namespace) -> str:
@@ -106,10 +124,29 @@ def _prune(arguments: argparse.Namespace) -> str:
     return prune_file(arguments.model, tasks, arguments.prepared, arguments.output)
 
 
-def _predict(arguments: argparse.Namespace) -> str:
-    from relu_pipeline.ask import predict
+def _predict_images(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.prediction.predict import predict_images
 
-    return predict(arguments.url, arguments.task, arguments.item)
+    return predict_images(arguments.location, arguments.out, arguments.models, arguments.precision)
+
+
+def _predict_texts(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.prediction.predict import predict_texts
+
+    return predict_texts(
+        arguments.table,
+        arguments.text or ["text"],
+        arguments.label,
+        arguments.out,
+        arguments.models,
+        arguments.precision,
+    )
+
+
+def _ask(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.ask import ask
+
+    return ask(arguments.url, arguments.task, arguments.item)
 
 
 def _swap(arguments: argparse.Namespace) -> str:

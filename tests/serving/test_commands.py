@@ -1,4 +1,4 @@
-"""`relu-pipeline predict` and `relu-pipeline swap` with a running service."""
+"""`relu-pipeline ask` and `relu-pipeline swap` with a running service."""
 
 import json
 import os
@@ -41,18 +41,18 @@ def command(*words: str, environment: Mapping[str, str] | None = None) -> subpro
     )
 
 
-def test_predict_shows_the_answer_to_each_image(server: Server, tmp_path: Path) -> None:
+def test_ask_shows_the_answer_to_each_image(server: Server, tmp_path: Path) -> None:
     (tmp_path / "digit.png").write_bytes(sample_digit())
     (tmp_path / "broken.png").write_bytes(b"no image")
-    found = command("predict", "image", str(tmp_path / "digit.png"), str(tmp_path / "broken.png"), "--url", server.url)
+    found = command("ask", "image", str(tmp_path / "digit.png"), str(tmp_path / "broken.png"), "--url", server.url)
     assert found.returncode == 0, found.stderr
     assert "digit.png: " in found.stdout
     assert "broken.png: The file is not a readable PNG, JPEG or WebP image." in found.stdout
     assert "answered by relu-pipeline-image demo-0" in found.stdout
 
 
-def test_predict_shows_the_answer_to_each_text(server: Server) -> None:
-    found = command("predict", "text", "The striker wins the cup final", "--url", server.url)
+def test_ask_shows_the_answer_to_each_text(server: Server) -> None:
+    found = command("ask", "text", "The striker wins the cup final", "--url", server.url)
     assert found.returncode == 0, found.stderr
     assert "The striker wins the cup final: Sports" in found.stdout
 
@@ -65,10 +65,10 @@ def test_predict_shows_the_answer_to_each_text(server: Server) -> None:
         (("text", "a", "--url", "http://127.0.0.1:9"), {}, "make serve"),
     ],
 )
-def test_predict_ends_with_one_line_where_it_cannot_answer(
+def test_ask_ends_with_one_line_where_it_cannot_answer(
     server: Server, words: tuple[str, ...], environment: dict[str, str], message: str
 ) -> None:
-    found = command("predict", words[0], "--url", server.url, *words[1:], environment=environment)
+    found = command("ask", words[0], "--url", server.url, *words[1:], environment=environment)
     assert found.returncode == 1
     assert message in found.stderr
     assert len(found.stderr.splitlines()) == 1

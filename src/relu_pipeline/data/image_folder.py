@@ -20,7 +20,7 @@ from relu_pipeline.artifacts import Source, Split
 from relu_pipeline.config import ImageDataConfig
 from relu_pipeline.data import own
 from relu_pipeline.data.own import Example, Found
-from relu_pipeline.data.pictures import PictureFile
+from relu_pipeline.data.pictures import PictureFile, read_image
 from relu_pipeline.errors import DataError
 
 UNPACKED = "files"  # of an archive, beside the lists
@@ -45,7 +45,7 @@ class Candidate(NamedTuple):
 
 def gather(location: Path, config: ImageDataConfig, out: Path) -> list[str]:
     """List all images in `out`, unpacked if they are in an archive, and return the labels. Raises DataError."""
-    root = location if location.is_dir() else _unpack(location, out / UNPACKED)
+    root = location if location.is_dir() else unpack(location, out / UNPACKED)
     candidates, strangers = _candidates(root)
     found = Found({"train": []}, dict.fromkeys(strangers, "lies in no folder of a class"))
     with ThreadPoolExecutor() as pool:
@@ -54,7 +54,7 @@ def gather(location: Path, config: ImageDataConfig, out: Path) -> list[str]:
             if isinstance(look, Example):
                 found.examples.setdefault(candidate.split, []).append(look)
             else:
-                found.left_out[_shown(candidate.path, root)] = look
+                found.left_out[shown(candidate.path, root)] = look
     return own.store(found, config.test_fraction, location, out)
 
 
@@ -66,12 +66,17 @@ def read_split(raw: Path, split: Split, num_classes: int) -> tuple[list[PictureF
     return files, np.array([row["label"] for row in rows], dtype=np.int64)
 
 
-def _unpack(archive: Path, out: Path) -> Path:
+def is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(ARCHIVES)
+
+
+def unpack(archive: Path, out: Path) -> Path:
+    """Unpack what lies inside of the archive into `out`, and return `out`. Raises DataError."""
     try:
         if archive.suffix.lower() == ".zip":
             with zipfile.ZipFile(archive) as opened:
                 opened.extractall(out)  # noqa: S202  # leaves out what lies outside
-        elif archive.name.lower().endswith(ARCHIVES):
+        elif is_archive(archive):
             with tarfile.open(archive) as opened:
                 opened.extractall(out, filter="data")
         else:
@@ -87,30 +92,34 @@ def _unpack(archive: Path, out: Path) -> Path:
 
 def _candidates(root: Path) -> tuple[list[Candidate], list[str]]:
     """Return the files in folders of classes, and those in none."""
-    top = _without_wrapping(root)
-    folders = _folders(top)
-    if folders and all(folder.name.lower() in SPLIT_FOLDERS for folder in folders):
-        tops = {folder: SPLIT_FOLDERS[folder.name.lower()] for folder in folders}
-    else:
-        tops = {top: "train"}
+    top = without_wrapping(root)
+    tops = split_folders(top)
     candidates = [
         Candidate(split, label.name, path)
         for above, split in tops.items()
         for label in _folders(above)
-        for path in _files(label)
+        for path in files(label)
     ]
-    strangers = [_shown(path, root) for above in {root, top, *tops} for path in _visible(above) if not path.is_dir()]
+    strangers = [shown(path, root) for above in {root, top, *tops} for path in _visible(above) if not path.is_dir()]
     return candidates, strangers
 
 
-def _without_wrapping(folder: Path) -> Path:
+def without_wrapping(folder: Path) -> Path:
     """Step into the only folder where it has folders itself, as archives often have one on top."""
     while len(inner := _folders(folder)) == 1 and _folders(inner[0]):
         folder = inner[0]
     return folder
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def split_folders(top: Path) -> dict[Path, Split]:
+    """Return the folders in which those of the classes lie: one for each split, or `top` alone."""
+    folders = _folders(top)
+    if folders and all(folder.name.lower() in SPLIT_FOLDERS for folder in folders):
+        return {folder: SPLIT_FOLDERS[folder.name.lower()] for folder in folders}
+    return {top: "train"}
+
+
+def files(folder: Path) -> Iterator[Path]:
     """Yield all files below `folder` in their natural order; links are followed, but not around in circles."""
     seen: set[tuple[int, int]] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -125,9 +134,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _look(candidate: Candidate, root: Path) -> Example | str:
     """Return the example, or why it is none."""
-    place = _shown(candidate.path, root)
+    place = shown(candidate.path, root)
     try:
-        content = candidate.path.read_bytes()
+        content = read_image(candidate.path)
         width, height = image_size(content)
         name = candidate.path.relative_to(root).as_posix()
         name.encode()
@@ -142,7 +151,7 @@ def _look(candidate: Candidate, root: Path) -> Example | str:
     return Example(place, candidate.label, digest, described)
 
 
-def _shown(path: Path, root: Path) -> str:
+def shown(path: Path, root: Path) -> str:
     """The path in one printable line."""
     name = path.relative_to(root).as_posix()
     return name if name.isprintable() else ascii(name)

@@ -14,6 +14,15 @@ from relu_inputs.images import decode_image, middle_square
 from relu_pipeline.errors import DataError
 
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 4 * MAX_PIXELS  # of a file; an uncompressed image of so many pixels takes no more
+
+
+def read_image(path: Path) -> bytes:
+    """Return the content of a file that may be an image. Raises InputError if it is too large for one, OSError."""
+    if (size := path.stat().st_size) > MAX_BYTES:
+        message = f"The file has {size:,} bytes; images have at most {MAX_BYTES:,}."
+        raise InputError("image_too_large", message, too_large=True)
+    return path.read_bytes()
 
 
 class Picture(Protocol):

@@ -1,7 +1,7 @@
 """Own texts out of tables: one file, or a folder with train, test and perhaps val."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def _read(path: Path, config: TextDataConfig, left_out: dict[str, str]) -> list[
     for place, values in read_rows(path, [*config.text, config.label]):
         place = f"{path.name}, {place}"
         try:
-            text, label = _joined(values, config), as_text(values[config.label])
+            text, label = joined_text(values, config.text), as_text(values[config.label])
         except ValueError as error:
             raise DataError(f"{path.parent / place}: {error}") from error
         if not text:
@@ -64,8 +64,9 @@ def _read(path: Path, config: TextDataConfig, left_out: dict[str, str]) -> list[
     return examples
 
 
-def _joined(values: Mapping[str, Any], config: TextDataConfig) -> str:
-    return " ".join(filter(None, (as_text(values[name]) for name in config.text)))
+def joined_text(values: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """Return the texts of the columns, joined by a space. Raises ValueError, as `as_text`."""
+    return " ".join(filter(None, (as_text(values[name]) for name in columns)))
 
 
 def as_text(value: Any) -> str:

@@ -135,5 +135,5 @@ def _no_column(path: Path, columns: Sequence[str], found: Sequence[str]) -> Data
     there = ", ".join(found)[:500] or "none"
     return DataError(
         f"{path}: has no column {missing}; its columns are {there}; "
-        f"name them: `relu-pipeline use text FILE --text COLUMN --label COLUMN`"
+        f"name them by --text COLUMN and --label COLUMN of `relu-pipeline use text` or `predict text`"
     )

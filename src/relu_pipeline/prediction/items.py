@@ -1,0 +1,73 @@
+"""What is predicted, one by one: the images of a folder or archive, the rows of a table."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from relu_pipeline.data.image_folder import files, is_archive, shown, split_folders, unpack, without_wrapping
+from relu_pipeline.data.pictures import read_image
+from relu_pipeline.data.table import as_text, joined_text
+from relu_pipeline.data.table_files import read_rows
+from relu_pipeline.errors import DataError
+from relu_pipeline.prediction.model import Item
+
+
+@dataclass(frozen=True)
+class Items:
+    """`total` is None where only reading all of them would tell; `labelled`: they may have an `actual` label."""
+
+    stream: Iterator[Item]
+    total: int | None
+    labelled: bool
+
+
+@contextmanager
+def image_items(location: Path, labels: Sequence[str]) -> Iterator[Items]:
+    """Give all files below a folder or in an archive, or one file; what is unpacked is there within the block.
+
+    The folder of a class, which has the same place as in training data, is the actual label, if one such folder at
+    least has the name of one of `labels`. Raises DataError.
+    """
+    if not location.exists():
+        raise DataError(f"{location}: no such file or folder")
+    if location.is_file() and not is_archive(location):
+        yield Items(iter([Item(location.name, partial(read_image, location))]), 1, labelled=False)
+        return
+    with TemporaryDirectory() as scratch:
+        root = location if location.is_dir() else unpack(location, Path(scratch))
+        tops = list(split_folders(without_wrapping(root)))
+        labelled = any(path.name in labels and path.is_dir() for top in tops for path in top.iterdir())
+        stream = (
+            Item(shown(path, root), partial(read_image, path), _folder_of_class(path, tops) if labelled else None)
+            for path in files(root)
+        )
+        yield Items(stream, sum(1 for _ in files(root)), labelled)
+
+
+def _folder_of_class(path: Path, tops: Iterable[Path]) -> str | None:
+    for top in tops:
+        if path.is_relative_to(top):
+            first, *below = path.relative_to(top).parts
+            return first if below else None
+    return None
+
+
+def text_items(table: Path, text: Sequence[str], label: str | None) -> Items:
+    """Give the rows of a table, numbered from 1, with the texts of the columns `text` joined by a space.
+
+    Reading them raises DataError, naming the line.
+    """
+    return Items(_table_rows(table, text, label), None, labelled=label is not None)
+
+
+def _table_rows(table: Path, text: Sequence[str], label: str | None) -> Iterator[Item]:
+    columns = [*text, label] if label else [*text]
+    for number, (place, values) in enumerate(read_rows(table, columns), 1):
+        try:
+            actual = as_text(values[label]) if label else None
+        except ValueError as error:
+            raise DataError(f"{table}, {place}, column {label}: {error}") from error
+        yield Item(number, partial(joined_text, values, text), actual or None)
