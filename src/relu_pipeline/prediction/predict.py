@@ -137,7 +137,4 @@ class Report:
         )
         if not score.count_unknown:
             return [metrics]
-        return [
-            metrics,
-            f"labels that are no class of the model count as mistakes: {score.count_unknown:,} ({unknown})",
-        ]
+        return [metrics, f"{score.count_unknown:,} labels are no class of the model ({unknown}) and count as mistakes"]

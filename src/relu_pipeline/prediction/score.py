@@ -10,7 +10,7 @@ SHOWN_LABELS = 5
 class Score:
     """Confusion matrix int64 `[C + 1, C]` of actual and predicted labels; the last row is of labels that are no class.
 
-    A label that the model does not know is a mistake: it lowers accuracy, and the precision of the class that was predicted.
+    Each of those is a mistake: it lowers accuracy, and the precision of the class that was predicted.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
