@@ -72,5 +72,6 @@ def sampled_rows(count: int) -> Tensor:
 def as_png(row_1HWC: Tensor) -> str:
     """In base64."""
     buffer = io.BytesIO()
-    Image.fromarray(row_1HWC[0].numpy()).save(buffer, "PNG")
+    pixels = row_1HWC[0].numpy()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
