@@ -137,4 +137,4 @@ class Report:
         )
         if not score.count_unknown:
             return [metrics]
-        return [metrics, f"{score.count_unknown:,} labels are no class of the model ({unknown}) and count as mistakes"]
+        return [metrics, f"mistakes because the model has no such class: {score.count_unknown:,} ({unknown})"]
