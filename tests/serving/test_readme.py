@@ -28,9 +28,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of the section on using the service."""
-    section = (ROOT / "README.md").read_text().partition("## Ask the service")[2].partition("\n## ")[0]
+def blocks(language: str, title: str = "Ask the service") -> list[str]:
+    """Return the code blocks of a section."""
+    section = (ROOT / "README.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
@@ -47,6 +47,19 @@ def test_the_shell_commands_answer(server: Server, folder: Path) -> None:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         assert "error" not in done.stdout, command
         assert "relu-pipeline-" in done.stdout, command  # the model's name
+
+
+def test_the_commands_that_need_no_service_write_tables(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").symlink_to(models)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/7.png").write_bytes(sample_digit())
+    (tmp_path / "articles.csv").write_text("title,body,topic\nThe cup final,The striker wins,Sports\n")
+    (block,) = blocks("sh", "Predict a folder or a table without the service")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in block.strip().splitlines():
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        assert (tmp_path / command.split()[-1]).exists()
 
 
 def test_the_python_code_answers(server: Server, folder: Path) -> None:

@@ -28,8 +28,8 @@ class Items:
 def image_items(location: Path, labels: Sequence[str]) -> Iterator[Items]:
     """Give all files below a folder or in an archive, or one file; what is unpacked is there within the block.
 
-    The folder of a class, which has the same place as in training data, is the actual label, if one such folder at
-    least has the name of one of `labels`. Raises DataError.
+    Folders give the actual labels, as they do in training data, if one of them at least has the name of one of
+    `labels`. Raises DataError.
     """
     if not location.exists():
         raise DataError(f"{location}: no such file or folder")
@@ -38,16 +38,20 @@ def image_items(location: Path, labels: Sequence[str]) -> Iterator[Items]:
         return
     with TemporaryDirectory() as scratch:
         root = location if location.is_dir() else unpack(location, Path(scratch))
-        tops = list(split_folders(without_wrapping(root)))
-        labelled = any(path.name in labels and path.is_dir() for top in tops for path in top.iterdir())
-        stream = (
-            Item(shown(path, root), partial(read_image, path), _folder_of_class(path, tops) if labelled else None)
-            for path in files(root)
-        )
-        yield Items(stream, sum(1 for _ in files(root)), labelled)
+        tops = _above_classes(root, labels)
+        stream = (Item(shown(path, root), partial(read_image, path), _class_of(path, tops)) for path in files(root))
+        yield Items(stream, sum(1 for _ in files(root)), labelled=bool(tops))
 
 
-def _folder_of_class(path: Path, tops: Iterable[Path]) -> str | None:
+def _above_classes(root: Path, labels: Sequence[str]) -> list[Path]:
+    """Return the folders in which those of the classes lie, as in training data; none if no folder has such a name."""
+    for tops in ([root], list(split_folders(without_wrapping(root)))):
+        if any(path.name in labels and path.is_dir() for top in tops for path in top.iterdir()):
+            return tops
+    return []
+
+
+def _class_of(path: Path, tops: Iterable[Path]) -> str | None:
     for top in tops:
         if path.is_relative_to(top):
             first, *below = path.relative_to(top).parts

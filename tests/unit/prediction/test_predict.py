@@ -143,6 +143,26 @@ def test_a_folder_of_another_class_is_counted_as_mistakes(folder: Path, models: 
     assert {row["actual"] for row in rows_of(tmp_path / "a.csv")} == {"", "0", "letters"}
 
 
+@pytest.mark.parametrize("place", ["0/below", "test/0", "train/0", "digits/test/0", "digits/0"])
+def test_folders_of_classes_are_found_where_training_data_have_them(
+    folder: Path, models: Path, tmp_path: Path, place: str
+) -> None:
+    root = tmp_path / "in"
+    for name in (place, place.replace("0", "1").replace("below", "")):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "above.png", root / name)
+    predict_images(root, tmp_path / "a.csv", models, "fp32")
+    assert [row["actual"] for row in rows_of(tmp_path / "a.csv")] == ["0", "1"]
+
+
+def test_the_only_folder_of_a_class_is_no_wrapping(folder: Path, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "in/7/below").mkdir(parents=True)
+    shutil.copy(folder / "above.png", tmp_path / "in/7/below")
+    predict_images(tmp_path / "in", tmp_path / "a.csv", models, "fp32")
+    (row,) = rows_of(tmp_path / "a.csv")
+    assert (row["file"], row["actual"]) == ("7/below/above.png", "7")
+
+
 def test_a_table_is_predicted_as_by_the_service_and_measured(models: Path, tmp_path: Path) -> None:
     table = write_table(tmp_path / "a.csv")
     words = ("text", table, "--text", "words", "--label", "topic", "--models", models, "--out", tmp_path / "out.csv")
