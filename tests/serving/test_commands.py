@@ -1,5 +1,6 @@
-"""`relu-pipeline ask` and `relu-pipeline swap` with a running service."""
+"""`relu-pipeline ask`, `predict` and `swap` with a running service."""
 
+import csv
 import json
 import os
 import shutil
@@ -55,6 +56,23 @@ def test_ask_shows_the_answer_to_each_text(server: Server) -> None:
     found = command("ask", "text", "The striker wins the cup final", "--url", server.url)
     assert found.returncode == 0, found.stderr
     assert "The striker wins the cup final: Sports" in found.stdout
+
+
+def test_predict_gives_the_answers_of_the_service(server: Server, served: Path, tmp_path: Path) -> None:
+    texts = ["The striker wins the cup final", "Oil prices fall", " Élections 🎉\n", "?!"]
+    lines = [json.dumps({"text": text}) for text in texts]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    headers = {"Authorization": "Bearer secret"}
+    precision = requests.get(f"{server.url}/info", headers=headers, timeout=10).json()["precision"]["text"]
+    words = ("--models", str(served), "--precision", precision, "--out", str(tmp_path / "out.csv"))
+    found = command("predict", "text", str(tmp_path / "texts.jsonl"), *words)
+    assert found.returncode == 0, found.stderr
+    answer = requests.post(f"{server.url}/classify_texts", json={"texts": texts}, headers=headers, timeout=10).json()
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, entry in zip(rows, answer["predictions"], strict=True):
+        assert row["label"] == entry["label"]
+        assert float(row["probability"]) == pytest.approx(entry["probability"], abs=1e-6)
 
 
 @pytest.mark.parametrize(

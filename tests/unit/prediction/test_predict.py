@@ -20,6 +20,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from relu_pipeline.data.digits import digits
+from relu_pipeline.data.pictures import MAX_BYTES
 from relu_pipeline.errors import ArtifactError
 from relu_pipeline.prediction.predict import predict_images, predict_texts
 from serving.predictor import Predictor
@@ -79,6 +80,8 @@ def folder(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
     (root / "3/note.txt").write_text("no image")
+    with (root / "3/video.mp4").open("wb") as video:
+        video.truncate(MAX_BYTES + 1)
     (root / "3/Thumbs.db").write_bytes(b"no image")
     (root / "above.png").write_bytes((root / "0/0.png").read_bytes())
     return root
@@ -99,15 +102,17 @@ def test_a_folder_of_classes_is_predicted_as_by_the_service_and_measured(
     rows = rows_of(tmp_path / "out.csv")
     assert list(rows[0]) == ["file", "label", "probability", "actual", "error"]
     assert [row["file"] for row in rows[:3]] == ["above.png", "0/0.png", "0/10.png"]
-    assert len(rows) == 152
-    assert_same(
-        [*map(as_answer, rows)], answers(models, "image", [(folder / row["file"]).read_bytes() for row in rows])
-    )
+    assert len(rows) == 153
+    (video,) = [row for row in rows if row["file"] == "3/video.mp4"]
+    rows.remove(video)
+    assert video["error"] == "The file has 400,000,001 bytes; images have at most 400,000,000."
+    contents = [(folder / row["file"]).read_bytes() for row in rows]
+    assert_same([*map(as_answer, rows)], answers(models, "image", contents))
     assert [row["actual"] for row in rows] == [*("" if "/" not in row["file"] else row["file"][0] for row in rows)]
     right = [row["label"] == row["actual"] for row in rows if row["actual"] and not row["error"]]
     assert f"accuracy {np.mean(right):.4f}, " in done.stdout
     assert "on 150 labelled images" in done.stdout
-    assert "1 without a prediction, see the column error; the first: file 3/note.txt: The file is not" in done.stdout
+    assert "2 without a prediction, see the column error; the first: file 3/note.txt: The file is not" in done.stdout
 
 
 def test_an_archive_is_as_its_folder(folder: Path, models: Path, tmp_path: Path) -> None:
