@@ -54,7 +54,7 @@ def gather(location: Path, config: ImageDataConfig, out: Path) -> list[str]:
             if isinstance(look, Example):
                 found.examples.setdefault(candidate.split, []).append(look)
             else:
-                found.left_out[shown(candidate.path, root)] = look
+                found.left_out[_shown(candidate.path, root)] = look
     return own.store(found, config.test_fraction, location, out)
 
 
@@ -100,7 +100,7 @@ def _candidates(root: Path) -> tuple[list[Candidate], list[str]]:
         for label in _folders(above)
         for path in files(label)
     ]
-    strangers = [shown(path, root) for above in {root, top, *tops} for path in _visible(above) if not path.is_dir()]
+    strangers = [_shown(path, root) for above in {root, top, *tops} for path in _visible(above) if not path.is_dir()]
     return candidates, strangers
 
 
@@ -134,7 +134,7 @@ def files(folder: Path) -> Iterator[Path]:
 
 def _look(candidate: Candidate, root: Path) -> Example | str:
     """Return the example, or why it is none."""
-    place = shown(candidate.path, root)
+    place = _shown(candidate.path, root)
     try:
         content = read_image(candidate.path)
         width, height = image_size(content)
@@ -151,7 +151,7 @@ def _look(candidate: Candidate, root: Path) -> Example | str:
     return Example(place, candidate.label, digest, described)
 
 
-def shown(path: Path, root: Path) -> str:
+def _shown(path: Path, root: Path) -> str:
     """The path in one printable line."""
     name = path.relative_to(root).as_posix()
     return name if name.isprintable() else ascii(name)

@@ -1,13 +1,13 @@
 """What is predicted, one by one: the images of a folder or archive, the rows of a table."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from relu_pipeline.data.image_folder import files, is_archive, shown, split_folders, unpack, without_wrapping
+from relu_pipeline.data.image_folder import files, is_archive, split_folders, unpack, without_wrapping
 from relu_pipeline.data.pictures import read_image
 from relu_pipeline.data.table import as_text, joined_text
 from relu_pipeline.data.table_files import read_rows
@@ -34,12 +34,12 @@ def image_items(location: Path, labels: Sequence[str]) -> Iterator[Items]:
     if not location.exists():
         raise DataError(f"{location}: no such file or folder")
     if location.is_file() and not is_archive(location):
-        yield Items(iter([Item(location.name, partial(read_image, location))]), 1, labelled=False)
+        yield Items(iter([_image(location, location.parent, [])]), 1, labelled=False)
         return
     with TemporaryDirectory() as scratch:
         root = location if location.is_dir() else unpack(location, Path(scratch))
         tops = _above_classes(root, labels)
-        stream = (Item(shown(path, root), partial(read_image, path), _class_of(path, tops)) for path in files(root))
+        stream = (_image(path, root, tops) for path in files(root))
         yield Items(stream, sum(1 for _ in files(root)), labelled=bool(tops))
 
 
@@ -51,7 +51,12 @@ def _above_classes(root: Path, labels: Sequence[str]) -> list[Path]:
     return []
 
 
-def _class_of(path: Path, tops: Iterable[Path]) -> str | None:
+def _image(path: Path, root: Path, tops: Sequence[Path]) -> Item:
+    label = _class_of(path, tops)
+    return Item(as_utf8(path.relative_to(root).as_posix()), partial(read_image, path), label and as_utf8(label))
+
+
+def _class_of(path: Path, tops: Sequence[Path]) -> str | None:
     for top in tops:
         if path.is_relative_to(top):
             first, *below = path.relative_to(top).parts
@@ -74,4 +79,9 @@ def _table_rows(table: Path, text: Sequence[str], label: str | None) -> Iterator
             actual = as_text(values[label]) if label else None
         except ValueError as error:
             raise DataError(f"{table}, {place}, column {label}: {error}") from error
-        yield Item(number, partial(joined_text, values, text), actual or None)
+        yield Item(number, partial(joined_text, values, text), as_utf8(actual) if actual else None)
+
+
+def as_utf8(text: str) -> str:
+    """Return the text with its lone surrogates escaped: file names and JSON may have some, UTF-8 files may not."""
+    return text.encode(errors="backslashreplace").decode()

@@ -80,9 +80,7 @@ def _in_order(pool: ThreadPoolExecutor, model: Model, batches: Iterable[list[Ite
 def _values(model: Model, items: Items, prediction: Prediction) -> list[Any]:
     item, label, probability, error = prediction
     name = None if label is None else model.manifest.labels[label]
-    # JSON lines and file names may have a lone surrogate, which no UTF-8 file takes.
-    actual = item.actual and item.actual.encode(errors="backslashreplace").decode()
-    return [item.place, name, probability, *([actual] if items.labelled else []), error]
+    return [item.place, name, probability, *([item.actual] if items.labelled else []), error]
 
 
 class Report:
@@ -123,7 +121,8 @@ class Report:
 
     def _first(self) -> str:
         assert self.first_error
-        return f"{self.place} {self.first_error.item.place}: {self.first_error.error}"
+        place = str(self.first_error.item.place)
+        return f"{self.place} {place if place.isprintable() else ascii(place)}: {self.first_error.error}"
 
     def _metrics(self) -> list[str]:
         score = self.score

@@ -210,8 +210,12 @@ def test_labels_and_file_names_that_are_no_unicode_are_written(models: Path, tmp
     assert first["actual"] == r"\ud800"
     assert "lone surrogate" in second["error"]
     os.rename(folder / "above.png", os.fsencode(folder) + b"/\xff\n.png")  # noqa: PTH104
-    predict_images(folder, tmp_path / "o.parquet", models, "fp32")
-    assert parquet.read_table(tmp_path / "o.parquet")["file"][0].as_py() == r"'\udcff\n.png'"
+    (folder / "3/note.txt").rename(folder / "3/3.04\u202fPM\n.txt")
+    summary = predict_images(folder, tmp_path / "o.parquet", models, "fp32")
+    files = parquet.read_table(tmp_path / "o.parquet")["file"].to_pylist()
+    assert files[0] == "\\udcff\n.png"
+    assert "3/3.04\u202fPM\n.txt" in files
+    assert r"the first: file '3/3.04\u202fPM\n.txt': The file is not" in summary
 
 
 def test_int8_is_the_service_s_int8_or_refused(models: Path, tmp_path: Path) -> None:
