@@ -20,7 +20,8 @@ from relu_pipeline.config import Params, TaskName, load_params
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
-from relu_pipeline.recipes import PARAMS, apply_recipe, recipe_path
+from relu_pipeline.params_file import PARAMS
+from relu_pipeline.recipes import apply_recipe, recipe_path
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun, Run
 from relu_pipeline.training.fit import fit, plan
@@ -79,7 +80,8 @@ def recipe_params(recipe: str) -> Params:
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / PARAMS
         copyfile(PARAMS, copy)
-        return apply_recipe(recipe_path(recipe), copy)
+        apply_recipe(recipe_path(recipe), copy)
+        return load_params(copy)
 
 
 def tracked(task: TaskName) -> AbstractContextManager[Run]:

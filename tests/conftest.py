@@ -30,7 +30,7 @@ def prepared(demo_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("prepared")
     prepare_images(demo_raw / "cifar10", ImagePrepareConfig(val_fraction=0.2, size="auto"), out / "image")
-    config = TextPrepareConfig(val_fraction=0.2, vocab_size=500, max_tokens=32)
+    config = TextPrepareConfig(tokenizer="word", val_fraction=0.2, vocab_size=500, max_tokens=32)
     prepare_texts(demo_raw / "ag_news", config, out / "text")
     return out
 

@@ -22,6 +22,7 @@ from relu_pipeline.errors import ConfigError
 TaskName = Literal["image", "text"]
 PublishedFormat = Literal["cifar10", "ag_news"]
 DataFormat = Literal[PublishedFormat, "image_folder", "table"]
+TokenizerKind = Literal["auto", "word", "bpe"]
 ActivationName = Literal["relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
 
 TASK_NAMES: tuple[TaskName, ...] = ("image", "text")
@@ -77,6 +78,7 @@ class ImagePrepareConfig(PrepareConfig):
 
 
 class TextPrepareConfig(PrepareConfig):
+    tokenizer: TokenizerKind
     vocab_size: Annotated[int, Field(ge=256, le=1_000_000)]
     max_tokens: Annotated[int, Field(ge=8, le=4096)]
 

@@ -41,7 +41,7 @@ def project(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = {"name": "many", "format": "ag_news", "source": "demo", "sha256": "0" * 64, "files": []}
     rows = {"train": 20 * CLASSES, "test": 4 * CLASSES}
     artifacts.write(raw / "source.json", Source.model_validate(files | {"labels": LABELS, "rows": rows}))
-    prepare_texts(raw, TextPrepareConfig(val_fraction=0.2, vocab_size=1000, max_tokens=32), prepared)
+    prepare_texts(raw, TextPrepareConfig(tokenizer="word", val_fraction=0.2, vocab_size=1000, max_tokens=32), prepared)
     train = text.load(prepared, "train")
     settings = {"embedding_dim": CLASSES, "hidden_dims": [128], "dropout": 0.0, "num_classes": CLASSES}
     settings |= text.network_settings(train, prepared)

@@ -13,7 +13,9 @@ from relu_pipeline.data.tokenizer import PAD, UNKNOWN, train_tokenizer
 
 MAX_TOKENS = 8
 MAX_BYTES = 100
-TRAINED = train_tokenizer(["The bank's rates, up 3.5% (again)", "a_b <b>AT&T</b> ... !?", "naïve café"], 30, MAX_TOKENS)
+TRAINED = train_tokenizer(
+    ["The bank's rates, up 3.5% (again)", "a_b <b>AT&T</b> ... !?", "naïve café"], 30, MAX_TOKENS, "word"
+)
 ASCII = st.text(st.characters(max_codepoint=127))
 WORDS = st.lists(st.sampled_from(["The", "BANK's", "3.5%", "AT&T", PAD, UNKNOWN, "\x1c", "\x0b", "\n", "é", " "])).map(
     "".join

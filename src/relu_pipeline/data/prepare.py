@@ -20,7 +20,7 @@ Items = tuple[list[Any], NDArray[np.int64]]  # and their labels
 
 def prepare_images(raw: Path, config: ImagePrepareConfig, out: Path) -> PreparedMeta:
     """Write the arrays of `ImageSplit`. Raises DataError, ArtifactError."""
-    splits = _read_splits(raw, config.val_fraction)
+    splits = read_splits(raw, config.val_fraction)
     side = packing.automatic_side(splits["train"][0]) if config.size == "auto" else config.size
     with artifacts.atomic_dir(out) as partial:
         for split, (pictures, labels) in splits.items():
@@ -34,8 +34,8 @@ def prepare_texts(raw: Path, config: TextPrepareConfig, out: Path) -> PreparedMe
 
     Raises DataError, ArtifactError.
     """
-    splits = _read_splits(raw, config.val_fraction)
-    tokenizer = train_tokenizer(splits["train"][0], config.vocab_size, config.max_tokens)
+    splits = read_splits(raw, config.val_fraction)
+    tokenizer = train_tokenizer(splits["train"][0], config.vocab_size, config.max_tokens, config.tokenizer)
     with artifacts.atomic_dir(out) as partial:
         tokenizer.save(str(partial / artifacts.TOKENIZER))
         for split, (sentences, labels) in splits.items():
@@ -46,7 +46,7 @@ def prepare_texts(raw: Path, config: TextPrepareConfig, out: Path) -> PreparedMe
 PREPARERS: dict[TaskName, Callable[[Path, Any, Path], PreparedMeta]] = {"image": prepare_images, "text": prepare_texts}
 
 
-def _read_splits(raw: Path, val_fraction: float) -> dict[Split, Items]:
+def read_splits(raw: Path, val_fraction: float) -> dict[Split, Items]:
     """Hold a validation split back from training where the data have none."""
     source = artifacts.read(raw / artifacts.SOURCE, Source)
     splits = {split: read_raw(raw, split) for split in source.rows}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from relu_pipeline.artifacts import Sample, Samples
 from relu_pipeline.data.batches import PreparedSplit
+from relu_pipeline.data.tokenizer import UNKNOWN
 from relu_pipeline.errors import ArtifactError
 from relu_pipeline.evaluation.predict import OUTPUT_NAME, cpu_session
 
@@ -15,23 +16,33 @@ from relu_pipeline.evaluation.predict import OUTPUT_NAME, cpu_session
 def pick_samples(
     labels: Sequence[str], to_sample: Callable[[Tensor], str | None], split: PreparedSplit, graph: Path
 ) -> Samples:
-    """Of each label the first row that can be shown, answered alone, as the service does. Raises ArtifactError."""
+    """Of each label the first row without unknown words, or the first at all, answered alone, as the service does.
+
+    Raises ArtifactError if there is none.
+    """
     session = cpu_session(graph)
     input_name = session.get_inputs()[0].name
     samples = []
     for index, label in enumerate(labels):
-        for row in _rows_of(split, index):
-            shown = to_sample(row)
-            if shown is not None:
-                (probabilities,) = session.run([OUTPUT_NAME], {input_name: row.numpy()})[0]
-                samples.append(Sample(input=shown, label=label, probabilities=probabilities.tolist()))
-                break
+        if found := _first_plain(_rows_of(split, index), to_sample):
+            row, shown = found
+            (probabilities,) = session.run([OUTPUT_NAME], {input_name: row.numpy()})[0]
+            samples.append(Sample(input=shown, label=label, probabilities=probabilities.tolist()))
     if not samples:
-        raise ArtifactError(
-            "every validation text has a word outside the vocabulary, so none can be a sample; "
-            "raise text.prepare.vocab_size in params.yaml, then `dvc repro`"
-        )
+        raise ArtifactError("no validation row can be a sample; raise val_fraction in params.yaml, then `dvc repro`")
     return Samples(samples=samples)
+
+
+def _first_plain(rows: Iterator[Tensor], to_sample: Callable[[Tensor], str | None]) -> tuple[Tensor, str] | None:
+    """Return the first row without unknown words, or the first that can be shown."""
+    first = None
+    for row in rows:
+        shown = to_sample(row)
+        if shown is not None and UNKNOWN not in shown:
+            return row, shown
+        if shown is not None and first is None:
+            first = row, shown
+    return first
 
 
 def _rows_of(split: PreparedSplit, index: int) -> Iterator[Tensor]:

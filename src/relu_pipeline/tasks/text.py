@@ -80,7 +80,7 @@ def load_tokenizer(prepared: Path) -> "Tokenizer":
 
 
 def as_text(tokenizer: "Tokenizer", row_1L: Tensor) -> str | None:
-    """None where the text would not give the same token ids: decoding leaves out unknown words."""
+    """Return a text with these token ids, its unknown words marked; None where decoding gives no such text."""
     ids = row_1L[0].tolist()
-    text = tokenizer.decode(ids)
+    text = tokenizer.decode(ids, skip_special_tokens=False)
     return text if tokenizer.encode(text).ids == ids else None

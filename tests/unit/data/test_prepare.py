@@ -67,7 +67,7 @@ def test_the_tokenizer_sees_the_training_split_alone(demo_raw: Path, tmp_path: P
     raw.mkdir()
     (raw / "source.json").write_bytes((demo_raw / "ag_news" / "source.json").read_bytes())
     ag_news.write(raw / ag_news.TRAIN_FILE, [("", text) for text in marked], numbers)
-    config = TextPrepareConfig(val_fraction=0.2, vocab_size=10_000, max_tokens=64)
+    config = TextPrepareConfig(tokenizer="word", val_fraction=0.2, vocab_size=10_000, max_tokens=64)
     ag_news.write(raw / ag_news.TEST_FILE, [("", "wordless")], [0])
     prepare_texts(raw, config, tmp_path / "text")
     vocabulary = Tokenizer.from_file(str(tmp_path / "text/tokenizer.json")).get_vocab()

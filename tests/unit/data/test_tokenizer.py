@@ -1,16 +1,48 @@
+import numpy as np
+import pytest
+
 from relu_pipeline.artifacts import PAD_ID
-from relu_pipeline.data.tokenizer import train_tokenizer
+from relu_pipeline.config import TokenizerKind
+from relu_pipeline.data.demo import PHRASES
+from relu_pipeline.data.tokenizer import UNKNOWN, train_tokenizer, word_loss
 
 
 def test_normalisation_padding_and_truncation_are_inside() -> None:
-    tokenizer = train_tokenizer(["Oil & gas rise", "café oil"], vocab_size=50, max_tokens=3)
+    tokenizer = train_tokenizer(["Oil & gas rise", "café oil"], vocab_size=50, max_tokens=3, kind="word")
     assert tokenizer.encode("OIL, Café!").tokens == ["oil", "[UNK]", "cafe"]
     short, long = tokenizer.encode_batch(["oil", "oil oil oil oil oil"])
     assert short.ids[1:] == [PAD_ID, PAD_ID]
     assert len(long.ids) == 3
 
 
-def test_the_vocabulary_does_not_depend_on_the_order_of_the_texts() -> None:
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_the_vocabulary_does_not_depend_on_the_order_of_the_texts(kind: TokenizerKind) -> None:
     texts = ["b a", "c a", "d b"]
-    first, second = (train_tokenizer(order, 5, 8).to_str() for order in (texts, texts[::-1]))
+    first, second = (train_tokenizer(order, 5, 8, kind).to_str() for order in (texts, texts[::-1]))
     assert first == second
+
+
+def chinese_like(count: int, seed: int = 0) -> list[str]:
+    """Sentences of two-character words without spaces between them."""
+    rng = np.random.default_rng(seed)
+    words = [chr(0x4E00 + 2 * number) + chr(0x4E01 + 2 * number) for number in range(200)]
+    return ["".join(rng.choice(words, size=12)) + "。" for _ in range(count)]
+
+
+def test_languages_without_spaces_are_cut_into_parts_and_others_into_words() -> None:
+    chinese = chinese_like(400)
+    english = [f"{who} {does} {what}" for part in PHRASES for who in part[0] for does in part[1] for what in part[2]]
+    assert word_loss(chinese, 20_000) > 0.9
+    assert word_loss(english, 20_000) < 0.05
+    parts = train_tokenizer(chinese, 20_000, 128, "auto")
+    assert UNKNOWN not in parts.encode(chinese_like(1, seed=9)[0]).tokens
+    words = train_tokenizer(english, 20_000, 128, "auto")
+    assert words.encode("The champion wins").tokens == ["the", "champion", "wins"]
+
+
+@pytest.mark.parametrize("text", ["がぎぐ", "कि की", "naïve CAFÉ, 北京 3.5%"])
+def test_parts_keep_the_marks_of_letters_and_come_back_as_text(text: str) -> None:
+    tokenizer = train_tokenizer([text] * 3, 256, 128, "bpe")
+    decoded = tokenizer.decode(tokenizer.encode(text).ids)
+    assert tokenizer.encode(decoded).ids == tokenizer.encode(text).ids
+    assert decoded.replace(" ", "") == text.lower().replace(" ", "")
