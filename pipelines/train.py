@@ -21,6 +21,9 @@ def train(task: TaskName) -> None:
     with start_run(task, commit, stage=f"train@{task}", interrupted=state.run_id) as mlflow_run:
         state.begin(mlflow_run.run_id)
         mlflow_run.log_params(flatten({"seed": params.seed} | training.config.model_dump()))
+        # No dependency of the stage: another sentence in the report trains nothing again.
+        data_report = (artifacts.DATA_REPORT, artifacts.DATA_PAGE, artifacts.DATA_PICTURE)
+        mlflow_run.log_files([artifacts.reports_dir(task) / name for name in data_report], "data")
         fitted = fit(training, mlflow_run, state, checkpoints / artifacts.CHECKPOINT)
         mlflow_run.log_metrics({f"calibration/{name}": value for name, value in asdict(fitted.calibration).items()})
         mlflow_run.log_files(write_report(fitted, training.config.train, artifacts.reports_dir(task)), "training")

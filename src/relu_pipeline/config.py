@@ -193,6 +193,16 @@ class TextTrainConfig(TrainConfig):
     word_dropout: OrAuto[Fraction]
 
 
+class ValidationConfig(Section):
+    """What the data may be; `max_imbalance` warns, the others stop the run. Shares from 0 to 1."""
+
+    min_class_rows: Count
+    max_left_out: Annotated[float, Field(ge=0, le=1)]
+    max_shared: Annotated[float, Field(ge=0, le=1)]
+    max_contradicting: Annotated[float, Field(ge=0, le=1)]
+    max_imbalance: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+
+
 class HealthConfig(Section):
     """What may be before a training warns; shares from 0 to 1."""
 
@@ -252,6 +262,7 @@ class Params(Section):
     tasks: Annotated[dict[TaskName, str], Field(min_length=1)]
     image: ImageConfig
     text: TextConfig
+    validation: ValidationConfig
     health: HealthConfig
     study: StudyConfig
     evaluate: EvaluateConfig

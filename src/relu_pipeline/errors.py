@@ -4,6 +4,7 @@ PipelineError
 ├── ConfigError     params.yaml or configs/ is wrong
 ├── DownloadError   data or weights could not be fetched or are not what they claim to be
 ├── DataError       a data file has the wrong form
+│   └── UnreadableError  an image cannot be decoded
 ├── ArtifactError   a file of an earlier stage is missing, altered or does not fit
 ├── TrainingError   a training cannot go on
 ├── TrackingError   the MLflow store cannot be used
@@ -13,6 +14,8 @@ PipelineError
 ├── PackageError    BentoML could not build the service
 └── ServiceError    a running service refused a request, or does not answer
 """
+
+from pathlib import Path
 
 
 class PipelineError(Exception):
@@ -29,6 +32,12 @@ class DownloadError(PipelineError):
 
 class DataError(PipelineError):
     pass
+
+
+class UnreadableError(DataError):
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.why = why
 
 
 class ArtifactError(PipelineError):

@@ -78,7 +78,7 @@ def test_every_parameter_belongs_to_a_stage() -> None:
         for params in stage.params
         for key in (params.options_key_paths if hasattr(params, "options_key_paths") else params.params)
     }
-    sections = {"tasks", "seed", "health", "study", "evaluate", "export"}
+    sections = {"tasks", "seed", "validation", "health", "study", "evaluate", "export"}
     sections |= {f"{task}.{section}" for task in ("image", "text") for section in ("data", "prepare", "model", "train")}
     assert tracked == sections
     assert set(load_params(ROOT / "params.yaml").model_dump()) == {section.split(".")[0] for section in sections}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Source, Split
 from relu_pipeline.config import DataFormat, PublishedFormat, TaskName
-from relu_pipeline.data import ag_news, cifar10, image_folder, table
+from relu_pipeline.data import ag_news, cifar10, image_folder, own, table
 
 
 class Adapter(Protocol):
@@ -39,3 +39,11 @@ def read_raw(raw: Path, split: Split) -> tuple[list[Any], NDArray[Any]]:
     """As `Adapter.read_split`, of a folder that `obtain` filled. Raises DataError, ArtifactError."""
     source = artifacts.read(raw / artifacts.SOURCE, Source)
     return ADAPTERS[source.format].read_split(raw, split, len(source.labels))
+
+
+def read_places(raw: Path, split: Split) -> list[str]:
+    """Return where the user finds each item of `read_raw`. Raises ArtifactError."""
+    source = artifacts.read(raw / artifacts.SOURCE, Source)
+    if source.format in OWN_ADAPTERS:
+        return [row["place"] for row in own.read(raw, split)]
+    return [f"{split} row {number}" for number in range(1, source.rows[split] + 1)]

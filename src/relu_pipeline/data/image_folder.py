@@ -46,7 +46,7 @@ class Candidate(NamedTuple):
 def gather(location: Path, config: ImageDataConfig, out: Path) -> list[str]:
     """List all images in `out`, unpacked if they are in an archive, and return the labels. Raises DataError."""
     root = location if location.is_dir() else unpack(location, out / UNPACKED)
-    candidates, strangers = _candidates(root)
+    candidates, strangers, folders = _candidates(root)
     found = Found({"train": []}, dict.fromkeys(strangers, "lies in no folder of a class"))
     with ThreadPoolExecutor() as pool:
         looks = pool.map(lambda candidate: _look(candidate, root), candidates)
@@ -55,6 +55,9 @@ def gather(location: Path, config: ImageDataConfig, out: Path) -> list[str]:
                 found.examples.setdefault(candidate.split, []).append(look)
             else:
                 found.left_out[_shown(candidate.path, root)] = look
+    labels = {example.label for examples in found.examples.values() for example in examples}
+    hollow = (_shown(folder, root) for folder in folders if folder.name not in labels)
+    found.left_out.update((f"{folder}/", "has no image that can be read, so it is no class") for folder in hollow)
     return own.store(found, config.test_fraction, location, out)
 
 
@@ -62,7 +65,7 @@ def read_split(raw: Path, split: Split, num_classes: int) -> tuple[list[PictureF
     folder = artifacts.read(raw / artifacts.SOURCE, Source).folder
     root = Path(folder) if folder else raw / UNPACKED
     rows = own.read(raw, split)
-    files = [PictureFile(root / row["file"], row["sha256"], min(row["width"], row["height"])) for row in rows]
+    files = [PictureFile(root / row["file"], row["sha256"], (row["width"], row["height"])) for row in rows]
     return files, np.array([row["label"] for row in rows], dtype=np.int64)
 
 
@@ -90,18 +93,14 @@ def unpack(archive: Path, out: Path) -> Path:
     return out
 
 
-def _candidates(root: Path) -> tuple[list[Candidate], list[str]]:
-    """Return the files in folders of classes, and those in none."""
+def _candidates(root: Path) -> tuple[list[Candidate], list[str], list[Path]]:
+    """Return the files in folders of classes, those in none, and the folders of classes."""
     top = without_wrapping(root)
     tops = split_folders(top)
-    candidates = [
-        Candidate(split, label.name, path)
-        for above, split in tops.items()
-        for label in _folders(above)
-        for path in files(label)
-    ]
+    folders = [(split, label) for above, split in tops.items() for label in _folders(above)]
+    candidates = [Candidate(split, label.name, path) for split, label in folders for path in files(label)]
     strangers = [_shown(path, root) for above in {root, top, *tops} for path in _visible(above) if not path.is_dir()]
-    return candidates, strangers
+    return candidates, strangers, [label for _, label in folders]
 
 
 def without_wrapping(folder: Path) -> Path:

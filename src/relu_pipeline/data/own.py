@@ -60,6 +60,12 @@ def read(raw: Path, split: Split) -> list[dict[str, Any]]:
     return artifacts.read_lines(raw / f"{split}.jsonl")
 
 
+def read_left_out(raw: Path) -> dict[str, str]:
+    """Return the reason for each place that was left out; published data have none. Raises ArtifactError."""
+    path = raw / LEFT_OUT
+    return {line["place"]: line["why"] for line in artifacts.read_lines(path)} if path.exists() else {}
+
+
 def stored_splits(raw: Path) -> list[Split]:
     return [split for split in SPLITS if (raw / f"{split}.jsonl").exists()]
 

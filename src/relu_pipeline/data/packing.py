@@ -18,7 +18,7 @@ CHUNK = 64  # images that a thread decodes at a time
 
 def automatic_side(pictures: Sequence[Picture]) -> int:
     """Return the largest of `SIDES` that half of the pictures fill, or the smallest."""
-    median = float(np.median([picture.shorter_side for picture in pictures]))
+    median = float(np.median([min(picture.size) for picture in pictures]))
     return max((side for side in SIDES if side <= median), default=SIDES[0])
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from relu_inputs.errors import InputError
 from relu_inputs.images import decode_image, middle_square
-from relu_pipeline.errors import DataError
+from relu_pipeline.errors import DataError, UnreadableError
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 4 * MAX_PIXELS  # of a file; an uncompressed image of so many pixels takes no more
@@ -27,11 +27,18 @@ def read_image(path: Path) -> bytes:
 
 class Picture(Protocol):
     @property
-    def shorter_side(self) -> int:
-        """In pixels."""
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+
+    @property
+    def identity(self) -> str:
+        """A digest that tells equal images."""
 
     def square(self, side: int) -> NDArray[np.uint8]:
-        """Return the middle square, uint8 `[side, side, 3]`. Raises DataError, naming the file."""
+        """Return the middle square, uint8 `[side, side, 3]`.
+
+        Raises, naming the file, UnreadableError where it cannot be decoded, DataError where it has changed or is gone.
+        """
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,13 @@ class Pixels:
     pixels: NDArray[np.uint8]
 
     @property
-    def shorter_side(self) -> int:
-        return min(self.pixels.shape[:2])
+    def size(self) -> tuple[int, int]:
+        height, width, _ = self.pixels.shape
+        return width, height
+
+    @property
+    def identity(self) -> str:
+        return hashlib.sha256(self.pixels.tobytes()).hexdigest()
 
     def square(self, side: int) -> NDArray[np.uint8]:
         if self.pixels.shape == (side, side, 3):
@@ -56,7 +68,11 @@ class PictureFile:
 
     path: Path
     sha256: str
-    shorter_side: int
+    size: tuple[int, int]
+
+    @property
+    def identity(self) -> str:
+        return self.sha256
 
     def square(self, side: int) -> NDArray[np.uint8]:
         try:
@@ -67,4 +83,4 @@ class PictureFile:
         except OSError as error:
             raise DataError(f"{self.path}: {error.strerror}; run `dvc repro` again") from error
         except InputError as error:
-            raise DataError(f"{self.path}: {error}") from error
+            raise UnreadableError(self.path, str(error)) from error

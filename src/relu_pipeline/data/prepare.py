@@ -1,7 +1,8 @@
 """Raw files -> train, val and test arrays. The validation split is fixed: no parameter but its size moves it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from relu_pipeline.data.splits import stratified_split
 from relu_pipeline.data.tokenizer import train_tokenizer
 
 Items = tuple[list[Any], NDArray[np.int64]]  # and their labels
+Skipped = Mapping[Split, Sequence[int]]  # numbers of the raw examples that are left out
+NONE: Skipped = MappingProxyType({})
 
 
-def prepare_images(raw: Path, config: ImagePrepareConfig, out: Path) -> PreparedMeta:
+def prepare_images(raw: Path, config: ImagePrepareConfig, out: Path, unreadable: Skipped = NONE) -> PreparedMeta:
     """Write the arrays of `ImageSplit`. Raises DataError, ArtifactError."""
-    splits = read_splits(raw, config.val_fraction)
+    splits = read_splits(raw, config.val_fraction, unreadable)
     side = packing.automatic_side(splits["train"][0]) if config.size == "auto" else config.size
     with artifacts.atomic_dir(out) as partial:
         for split, (pictures, labels) in splits.items():
@@ -29,12 +32,12 @@ def prepare_images(raw: Path, config: ImagePrepareConfig, out: Path) -> Prepared
         return _describe(partial, "image", raw)
 
 
-def prepare_texts(raw: Path, config: TextPrepareConfig, out: Path) -> PreparedMeta:
+def prepare_texts(raw: Path, config: TextPrepareConfig, out: Path, unreadable: Skipped = NONE) -> PreparedMeta:
     """Write the arrays of `TextSplit`, and the tokenizer of the training split alone.
 
     Raises DataError, ArtifactError.
     """
-    splits = read_splits(raw, config.val_fraction)
+    splits = read_splits(raw, config.val_fraction, unreadable)
     tokenizer = train_tokenizer(splits["train"][0], config.vocab_size, config.max_tokens, config.tokenizer)
     with artifacts.atomic_dir(out) as partial:
         tokenizer.save(str(partial / artifacts.TOKENIZER))
@@ -43,18 +46,27 @@ def prepare_texts(raw: Path, config: TextPrepareConfig, out: Path) -> PreparedMe
         return _describe(partial, "text", raw)
 
 
-PREPARERS: dict[TaskName, Callable[[Path, Any, Path], PreparedMeta]] = {"image": prepare_images, "text": prepare_texts}
+PREPARERS: dict[TaskName, Callable[[Path, Any, Path, Skipped], PreparedMeta]] = {
+    "image": prepare_images,
+    "text": prepare_texts,
+}
 
 
-def read_splits(raw: Path, val_fraction: float) -> dict[Split, Items]:
+def read_splits(raw: Path, val_fraction: float, unreadable: Skipped = NONE) -> dict[Split, Items]:
     """Hold a validation split back from training where the data have none."""
     source = artifacts.read(raw / artifacts.SOURCE, Source)
-    splits = {split: read_raw(raw, split) for split in source.rows}
+    splits = {split: _read_split(raw, split, unreadable.get(split, ())) for split in source.rows}
     if "val" not in splits:
         items, labels = splits["train"]
         rows = dict(zip(("train", "val"), stratified_split(labels, val_fraction), strict=True))
         splits |= {split: ([items[row] for row in chosen], labels[chosen]) for split, chosen in rows.items()}
     return splits
+
+
+def _read_split(raw: Path, split: Split, unreadable: Sequence[int]) -> Items:
+    items, labels = read_raw(raw, split)
+    rows = np.setdiff1d(np.arange(len(labels)), unreadable)
+    return [items[row] for row in rows], labels[rows]
 
 
 def _describe(folder: Path, task: TaskName, raw: Path) -> PreparedMeta:

@@ -1,6 +1,6 @@
 """Which examples are held back for validation and test. No seed of a training moves them."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,18 @@ def split_off_test(
     labels: Sequence[str], contents: Sequence[Hashable], fraction: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the sorted indices of training and test, as `stratified_split`; equal contents are on the same side."""
-    first_with: dict[Hashable, int] = {}
-    group = np.array([first_with.setdefault(content, len(first_with)) for content in contents])
+    group = groups_of_equal(contents)
     _, representatives = np.unique(group, return_index=True)
     classes = np.unique(labels, return_inverse=True)[1]
     _, test_groups = stratified_split(classes[representatives], fraction, "test")
     in_test = np.isin(group, test_groups)
     return np.flatnonzero(~in_test), np.flatnonzero(in_test)
+
+
+def groups_of_equal(contents: Iterable[Hashable]) -> NDArray[np.int64]:
+    """Return a number for each of the contents, from 0, the same for equal ones."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(content, len(numbers)) for content in contents], dtype=np.int64)
 
 
 def _count(size: int, fraction: float) -> int:

@@ -1,0 +1,128 @@
+"""Plain words for what is wrong with the data: which example, what to do, and which threshold decides."""
+
+from collections.abc import Iterator, Sequence
+
+from relu_pipeline.artifacts import DataFacts, Duplicates, Finding, Pair
+from relu_pipeline.config import TaskName, ValidationConfig
+
+MAX_NAMES = 10  # of classes or files in a sentence
+MAX_CHARS = 100  # of a name
+
+NEAR: dict[TaskName, str] = {
+    "image": "their perceptual hashes are close, so they are copies or alike scenes",
+    "text": "they differ in case, punctuation or white space alone",
+}
+
+
+def findings(task: TaskName, facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Finding]:
+    """Yield all that is wrong with what `facts` counts."""
+    yield from _left_out(facts, thresholds)
+    yield from _splits_and_classes(facts, thresholds)
+    yield from _imbalance(facts, thresholds)
+    for duplicates in facts.duplicates:
+        yield _duplicates(task, duplicates, sum(facts.rows[duplicates.split].values()), thresholds)
+    yield from _contradictions(task, facts, thresholds)
+
+
+def _left_out(facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Finding]:
+    if not facts.left_out:
+        return
+    count, total = len(facts.left_out), len(facts.left_out) + _total(facts)
+    reasons = [f"{in_one_line(left.place)}: {in_one_line(left.why.rstrip('.'))}" for left in facts.left_out]
+    what = f"{_share(count, total)} files or rows are left out: {_listed(reasons, '; ')}"
+    if count > thresholds.max_left_out * total:
+        limit = f"validation.max_left_out ({thresholds.max_left_out:g})"
+        yield _error(f"{what}; repair or remove them, or raise {limit} in params.yaml")
+    else:
+        yield _warning(f"{what}; the run goes on without them")
+
+
+def _splits_and_classes(facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Finding]:
+    few = {name: count for name, count in facts.rows["train"].items() if count < thresholds.min_class_rows}
+    if few:
+        names = _listed([f"{in_one_line(name)} ({count})" for name, count in few.items()])
+        yield _error(
+            f"{_share(len(few), len(facts.source.labels))} classes have fewer than {thresholds.min_class_rows} "
+            f"examples in train: {names}; add examples or remove the class, or lower validation.min_class_rows "
+            f"({thresholds.min_class_rows}) in params.yaml; a class needs one at least"
+        )
+    for split, classes in facts.rows.items():
+        missing = [in_one_line(name) for name, count in classes.items() if not count]
+        if len(missing) == len(classes):
+            yield _error(f"{split} has no example that can be read; repair the files, or remove the split")
+        elif missing and split != "train":
+            lacks = f"{split} lacks {_share(len(missing), len(classes))} classes: {_listed(missing)}"
+            yield _warning(f"{lacks}; nothing is measured on them there: add examples")
+
+
+def _imbalance(facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Finding]:
+    classes = {name: count for name, count in facts.rows["train"].items() if count}
+    if not classes:
+        return
+    smallest, largest = (pick(classes, key=classes.__getitem__) for pick in (min, max))
+    if classes[largest] > thresholds.max_imbalance * classes[smallest]:
+        yield _warning(
+            f"train has {classes[largest]:,} examples of {in_one_line(largest)}, but {classes[smallest]:,} of "
+            f"{in_one_line(smallest)} (validation.max_imbalance is {thresholds.max_imbalance:g}); accuracy hides how "
+            "rare classes do: look at macro F1 as well"
+        )
+
+
+def _duplicates(task: TaskName, found: Duplicates, rows: int, thresholds: ValidationConfig) -> Finding:
+    share, pair = _share(found.count, rows), _pair(found.examples[0])
+    nearly, why = ("", "") if found.kind == "exact" else ("nearly ", f"; {NEAR[task]}")
+    if found.split == found.other:
+        repeat = f"{share} {found.split} examples {nearly}repeat an earlier one, for example {pair}{why}"
+        return _warning(f"{repeat}; remove those that tell nothing new")
+    shared = f"{share} {found.split} examples are {nearly}in {found.other}, too, for example {pair}{why}"
+    cure = f"a model that remembers them scores too well: remove them from {found.other} or {found.split}"
+    if found.kind == "exact" and found.other == "train" and found.count > thresholds.max_shared * rows:
+        return _error(f"{shared}; {cure}, or raise validation.max_shared ({thresholds.max_shared:g}) in params.yaml")
+    return _warning(f"{shared}; {cure}")
+
+
+def _contradictions(task: TaskName, facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Finding]:
+    total, limit = _total(facts), f"validation.max_contradicting ({thresholds.max_contradicting:g})"
+    for found in facts.contradictions:
+        pair = found.examples[0]
+        labels = f"{in_one_line(pair.label)} and {in_one_line(pair.other_label)}"
+        nearly, why = ("", "") if found.kind == "exact" else ("nearly ", f"; {NEAR[task]}")
+        what = (
+            f"{_share(found.count, total)} examples have another label than a {nearly}equal one, for example "
+            f"{_pair(pair)}: {labels}{why}; correct the labels"
+        )
+        if found.kind == "exact" and found.count > thresholds.max_contradicting * total:
+            yield _error(f"{what}, or raise {limit} in params.yaml")
+        else:
+            yield _warning(what)
+
+
+def in_one_line(text: str) -> str:
+    """Return the text in one printable line, shortened."""
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
+
+
+def _total(facts: DataFacts) -> int:
+    return sum(sum(classes.values()) for classes in facts.rows.values())
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count:,} of {total:,} ({100 * count / total:.3g} %)"
+
+
+def _listed(words: Sequence[str], between: str = ", ") -> str:
+    more = f"{between}and {len(words) - MAX_NAMES:,} more" if len(words) > MAX_NAMES else ""
+    return between.join(words[:MAX_NAMES]) + more
+
+
+def _pair(pair: Pair) -> str:
+    return f"{in_one_line(pair.place)} = {in_one_line(pair.other_place)}"
+
+
+def _error(message: str) -> Finding:
+    return Finding(level="error", message=message)
+
+
+def _warning(message: str) -> Finding:
+    return Finding(level="warning", message=message)
