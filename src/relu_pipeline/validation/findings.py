@@ -86,9 +86,9 @@ def _contradictions(task: TaskName, facts: DataFacts, thresholds: ValidationConf
     for found in facts.contradictions:
         pair = found.examples[0]
         labels = f"{in_one_line(pair.label)} and {in_one_line(pair.other_label)}"
-        nearly, why = ("", "") if found.kind == "exact" else ("nearly ", f"; {NEAR[task]}")
+        equal, why = ("an equal", "") if found.kind == "exact" else ("a nearly equal", f"; {NEAR[task]}")
         what = (
-            f"{_share(found.count, total)} examples have another label than a {nearly}equal one, for example "
+            f"{_share(found.count, total)} examples have another label than {equal} one, for example "
             f"{_pair(pair)}: {labels}{why}; correct the labels"
         )
         if found.kind == "exact" and found.count > thresholds.max_contradicting * total:
