@@ -12,12 +12,12 @@ def validate(task: TaskName) -> None:
     report = validate_data(
         task, artifacts.raw_dir(task), load_params().validation, reports, artifacts.unreadable_file(task)
     )
-    for finding in report.findings:
+    for finding in sorted(report.findings, key=lambda finding: finding.level, reverse=True):  # errors last
         print(f"{finding.level}: {finding.message}", file=sys.stderr)
     page = reports / artifacts.DATA_PAGE
     if report.errors:
-        raise DataError(f"the data of {task} have {len(report.errors)} errors, named above and in {page}")
-    print(f"{task}: no errors in the data, {len(report.findings)} warnings, see {page}")
+        raise DataError(f"the data of {task} have errors ({len(report.errors)}), named above and in {page}")
+    print(f"{task}: no errors in the data, warnings: {len(report.findings)}; see {page}")
 
 
 if __name__ == "__main__":

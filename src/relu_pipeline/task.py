@@ -1,8 +1,8 @@
 """What differs between tasks once their data are prepared.
 
-A third task is a module in `tasks/`, an entry in `data.prepare.PREPARERS` and one in `evaluation.shifts.SHIFTS`, its
-section of params.yaml and its tests. Those two stand apart, or their edits would train anew: a stage depends on all
-that it imports.
+A third task is a module in `tasks/`, entries in `validation.validate.MEASURES`, `data.prepare.PREPARERS` and
+`evaluation.shifts.SHIFTS`, its section of params.yaml and its tests. Those three stand apart, or their edits would
+train anew: a stage depends on all that it imports.
 """
 
 import math

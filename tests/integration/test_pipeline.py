@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import Manifest, Parity, RunInfo
+from relu_pipeline.artifacts import DataReport, Manifest, Parity, RunInfo
 from relu_pipeline.config import load_params
 from relu_pipeline.demo import FOREIGN, copy_project, run_demo, serving
 from relu_pipeline.recipes import apply_recipe
@@ -140,7 +140,10 @@ def test_every_artifact_of_the_contract_is_there(project: Path) -> None:
         assert parity.onnx_accuracy == metrics["accuracy"] > 0.9
         for name, digest in manifest.files.items():
             assert artifacts.sha256_of(project / f"models/{task}/{name}") == digest
-        for name in ("relu_health.csv", "relu_health.png", "drift.csv", "drift.png", "pruning.json"):
+        report = artifacts.read(project / f"reports/{task}/{artifacts.DATA_REPORT}", DataReport)
+        assert report.source.labels == manifest.labels
+        names = ("data.md", "data.png", "relu_health.csv", "relu_health.png", "drift.csv", "drift.png", "pruning.json")
+        for name in names:
             assert (project / f"reports/{task}/{name}").is_file()
     assert (project / "dist/relu_pipeline.bento").is_file()
 
@@ -165,6 +168,8 @@ def test_one_run_a_model_holds_training_and_test_figures(project: Path) -> None:
         assert found.data.tags["mlflow.source.git.commit"] == run.git_commit
         version = mlflow.MlflowClient().get_model_version_by_alias(f"relu-pipeline-{task}", "candidate")
         assert version.run_id == run.run_id
+        data_report = {file.path for file in mlflow.MlflowClient().list_artifacts(run.run_id, "data")}
+        assert data_report == {"data/data.json", "data/data.md", "data/data.png"}
 
 
 def test_the_study_is_one_run_with_a_child_for_each_training(project: Path) -> None:
@@ -189,7 +194,7 @@ def test_one_task_alone_runs_is_packed_and_served(tmp_path: Path, task: str) -> 
     set_param(project / "params.yaml", "tasks", {task: load_params(project / "params.yaml").tasks[task]})
     result = dvc(project, "repro")
     assert result.returncode == 0, result.stderr
-    stages = ("download", "prepare", "train", "evaluate", "export")
+    stages = ("download", "validate", "prepare", "train", "evaluate", "export")
     assert stages_run(result) == [*(f"{stage}@{task}" for stage in stages), "package"]
     assert [path.name for path in (project / "models").iterdir()] == [task]
     with tarfile.open(project / artifacts.BENTO) as bento:
@@ -227,6 +232,21 @@ def test_bad_input_is_one_line_and_leaves_every_artifact(project: Path) -> None:
         assert result.returncode != 0
         assert len(errors) == 1
         assert message in errors[0]
+    assert contents(project) == before
+
+
+def test_bad_data_stop_before_preparation_and_the_report_says_why(project: Path) -> None:
+    before, params = contents(project), (project / "params.yaml").read_text()
+    set_param(project / "params.yaml", "validation.max_shared", 0.001)
+    result = dvc(project, "repro")
+    (project / "params.yaml").write_text(params)
+    assert result.returncode != 0
+    assert stages_run(result) == ["validate@image", "validate@text"]
+    assert "error: 32 of 400 (8 %) test examples are in train, too" in result.stderr
+    assert "raise validation.max_shared (0.001)" in (project / "reports/text/data.md").read_text()
+    changed = {Path(path).name for path, digest in contents(project).items() if before[path] != digest}
+    assert changed == {artifacts.DATA_REPORT, artifacts.DATA_PAGE}
+    dvc(project, "repro")
     assert contents(project) == before
 
 

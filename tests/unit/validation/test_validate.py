@@ -283,12 +283,13 @@ def test_the_stage_prints_each_finding_in_a_line_and_fails(tmp_path: Path) -> No
     assert failed.returncode == 1
     lines = failed.stderr.splitlines()
     assert all(line.startswith(("error: ", "warning: ")) for line in lines)
-    assert lines[-1] == "error: the data of text have 1 errors, named above and in reports/text/data.md"
+    assert lines == sorted(lines, reverse=True)
+    assert lines[-1] == "error: the data of text have errors (1), named above and in reports/text/data.md"
     assert (tmp_path / "reports/text/data.md").is_file()
     set_param(tmp_path / "params.yaml", "validation.max_shared", 0.9)
     passed = stage()
     assert (passed.returncode, passed.stdout) == (
         0,
-        "text: no errors in the data, 3 warnings, see reports/text/data.md\n",
+        "text: no errors in the data, warnings: 3; see reports/text/data.md\n",
     )
     assert artifacts.read(tmp_path / "data/raw/text/source.json", Source).rows == {"train": 40, "test": 12}
