@@ -72,7 +72,7 @@ def joined_text(values: Mapping[str, Any], columns: Sequence[str]) -> str:
 def as_text(value: Any) -> str:
     """Return the value as its file has it, without white space around; a whole number has no decimal point.
 
-    Raises ValueError if it is no text, number or truth value.
+    Raises ValueError if it is no text, number or truth value, or no valid Unicode.
     """
     if value is None or value != value:  # not a number
         return ""
@@ -82,4 +82,6 @@ def as_text(value: Any) -> str:
         return json.dumps(value)
     if not isinstance(value, str | int | float):
         raise ValueError(f"a {type(value).__name__} where a text or number should be")
-    return str(value).strip()
+    text = str(value).strip()
+    text.encode()  # half a surrogate pair cannot be written to any file
+    return text

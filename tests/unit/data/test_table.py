@@ -143,6 +143,11 @@ def test_equal_texts_are_never_in_training_and_test(tmp_path_factory: pytest.Tem
         ("a.csv", b"text,label\na,x\nb,x\n", r"a\.csv: has 1 classes \(x\), but two are needed"),
         ("a.csv", b"\xff\xfeno utf-16", r"a\.csv"),
         ("a.jsonl", b'{"text": "a", "label": "x"}\n{"text": ', r"a\.jsonl, line 2: "),
+        (
+            "a.jsonl",
+            b'{"text": "a", "label": "x"}\n{"text": "\\ud800", "label": "y"}\n',
+            r"a\.jsonl, line 2: .*surrogates",
+        ),
         ("a.jsonl", b'["a", "x"]\n', r"a\.jsonl, line 1: not a JSON object"),
         ("a.jsonl", b'{"text": ["a"], "label": "x"}\n', r"a\.jsonl, line 1: a list where a text or number should be"),
         ("a.jsonl", b"[" * 100_000, r"a\.jsonl, line 1: "),
