@@ -18,7 +18,7 @@ def findings(task: TaskName, facts: DataFacts, thresholds: ValidationConfig) -> 
     """Yield all that is wrong with what `facts` counts."""
     yield from _left_out(facts, thresholds)
     yield from _splits_and_classes(facts, thresholds)
-    yield from _imbalance(facts, thresholds)
+    yield from _imbalance(task, facts, thresholds)
     for duplicates in facts.duplicates:
         yield _duplicates(task, duplicates, sum(facts.rows[duplicates.split].values()), thresholds)
     yield from _contradictions(task, facts, thresholds)
@@ -55,7 +55,7 @@ def _splits_and_classes(facts: DataFacts, thresholds: ValidationConfig) -> Itera
             yield _warning(f"{lacks}; nothing is measured on them there: add examples")
 
 
-def _imbalance(facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Finding]:
+def _imbalance(task: TaskName, facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Finding]:
     classes = {name: count for name, count in facts.rows["train"].items() if count}
     if not classes:
         return
@@ -64,7 +64,7 @@ def _imbalance(facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Findi
         yield _warning(
             f"train has {classes[largest]:,} examples of {in_one_line(largest)}, but {classes[smallest]:,} of "
             f"{in_one_line(smallest)} (validation.max_imbalance is {thresholds.max_imbalance:g}); accuracy hides how "
-            "rare classes do: look at macro F1 as well"
+            f"rare classes do: try {task}.train.class_weights balanced and {task}.train.monitor f1_macro"
         )
 
 
