@@ -14,6 +14,7 @@ from relu_pipeline.figures import save_figure
 from relu_pipeline.validation.findings import in_one_line
 
 MANY_CLASSES = 20  # above it, their names are small
+NAMED_CLASSES = 400  # above it, there is no room for names
 MAX_LABEL = 40  # characters of a name
 SIZES_INCHES = 2.6
 BINS = 40
@@ -23,7 +24,7 @@ WIDE = 10  # largest to median; above it, the axis is logarithmic
 def draw_data(facts: DataFacts, splits: NDArray[np.str_], sizes: Mapping[str, NDArray[np.int64]], path: Path) -> None:
     """Distributions of `sizes` `[N]` above, examples of each class below; both by split, `splits` `[N]`."""
     many = len(facts.source.labels) > MANY_CLASSES
-    classes_inches = 0.8 + len(facts.source.labels) * (0.13 if many else 0.28)
+    classes_inches = 0.8 + min(len(facts.source.labels), NAMED_CLASSES) * (0.13 if many else 0.28)
     figure = Figure(figsize=(9, SIZES_INCHES + classes_inches), layout="constrained")
     panels = figure.subplot_mosaic(
         [list(sizes), ["classes"] * len(sizes)], height_ratios=(SIZES_INCHES, classes_inches)
@@ -58,7 +59,9 @@ def _draw_classes(axes: Any, facts: DataFacts, many: bool) -> None:
         axes.barh(places, counts, left=left, label=split)
         left = left + counts
     names = [in_one_line(name)[:MAX_LABEL] for name in facts.source.labels]
+    if len(names) > NAMED_CLASSES:
+        places, names = places[:0], []
     # parse_math: a dollar sign in a name is no formula.
     axes.set_yticks(places, names, fontsize=6 if many else 9, parse_math=False)
-    axes.set_ylim(len(places) - 0.5, -0.5)
+    axes.set_ylim(len(facts.source.labels) - 0.5, -0.5)
     axes.set(xlabel="examples", title="Examples of each class")

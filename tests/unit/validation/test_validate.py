@@ -232,13 +232,13 @@ def test_copies_of_images_across_splits_stop_the_run(tmp_path: Path) -> None:
     assert "10 of 27 (37 %) examples have another label than an equal one" in errors(report)
 
 
-@pytest.mark.parametrize("count", [2, 77, 150])
+@pytest.mark.parametrize("count", [2, 77, 150, 3000])
 def test_the_picture_has_room_for_all_classes(tmp_path: Path, count: int) -> None:
     labels = [f"a class of a long name 名 $ {number}" for number in range(count)]
     train = [row for label in labels for row in words(label, 3)]
     report_on("text", write_table(tmp_path / "in", train=train, test=train[:3]), tmp_path)
     with Image.open(tmp_path / "reports/data.png") as picture:
-        assert picture.height >= 120 * 0.13 * count
+        assert 120 * 0.13 * min(count, 400) < picture.height < 10_000
 
 
 def test_the_report_is_the_same_twice(tmp_path: Path) -> None:
