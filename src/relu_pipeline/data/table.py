@@ -51,6 +51,7 @@ def _read(path: Path, config: TextDataConfig, left_out: dict[str, str]) -> list[
         place = f"{path.name}, {place}"
         try:
             text, label = joined_text(values, config.text), as_text(values[config.label])
+            (text + label).encode()  # half a surrogate pair is no valid Unicode
         except ValueError as error:
             raise DataError(f"{path.parent / place}: {error}") from error
         if not text:
@@ -72,7 +73,7 @@ def joined_text(values: Mapping[str, Any], columns: Sequence[str]) -> str:
 def as_text(value: Any) -> str:
     """Return the value as its file has it, without white space around; a whole number has no decimal point.
 
-    Raises ValueError if it is no text, number or truth value, or no valid Unicode.
+    Raises ValueError if it is no text, number or truth value.
     """
     if value is None or value != value:  # not a number
         return ""
@@ -82,6 +83,4 @@ def as_text(value: Any) -> str:
         return json.dumps(value)
     if not isinstance(value, str | int | float):
         raise ValueError(f"a {type(value).__name__} where a text or number should be")
-    text = str(value).strip()
-    text.encode()  # half a surrogate pair cannot be written to any file
-    return text
+    return str(value).strip()
