@@ -9,7 +9,6 @@ from relu_pipeline.config import TokenizerKind
 from relu_pipeline.data.randomness import generator
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
-END_OF_WORD = "</w>"
 SEED = 0
 MEASURED_TEXTS = 2000  # that `word_loss` sets aside, a fifth of all at most
 MAX_WORD_LOSS = 0.2
@@ -56,17 +55,15 @@ def _of_words(texts: Sequence[str], vocab_size: int) -> Tokenizer:
 
 
 def _of_parts(texts: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Accents stay: in Japanese and Hindi they are more than that."""
-    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN, end_of_word_suffix=END_OF_WORD))
+    """Accents stay: in Japanese and Hindi they are more than that.
+
+    The alphabet has no limit and words no suffix: with either, the trainer's result is another each time.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.decoder = decoders.BPEDecoder(suffix=END_OF_WORD)
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[PAD, UNKNOWN],
-        end_of_word_suffix=END_OF_WORD,
-        limit_alphabet=vocab_size // 2,
-        show_progress=False,
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    special = [PAD, UNKNOWN]
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
