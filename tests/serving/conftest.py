@@ -10,4 +10,5 @@ from serving.settings import load_settings
 
 @pytest.fixture(scope="session")
 def predictor(models: Path) -> Predictor:
-    return Predictor(models, load_settings())
+    # Not in int8, which may be the faster one: its probabilities are others than those of training.
+    return Predictor(models, load_settings().model_copy(update={"precision": "fp32"}))

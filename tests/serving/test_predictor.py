@@ -51,9 +51,7 @@ def test_an_image_is_answered_as_in_training(predictor: Predictor, trained: Path
     split = TASKS["image"].load(prepared / "image", "val")
     expected = predict(load_network(trained / "image/best.ckpt"), split)
     for row in range(20):
-        answer = predictor.classify(
-            "image", encode(Image.fromarray(split.gather(torch.tensor([row]))[0, ..., 0].numpy()))
-        )
+        answer = predictor.classify("image", encode(Image.fromarray(split.gather(torch.tensor([row]))[0].numpy())))
         assert answer["label"] == predictor.stores["image"].current.labels[expected[row].argmax()]
         assert answer["probability"] == pytest.approx(expected[row].max(), abs=1e-4)
 

@@ -28,7 +28,10 @@ def prepare_images(raw: Path, config: ImagePrepareConfig, out: Path, unreadable:
     with artifacts.atomic_dir(out) as partial:
         for split, (pictures, labels) in splits.items():
             packing.save_split(partial, split, pictures, labels, side)
-        packing.drop_colours_of_grey(partial, SPLITS)
+        if (
+            artifacts.read(raw / artifacts.SOURCE, Source).format == "image_folder"
+        ):  # CIFAR-10's form has three channels
+            packing.drop_colours_of_grey(partial, SPLITS)
         return _describe(partial, "image", raw)
 
 

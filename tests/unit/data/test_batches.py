@@ -12,7 +12,7 @@ from relu_pipeline.tasks.catalogue import TASKS
 
 CONFIGS: dict[str, ImageTrainConfig | TextTrainConfig] = {
     "image": load_params().image.train,
-    "text": load_params().text.train,
+    "text": load_params().text.train.model_copy(update={"word_dropout": 0.4}),
 }
 
 

@@ -38,7 +38,9 @@ def test_a_confusion_matrix_of_any_number_of_classes_fits_a_screen(tmp_path: Pat
 
 def test_an_alarm_before_the_first_shifted_row_is_not_drawn_as_none(tmp_path: Path) -> None:
     for name, delay in (("at once", 0), ("never", None)):
-        row = {"shift": "noise", "auroc_zero_shares": 0.9, "auroc_max_softmax": 0.8}
-        row |= {"rows_until_alarm_zero_shares": delay, "rows_until_alarm_max_softmax": 100}
+        row = {"shift": "noise"}
+        for signal in pictures.DRIFT_SIGNALS:
+            row |= {f"auroc_{signal}": 0.9, f"rows_until_alarm_{signal}": 100, f"alarms_{signal}": 10}
+        row["rows_until_alarm_zero_shares"] = delay
         pictures.draw_drift([row], 2000, tmp_path / f"{name}.png")
     assert (tmp_path / "at once.png").read_bytes() != (tmp_path / "never.png").read_bytes()

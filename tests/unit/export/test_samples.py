@@ -44,8 +44,8 @@ def test_the_images_are_the_first_of_each_label_pixel_by_pixel(trained: Path, pr
     assert [sample.label for sample in content.samples] == meta.source.labels
     for row, sample in zip(rows, content.samples, strict=True):
         picture = Image.open(io.BytesIO(base64.b64decode(sample.input, validate=True)))
-        assert (picture.format, picture.mode) == ("PNG", "L")
-        np.testing.assert_array_equal(np.asarray(picture)[..., None], split.images_BHWC[row].numpy())
+        assert (picture.format, picture.mode) == ("PNG", "RGB")
+        np.testing.assert_array_equal(np.asarray(picture), split.images_BHWC[row].numpy())
         np.testing.assert_allclose(sample.probabilities, answers[row], atol=1e-6)
 
 
