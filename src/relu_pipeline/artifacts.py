@@ -214,7 +214,6 @@ class Metrics(Format):
     recall_macro: float
     loss: float
     calibration_error: float
-    per_class: dict[str, dict[str, float]]
 
 
 class Parity(Format):

@@ -9,7 +9,8 @@ import torch
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import SPLITS, PreparedMeta, Source, SourceFile
 from relu_pipeline.config import ImageConfig, load_params
-from relu_pipeline.data.images import save_split
+from relu_pipeline.data.packing import save_split
+from relu_pipeline.data.pictures import Pixels
 from relu_pipeline.errors import TrainingError
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
@@ -31,9 +32,11 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in SPLITS:
         labels = rng.integers(3, size=ROWS[split])
         noise = rng.integers(0, 128, size=(ROWS[split], 32, 32, 3), dtype=np.uint8)
-        save_split(out, split, noise + (labels[:, None, None, None] == np.arange(3)).astype(np.uint8) * 64, labels)
+        images = noise + (labels[:, None, None, None] == np.arange(3)).astype(np.uint8) * 64
+        save_split(out, split, [Pixels(pixels) for pixels in images], labels, 32)
     source = Source(
-        dataset="cifar10",
+        name="noise",
+        format="cifar10",
         source="demo",
         sha256="0" * 64,
         files=[SourceFile(name="noise", url=None, sha256="0" * 64)],

@@ -15,7 +15,7 @@ import requests
 from PIL import Image
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import Metrics
+from relu_pipeline.artifacts import Manifest, Metrics
 from relu_pipeline.data.demo import PHRASES
 from relu_pipeline.data.digits import digits
 from relu_pipeline.demo import FOREIGN, copy_project, serving
@@ -88,7 +88,7 @@ def test_the_networks_learn_and_the_reports_are_there(project: Path) -> None:
         metrics = artifacts.read(project / "reports" / task / "metrics.json", Metrics)
         assert metrics.accuracy > 0.9
         assert (project / "reports" / task / "confusion_matrix.png").stat().st_size > 1000
-    assert list(metrics.per_class) == list(STARS)
+    assert artifacts.read(project / "models/text/manifest.json", Manifest).labels == list(STARS)
 
 
 def test_predictions_have_the_users_own_names(project: Path) -> None:

@@ -11,17 +11,24 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Metrics, PreparedMeta
 from relu_pipeline.config import EvaluateConfig
 from relu_pipeline.evaluation import pictures
-from relu_pipeline.evaluation.metrics import confident_mistakes, confusion_counts, measure, reliability
+from relu_pipeline.evaluation.metrics import (
+    confident_mistakes,
+    confusion_counts,
+    measure,
+    measure_by_class,
+    reliability,
+)
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.task import Task
-from relu_pipeline.tracking.run import Run, flatten
+from relu_pipeline.tracking.run import Run
 
 CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"
 RELIABILITY_PNG = "reliability.png"
 MISTAKES_CSV, MISTAKES_PNG = "mistakes.csv", "mistakes.png"
 PREDICTIONS_CSV = "predictions.csv"
-LOGGED = (CONFUSION_CSV, CONFUSION_PNG, RELIABILITY_PNG, MISTAKES_CSV, MISTAKES_PNG, artifacts.METRICS)
+BY_CLASS_CSV = "by_class.csv"
+LOGGED = (BY_CLASS_CSV, CONFUSION_CSV, CONFUSION_PNG, RELIABILITY_PNG, MISTAKES_CSV, MISTAKES_PNG, artifacts.METRICS)
 
 
 def evaluate(task: Task[Any], checkpoint: Path, prepared: Path, config: EvaluateConfig, run: Run, out: Path) -> Metrics:
@@ -31,8 +38,11 @@ def evaluate(task: Task[Any], checkpoint: Path, prepared: Path, config: Evaluate
     split = task.load(prepared, "test")
     labels = split.labels.numpy()
     probabilities = predict(load_network(checkpoint), split)
-    metrics = measure(probabilities, labels, names, config.calibration_bins)
+    metrics = measure(probabilities, labels, config.calibration_bins)
     artifacts.write(out / artifacts.METRICS, metrics)
+    by_class = measure_by_class(probabilities, labels)
+    named = ({"class": name} | row for name, row in zip(names, by_class, strict=True))
+    artifacts.write_table(out / BY_CLASS_CSV, ("class", *by_class[0]), named)
     _write_confusion(confusion_counts(probabilities, labels), names, out)
     _write_predictions(probabilities, labels, names, out / PREDICTIONS_CSV)
     bins = reliability(probabilities, labels, config.calibration_bins)
@@ -40,8 +50,8 @@ def evaluate(task: Task[Any], checkpoint: Path, prepared: Path, config: Evaluate
     mistakes = confident_mistakes(probabilities, labels, config.gallery_size)
     shown = task.shown(split, mistakes, prepared)
     _write_mistakes(mistakes, probabilities, labels, names, shown, out)
-    scalars = flatten(metrics.model_dump(), "test.")
-    run.log_metrics({name.replace(".", "/"): value for name, value in scalars.items()})
+    run.log_metrics({f"test/{name}": value for name, value in metrics.model_dump().items()})
+    run.log_metrics({f"test/f1/{name}": row["f1"] for name, row in zip(names, by_class, strict=True)})
     run.log_files([out / name for name in LOGGED], "evaluation")
     return metrics
 

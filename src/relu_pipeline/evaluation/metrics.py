@@ -24,20 +24,15 @@ class Reliability:
     count: NDArray[np.int64]
 
 
-def measure(probabilities: Probabilities, labels: Labels, names: list[str], calibration_bins: int) -> Metrics:
-    """Return the figures of a split; `names` are those of the C classes.
+def measure(probabilities: Probabilities, labels: Labels, calibration_bins: int) -> Metrics:
+    """Return the figures of a split.
 
     The macro means, except balanced accuracy, are over the classes that occur in `labels` or are predicted, as
-    scikit-learn has them; a precision, recall or F1 of no rows at all is 0.
+    scikit-learn has them.
     """
-    num_classes = len(names)
+    num_classes = probabilities.shape[1]
     predicted, true = torch.from_numpy(probabilities.argmax(axis=1)), torch.from_numpy(labels)
     found = classification_scores(predicted, true, num_classes)
-    precision_C, recall_C, f1_C = (
-        score(predicted, true, num_classes, average="none").tolist()
-        for score in (scores.multiclass_precision, scores.multiclass_recall, scores.multiclass_f1_score)
-    )
-    support_C = np.bincount(labels, minlength=num_classes).astype(float)
     return Metrics(
         accuracy=_to_float(found["accuracy"]),
         balanced_accuracy=_to_float(found["balanced_accuracy"]),
@@ -46,11 +41,20 @@ def measure(probabilities: Probabilities, labels: Labels, names: list[str], cali
         recall_macro=_to_float(scores.multiclass_recall(predicted, true, num_classes, average="macro")),
         loss=cross_entropy(probabilities, labels),
         calibration_error=calibration_error(probabilities, labels, calibration_bins),
-        per_class={
-            name: {"precision": precision_C[i], "recall": recall_C[i], "f1": f1_C[i], "rows": support_C[i]}
-            for i, name in enumerate(names)
-        },
     )
+
+
+def measure_by_class(probabilities: Probabilities, labels: Labels) -> list[dict[str, float]]:
+    """Return precision, recall, F1 and the number of rows of each class; those of no rows at all are 0."""
+    num_classes = probabilities.shape[1]
+    predicted, true = torch.from_numpy(probabilities.argmax(axis=1)), torch.from_numpy(labels)
+    columns = {
+        "precision": scores.multiclass_precision(predicted, true, num_classes, average="none").tolist(),
+        "recall": scores.multiclass_recall(predicted, true, num_classes, average="none").tolist(),
+        "f1": scores.multiclass_f1_score(predicted, true, num_classes, average="none").tolist(),
+        "rows": np.bincount(labels, minlength=num_classes).tolist(),
+    }
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _to_float(value: Tensor) -> float:

@@ -146,7 +146,7 @@ def _describe(
         git_commit=run.git_commit,
         data_source=meta.source.source,
         data_sha256=meta.source.sha256,
-        test_metrics=metrics.model_dump(exclude={"per_class"}),
+        test_metrics=metrics.model_dump(),
         **baselines,
         int8=int8,
     )

@@ -46,14 +46,14 @@ def test_a_run_is_reopened_by_later_stages(project: Path, prepared: Path) -> Non
 
 def test_classes_of_any_name_and_number_are_logged(project: Path) -> None:
     odd = ["Sci/Tech", "reverted?", "卡", "a//b", "..", "/", "x" * 300, "\n", "a:b", "50 % off"]
-    metrics = {f"test/per_class/{label}/f1": number / 10 for number, label in enumerate(odd)}
-    metrics |= {f"test/per_class/{number}/f1": 0.5 for number in range(1200)}
+    metrics = {f"test/f1/{label}": number / 10 for number, label in enumerate(odd)}
+    metrics |= {f"test/f1/{number}": 0.5 for number in range(1200)}
     with start_run("text", "abc", "train@text") as run:
         run.log_metrics(metrics)
     found = mlflow.get_run(run.run_id).data.metrics
     assert len(found) == len(metrics)
-    assert found["test/per_class/Sci/Tech/f1"] == 0.0
-    assert found["test/per_class/reverted_3f_/f1"] == 0.1
+    assert found["test/f1/Sci/Tech"] == 0.0
+    assert found["test/f1/reverted_3f_"] == 0.1
 
 
 def test_an_entry_that_the_store_refuses_does_not_hold_up_the_others(
