@@ -7,7 +7,7 @@ from pathlib import Path
 
 from relu_pipeline.artifacts import Source
 from relu_pipeline.config import TASK_NAMES
-from relu_pipeline.errors import PipelineError
+from relu_pipeline.errors import PipelineError, in_one_line
 from relu_pipeline.models.teaching import TEACHING
 
 SHOWN_CLASSES = 5
@@ -98,7 +98,8 @@ def _use_texts(arguments: argparse.Namespace) -> str:
 def _used(source: Source) -> str:
     rows = ", ".join(f"{rows:,} {split}" for split, rows in source.rows.items())
     more = ", ..." if len(source.labels) > SHOWN_CLASSES else ""
-    classes = f"{len(source.labels)} classes ({', '.join(source.labels[:SHOWN_CLASSES])}{more})"
+    names = ", ".join(in_one_line(label) for label in source.labels[:SHOWN_CLASSES])
+    classes = f"{len(source.labels)} classes ({names}{more})"
     return f"{source.name}: {rows} examples of {classes}; next: `dvc repro`"
 
 

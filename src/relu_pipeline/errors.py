@@ -17,6 +17,14 @@ PipelineError
 
 from pathlib import Path
 
+MAX_NAME_CHARS = 100  # of a name in a message
+
+
+def in_one_line(text: str) -> str:
+    """Return the text in one printable line, shortened."""
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= MAX_NAME_CHARS else f"{text[:MAX_NAME_CHARS]}..."
+
 
 class PipelineError(Exception):
     """Base of all errors that end a stage with one line and exit status 1."""

@@ -6,8 +6,16 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from relu_pipeline import artifacts
+from relu_pipeline.errors import in_one_line
 
 DPI = 120
+NAMED_CLASSES = 400  # above it, there is no room for their names
+MAX_CLASS_CHARS = 40
+
+
+def class_name(name: str) -> str:
+    """Return what a picture shows of the name; draw it with `parse_math=False`, for a dollar sign is no formula."""
+    return in_one_line(name)[:MAX_CLASS_CHARS]
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -19,6 +19,7 @@ from relu_pipeline.evaluation.metrics import (
     reliability,
 )
 from relu_pipeline.evaluation.predict import predict
+from relu_pipeline.figures import class_name
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
@@ -83,7 +84,9 @@ def _write_mistakes(
     top = [float(value) for value in probabilities[rows].max(axis=1)]
     table = zip(rows.tolist(), actual, predicted, (f"{value:.4f}" for value in top), strict=True)
     _write_csv(out / MISTAKES_CSV, ("row", "actual", "predicted", "probability"), table)
-    captions = [f"{a}, not {p}\n{t:.0%} sure" for a, p, t in zip(actual, predicted, top, strict=True)]
+    captions = [
+        f"{class_name(a)}, not {class_name(p)}\n{t:.0%} sure" for a, p, t in zip(actual, predicted, top, strict=True)
+    ]
     pictures.draw_gallery(shown, captions, out / MISTAKES_PNG)
 
 

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from relu_pipeline.evaluation.metrics import Reliability
-from relu_pipeline.figures import save_figure
+from relu_pipeline.figures import NAMED_CLASSES, class_name, save_figure
 
 COLUMNS = 6
+CAPTION_CHARS = 28  # that fit above an image
 DRIFT_SIGNALS = {
     "zero_shares": "zero shares",
     "max_softmax": "maximum softmax",
@@ -24,14 +25,15 @@ MANY_CLASSES = 20  # above it, a confusion matrix has colours alone
 def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
     """Share of each true class by predicted class, in percent."""
     many = len(names) > MANY_CLASSES
-    size = 3 + 0.12 * len(names) if many else 2 + 0.62 * len(names)
+    size = 3 + 0.12 * min(len(names), NAMED_CLASSES) if many else 2 + 0.62 * len(names)
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
     axes = figure.subplots()
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    ticks = np.arange(len(names))
-    axes.set_xticks(ticks, names, rotation=90 if many else 45, ha="center" if many else "right")
-    axes.set_yticks(ticks, names)
+    shown = [class_name(name) for name in names] if len(names) <= NAMED_CLASSES else []
+    ticks = np.arange(len(shown))
+    axes.set_xticks(ticks, shown, rotation=90 if many else 45, ha="center" if many else "right", parse_math=False)
+    axes.set_yticks(ticks, shown, parse_math=False)
     axes.tick_params(labelsize=5 if many else None)
     axes.set(xlabel="predicted", ylabel="true", title="Share of the true class, %")
     for (row, column), value in np.ndenumerate(percent) if not many else ():
@@ -72,7 +74,8 @@ def draw_image_gallery(images: Sequence[NDArray[np.uint8]], captions: Sequence[s
         axes.axis("off")
     for axes, image, caption in zip(panels, images, captions, strict=False):
         axes.imshow(image, interpolation="nearest")
-        axes.set_title(caption, fontsize=8)
+        lines = [textwrap.fill(line, CAPTION_CHARS) for line in caption.split("\n")]
+        axes.set_title("\n".join(lines), fontsize=8, parse_math=False)
     save_figure(figure, path)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from relu_pipeline.errors import DataError
+from relu_pipeline.errors import DataError, in_one_line
 from relu_pipeline.prediction import tables
 from relu_pipeline.prediction.items import Items, image_items, text_items
 from relu_pipeline.prediction.model import Item, Model, Precision, Prediction
@@ -122,13 +122,13 @@ class Report:
     def _first(self) -> str:
         assert self.first_error
         place = str(self.first_error.item.place)
-        return f"{self.place} {place if place.isprintable() else ascii(place)}: {self.first_error.error}"
+        return f"{self.place} {in_one_line(place)}: {self.first_error.error}"
 
     def _metrics(self) -> list[str]:
         score = self.score
-        unknown = ", ".join(score.unknown) + (", ..." if len(score.unknown) == SHOWN_LABELS else "")
+        unknown = ", ".join(map(in_one_line, score.unknown)) + (", ..." if len(score.unknown) == SHOWN_LABELS else "")
         if score.count_unknown == score.count:
-            known = ", ".join(self.model.manifest.labels[:SHOWN_LABELS])
+            known = ", ".join(map(in_one_line, self.model.manifest.labels[:SHOWN_LABELS]))
             return [f"no metrics: no label ({unknown}) is a class of the model ({known}, ...)"]
         metrics = (
             f"accuracy {score.accuracy:.4f}, balanced accuracy {score.balanced_accuracy:.4f}, "

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from relu_pipeline.artifacts import DataFacts, Duplicates, Finding, Pair
 from relu_pipeline.config import TaskName, ValidationConfig
+from relu_pipeline.errors import in_one_line
 
 MAX_NAMES = 10  # of classes or files in a sentence
-MAX_CHARS = 100  # of a name
 
 NEAR: dict[TaskName, str] = {
     "image": "their perceptual hashes are close, so they are copies or alike scenes",
@@ -95,12 +95,6 @@ def _contradictions(task: TaskName, facts: DataFacts, thresholds: ValidationConf
             yield _error(f"{what}, or raise {limit} in params.yaml")
         else:
             yield _warning(what)
-
-
-def in_one_line(text: str) -> str:
-    """Return the text in one printable line, shortened."""
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}..."
 
 
 def _total(facts: DataFacts) -> int:

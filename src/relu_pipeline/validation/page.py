@@ -6,7 +6,7 @@ from pathlib import Path
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import DataReport, Duplicates, Pair
-from relu_pipeline.validation.findings import in_one_line
+from relu_pipeline.errors import in_one_line
 
 MAX_LEFT_OUT = 100  # lines of the page
 

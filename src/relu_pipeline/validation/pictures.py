@@ -10,12 +10,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from relu_pipeline.artifacts import DataFacts
-from relu_pipeline.figures import save_figure
-from relu_pipeline.validation.findings import in_one_line
+from relu_pipeline.figures import NAMED_CLASSES, class_name, save_figure
 
 MANY_CLASSES = 20  # above it, their names are small
-NAMED_CLASSES = 400  # above it, there is no room for names
-MAX_LABEL = 40  # characters of a name
 SIZES_INCHES = 2.6
 BINS = 40
 WIDE = 10  # largest to median; above it, the axis is logarithmic
@@ -58,7 +55,7 @@ def _draw_classes(axes: Any, facts: DataFacts, many: bool) -> None:
         counts = np.array(list(classes.values()))
         axes.barh(places, counts, left=left, label=split)
         left = left + counts
-    names = [in_one_line(name)[:MAX_LABEL] for name in facts.source.labels]
+    names = [class_name(name) for name in facts.source.labels]
     if len(names) > NAMED_CLASSES:
         places, names = places[:0], []
     # parse_math: a dollar sign in a name is no formula.

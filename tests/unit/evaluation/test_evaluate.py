@@ -28,12 +28,23 @@ def test_an_evaluation_writes_figures_and_pictures(trained: Path, prepared: Path
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("classes", [2, 10, 77, 150])
+@pytest.mark.parametrize("classes", [2, 10, 77, 150, 1000])
 def test_a_confusion_matrix_of_any_number_of_classes_fits_a_screen(tmp_path: Path, classes: int) -> None:
     counts = np.random.default_rng(0).integers(30, size=(classes, classes))
     pictures.draw_confusion(counts, [f"class {number} of many" for number in range(classes)], tmp_path / "m.png")
     with Image.open(tmp_path / "m.png") as picture:
+        assert max(picture.size) <= (3000 if classes <= 150 else 7000)
+
+
+def test_pictures_show_odd_names_of_classes(tmp_path: Path) -> None:
+    names = ["no formula: $\\foo$", "x" * 300, "two\nlines", "$5 to $10", ""]
+    pictures.draw_confusion(np.eye(5, dtype=np.int64), names, tmp_path / "matrix.png")
+    with Image.open(tmp_path / "matrix.png") as picture:
         assert max(picture.size) <= 3000
+    captions = [f"{name}\n9% sure" for name in names]
+    pictures.draw_gallery([np.zeros((4, 4, 3), np.uint8)] * 5, captions, tmp_path / "gallery.png")
+    with Image.open(tmp_path / "gallery.png") as picture:
+        assert picture.width <= 2000
 
 
 def test_an_alarm_before_the_first_shifted_row_is_not_drawn_as_none(tmp_path: Path) -> None:
