@@ -16,10 +16,12 @@ TIMEOUT_S = 60
 def ask(url: str, task: TaskName, items: list[str]) -> str:
     """A line an item, and the best classes of each under it. `RELU_API_KEY` is sent where it is set.
 
-    Raises ArtifactError for a file that is missing, ServiceError for what the service refuses.
+    Raises ArtifactError for a file that is missing, ServiceError for what the service refuses or if it classifies none.
     """
     answer = _post_images(url, items) if task == "image" else _post(f"{url}/classify_texts", json={"texts": items})
     model = answer["model"]
+    if all("error" in entry for entry in answer["predictions"]):
+        raise ServiceError("; ".join(map(_shown, items, answer["predictions"])))
     lines = [_shown(item, entry) for item, entry in zip(items, answer["predictions"], strict=True)]
     return "\n".join([*lines, f"answered by {model['name']} {model['version']}"])
 

@@ -79,6 +79,7 @@ def test_predict_gives_the_answers_of_the_service(server: Server, served: Path, 
     ("words", "environment", "message"),
     [
         (("image", "missing.png"), {}, "missing.png: No such file or directory"),
+        (("text", "", " "), {}, "The text is empty"),
         (("text", "a"), {"RELU_API_KEY": "wrong"}, "Authorization: Bearer KEY"),
         (("text", "a", "--url", "http://127.0.0.1:9"), {}, "make serve"),
     ],

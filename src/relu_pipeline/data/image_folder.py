@@ -119,16 +119,21 @@ def split_folders(top: Path) -> dict[Path, Split]:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Yield all files below `folder` in their natural order; links are followed, but not around in circles."""
-    seen: set[tuple[int, int]] = set()
+    """Yield all files below `folder` in their natural order; links are followed, but not to a folder around it."""
+    seen = {_inode(around) for around in folder.absolute().parents}
     for parent, folders, names in os.walk(folder, followlinks=True):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in seen:
+        inode = _inode(Path(parent))
+        if inode in seen:
             folders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(inode)
         folders[:] = sorted(filter(_counts, folders), key=own.natural_order)
         yield from (Path(parent, name) for name in sorted(filter(_counts, names), key=own.natural_order))
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _look(candidate: Candidate, root: Path) -> Example | str:

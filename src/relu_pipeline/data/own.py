@@ -13,7 +13,7 @@ from typing import Any
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import SPLITS, Split
 from relu_pipeline.data.splits import split_off_test
-from relu_pipeline.errors import DataError
+from relu_pipeline.errors import DataError, in_one_line
 
 LEFT_OUT = "left_out.jsonl"
 
@@ -44,7 +44,8 @@ def store(found: Found, test_fraction: float, where: Path, out: Path) -> list[st
     examples = dict(found.examples)
     labels = sorted({example.label for split in examples.values() for example in split}, key=natural_order)
     if len(labels) < 2:
-        raise DataError(f"{where}: has {len(labels)} classes ({', '.join(labels) or 'none'}), but two are needed")
+        classes = f"one class ({in_one_line(labels[0])})" if labels else "no class"
+        raise DataError(f"{where}: has {classes}, but two are needed{_first_left_out(found.left_out)}")
     if "test" not in examples:
         examples |= _with_test(examples["train"], test_fraction)
     numbers = {label: number for number, label in enumerate(labels)}
@@ -74,6 +75,11 @@ def natural_order(label: str) -> tuple[list[str | int], str]:
     """Sort key: "2" comes before "10", "b" after "A"."""
     parts = re.split(r"([0-9]+)", label)  # texts and numbers take turns, so that like meets like
     return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], label
+
+
+def _first_left_out(left_out: Mapping[str, str]) -> str:
+    place, why = next(iter(left_out.items()), (None, None))
+    return f"; left out: {len(left_out):,}, the first: {in_one_line(place)} {why}" if place and why else ""
 
 
 def _with_test(rows: Sequence[Example], fraction: float) -> dict[Split, list[Example]]:

@@ -22,7 +22,9 @@ def stratified_split(
     by_class = (rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels))
     held_back = np.sort(np.concatenate([rows[: _count(len(rows), fraction)] for rows in by_class]))
     if not len(held_back):
-        raise DataError("no class has two examples, so none can be held back for validation or test; add examples")
+        raise DataError(
+            "no class has two different examples, so none can be held back for validation or test; add examples"
+        )
     return np.setdiff1d(np.arange(len(labels)), held_back), held_back
 
 

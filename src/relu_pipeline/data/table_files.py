@@ -37,12 +37,19 @@ def csv_rows(path: Path, delimiter: str, strict: bool = True) -> Iterator[tuple[
     csv.field_size_limit(MAX_FIELD_CHARS)
     with _opened(path, newline="") as file:
         rows = csv.reader(file, delimiter=delimiter, strict=strict)
+        start = 1  # line of the row that is being read
         try:
-            yield from ((rows.line_num, row) for row in rows if row)
+            for row in rows:
+                if row:
+                    yield rows.line_num, row
+                start = rows.line_num + 1
         except UnicodeDecodeError as error:
             raise _not_unicode(path, error) from error
         except (csv.Error, UnicodeError) as error:
-            raise DataError(f"{path}, line {rows.line_num}: {error}") from error
+            raise DataError(
+                f"{path}, line {rows.line_num}: {error}, in the row that begins in line {start}; "
+                f"a quote in it is not closed, or not doubled within quotes"
+            ) from error
 
 
 def _named_csv_rows(path: Path, columns: Sequence[str]) -> Iterator[PlacedRow]:
@@ -131,6 +138,13 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _no_column(path: Path, columns: Sequence[str], found: Sequence[str]) -> DataError:
+    if not found:
+        return DataError(f"{path}: is empty; its first line must name the columns")
+    if any("\0" in name for name in found):
+        return DataError(
+            f"{path}: has NUL characters, perhaps UTF-16 without its byte order mark; "
+            f"convert the file, for example by `iconv -f utf-16le -t utf-8`"
+        )
     missing = ", ".join(name for name in columns if name not in found)
     there = ", ".join(found)[:500] or "none"
     return DataError(

@@ -128,12 +128,13 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
 
 
 def _warn_of_few_steps(training: Training, steps_per_epoch: int) -> None:
-    steps = steps_per_epoch * training.config.train.max_epochs
+    train = training.config.train
+    steps = steps_per_epoch * train.max_epochs
     if steps < FEW_STEPS:
         section = f"{training.task.name}.train"
         print(
-            f"warning: {steps} steps are a short training; raise {section}.max_epochs or lower {section}.batch_size, "
-            f"or set both to auto",
+            f"warning: {steps} steps are a short training; add examples, raise {section}.max_epochs "
+            f"({train.max_epochs}) or lower {section}.batch_size ({train.batch_size})",
             file=sys.stderr,
         )
 

@@ -21,7 +21,7 @@ from relu_pipeline.tasks.catalogue import TASKS
 def test_a_split_is_stratified_and_loses_no_row_and_no_class_of_two_rows(labels: list[int], fraction: float) -> None:
     array = np.array(labels)
     if len(set(labels)) == len(labels):
-        with pytest.raises(DataError, match="no class has two examples"):
+        with pytest.raises(DataError, match="no class has two different examples"):
             stratified_split(array, fraction)
         return
     train, val = stratified_split(array, fraction)

@@ -135,13 +135,19 @@ def test_equal_texts_are_never_in_training_and_test(tmp_path_factory: pytest.Tem
     [
         ("a.csv", b"text,label\na,x\nb,y,z\n", r"a\.csv, line 3: has 3 columns, but the header has 2"),
         ("a.csv", b"text,label\na,x\nb\n", r"a\.csv, line 3: has 1 columns"),
-        ("a.csv", b'text,label\na,x\n"cut off,y\n', r"a\.csv, line 3: unexpected end of data"),
+        (
+            "a.csv",
+            b'text,label\na,x\n"cut off,y\n',
+            r"a\.csv, line 3: unexpected end of data, .* begins in line 3; a quote",
+        ),
+        ("a.csv", b'text,label\na,x\n"cut off,y\nb,x\nc,y\n', r"a\.csv, line 5: .* in the row that begins in line 3;"),
         ("a.csv", b"text,label\na,x\ncaf\xe9,y\n", r"a\.csv, line 3: byte 0xe9 is not UTF-8; .*iconv"),
         ("a.csv", b"words,label\na,x\n", r"a\.csv: has no column text; its columns are words, label; .*--text COLUMN"),
-        ("a.csv", b"", r"a\.csv: has no column text, label; its columns are none"),
+        ("a.csv", b"", r"a\.csv: is empty; its first line must name the columns"),
         ("a.csv", b"text,label\n", r"a\.csv: has no row with a text and a label"),
-        ("a.csv", b"text,label\na,x\nb,x\n", r"a\.csv: has 1 classes \(x\), but two are needed"),
+        ("a.csv", b"text,label\na,x\nb,x\n", r"a\.csv: has one class \(x\), but two are needed$"),
         ("a.csv", b"\xff\xfeno utf-16", r"a\.csv"),
+        ("a.csv", "text,label\na,x\n".encode("utf-16-le"), r"a\.csv: has NUL characters, perhaps UTF-16 .*iconv"),
         ("a.jsonl", b'{"text": "a", "label": "x"}\n{"text": ', r"a\.jsonl, line 2: "),
         (
             "a.jsonl",
