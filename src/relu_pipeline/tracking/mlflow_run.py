@@ -23,6 +23,7 @@ SERVER_TIMEOUT_S = 5
 PATIENCE_S = 30  # for a server that is away when a stage ends
 SYSTEM_METRICS_INTERVAL_S = 2
 DIGEST_CHARS, MAX_NAME_CHARS, MAX_METRICS = 36, 250, 1000  # MLflow's limits; the last of a request
+KEPT_CHARS = 30  # of the end of a name that is too long, which tells what is measured
 
 
 class MlflowRun:
@@ -192,7 +193,8 @@ def metric_name(name: str) -> str:
     """Return the name in characters that MLflow takes, with the code points of others: a class may have any name."""
     plain = re.sub(r"[^\w\-. :/]", lambda match: f"_{ord(match[0]):x}_", name)
     parts = (part if part.strip(".") else f"_{part}_" for part in plain.split("/"))
-    return "/".join(parts)[:MAX_NAME_CHARS]
+    name = "/".join(parts)
+    return name if len(name) <= MAX_NAME_CHARS else name[: MAX_NAME_CHARS - KEPT_CHARS] + name[-KEPT_CHARS:]
 
 
 def _end_run(mlflow: Any, status: str, outbox: Outbox) -> None:

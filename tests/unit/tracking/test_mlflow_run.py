@@ -48,6 +48,7 @@ def test_classes_of_any_name_and_number_are_logged(project: Path) -> None:
     odd = ["Sci/Tech", "reverted?", "卡", "a//b", "..", "/", "x" * 300, "\n", "a:b", "50 % off"]
     metrics = {f"test/f1/{label}": number / 10 for number, label in enumerate(odd)}
     metrics |= {f"test/f1/{number}": 0.5 for number in range(1200)}
+    metrics |= {f"test/f1/{'x' * 300}{letter}": 0.25 for letter in "abc"}
     with start_run("text", "abc", "train@text") as run:
         run.log_metrics(metrics)
     found = mlflow.get_run(run.run_id).data.metrics
