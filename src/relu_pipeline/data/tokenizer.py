@@ -57,13 +57,14 @@ def _of_words(texts: Sequence[str], vocab_size: int) -> Tokenizer:
 def _of_parts(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     """Accents stay: in Japanese and Hindi they are more than that.
 
-    The alphabet has no limit and words no suffix: with either, the trainer's result is another each time.
+    The alphabet has no limit and words no suffix: with either, the trainer's result is another each time. A pair of
+    parts that occurs once stays two: with few texts, each would become one part, which no other text has.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Metaspace()])
     tokenizer.decoder = decoders.Metaspace()
     special = [PAD, UNKNOWN]
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, min_frequency=2, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer

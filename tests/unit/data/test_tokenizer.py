@@ -40,6 +40,16 @@ def test_languages_without_spaces_are_cut_into_parts_and_others_into_words() -> 
     assert words.encode("The champion wins").tokens == ["the", "champion", "wins"]
 
 
+def test_few_texts_without_spaces_do_not_become_a_part_each() -> None:
+    """They did, and no test text had a part of a training text."""
+    texts = chinese_like(100)
+    parts = train_tokenizer(texts, 20_000, 128, "auto")
+    assert min(len(encoding.tokens) for encoding in parts.encode_batch(texts)) >= 6
+    seen = {token for encoding in parts.encode_batch(texts) for token in encoding.tokens}
+    unseen = [token for encoding in parts.encode_batch(chinese_like(100, seed=9)) for token in encoding.tokens]
+    assert np.mean([token in seen for token in unseen]) > 0.9
+
+
 @pytest.mark.parametrize("text", ["がぎぐ", "कि की", "naïve CAFÉ, 北京 3.5%"])
 def test_parts_keep_the_marks_of_letters_and_come_back_as_text(text: str) -> None:
     tokenizer = train_tokenizer([text] * 3, 256, 128, "bpe")
