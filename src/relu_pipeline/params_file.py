@@ -24,6 +24,7 @@ def edited(params: Path, cause: str) -> Iterator[Any]:
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.width = 120
+    yaml.representer.add_representer(type(None), _null)
     content = yaml.load(params)
     yield content
     with artifacts.atomic_file(params) as partial:
@@ -32,3 +33,8 @@ def edited(params: Path, cause: str) -> Iterator[Any]:
             load_params(partial)
         except ConfigError as error:
             raise ConfigError(str(error).replace(str(partial), cause)) from error
+
+
+def _null(representer: Any, value: None) -> Any:
+    """`null` stays the word that it is."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")

@@ -38,6 +38,7 @@ def test_own_data_replace_the_published_and_both_tasks_may_be_own(project: Path)
     assert load_params(project / "params.yaml").tasks == {"text": "reviews.csv", "image": "photos"}
     comments = [(ROOT / "params.yaml"), project / "params.yaml"]
     assert len({path.read_text().count("#") for path in comments}) == 1
+    assert "weights: null " in comments[1].read_text()
 
 
 def test_tables_of_other_places_are_linked(project: Path) -> None:
