@@ -31,7 +31,7 @@ def write_photos(folder: Path) -> None:
     """Digits as people might have them: classes by folder, sizes and formats as they come."""
     images, labels = digits()
     rng = np.random.default_rng(0)
-    for number in np.flatnonzero(labels < 4)[:240]:
+    for number in np.flatnonzero(labels < 4)[:160]:
         name = f"{('zero', 'one', 'two', 'three')[labels[number]]}/{number}.{('png', 'jpg', 'webp')[number % 3]}"
         tint = images[number] * np.array([1.0, 0.9, 0.6])
         width, height = rng.integers(40, 90, size=2)
@@ -75,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own") / "project"
     copy_project(ROOT, folder)
     write_photos(folder / "photos")
-    write_reviews(folder / "reviews.csv", 600, seed=0)
+    write_reviews(folder / "reviews.csv", 400, seed=0)
     write_reviews(folder / "held_back.csv", 80, seed=1)
     for command in commands():
         result = run(command, folder)
