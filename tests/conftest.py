@@ -58,7 +58,7 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = load_params(ROOT / "params.yaml")
     for task in TASK_NAMES:
         config = getattr(params, task)
-        train = config.train.model_copy(update={"max_epochs": 1, "batch_size": 128})
+        train = config.train.model_copy(update={"max_epochs": 1, "batch_size": 128, "label_smoothing": 0.2})
         fitted = train_at_once(task, config.model_copy(update={"train": train}), prepared / task, out / task)
         draw_health(fitted.health, out / task / "relu_health.png")
     return out

@@ -42,6 +42,7 @@ def small(task: str) -> ImageConfig | TextConfig:
     train = config.train.model_copy(update={"max_epochs": 3, "batch_size": 64})
     model = config.model
     if task == "image":
+        train = train.model_copy(update={"label_smoothing": 0.2})
         narrow = model.residual_cnn.model_copy(update={"widths": [8, 16]})
         model = model.model_copy(update={"residual_cnn": narrow})
     return config.model_copy(update={"train": train, "model": model})
