@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from relu_pipeline.artifacts import Split
-from relu_pipeline.config import TaskName
+from relu_pipeline.config import TaskName, TrainConfig
 from relu_pipeline.data.augment import Augmented
 from relu_pipeline.data.batches import PreparedSplit
 
@@ -31,6 +31,11 @@ class Budget:
     examples: int
     epochs: tuple[int, int]
     batch_sizes: tuple[int, int]
+
+    def settle(self, config: TrainConfig, rows: int) -> dict[str, int]:
+        """Return a number for each of epochs and batch size that is `auto`."""
+        numbers = {"max_epochs": self.epochs_for(rows), "batch_size": self.batch_size_for(rows)}
+        return {name: number for name, number in numbers.items() if getattr(config, name) == "auto"}
 
     def epochs_for(self, rows: int) -> int:
         return _within(round(self.examples / rows), self.epochs)

@@ -17,10 +17,9 @@ LINKS = Path("data/own")  # of tables that lie in different places
 
 
 def use(task: TaskName, location: Path, settings: Mapping[str, Any], params: Path = PARAMS) -> Source:
-    """Read the data at `location` once and write them, and the `settings` of `TASK.data`, into `params`.
+    """Read the data at `location` once; write their path, and the `settings` of the section `TASK.data`, into `params`.
 
-    Tasks with data of configs/data/ are removed: who uses own data has no use for them. Raises DataError, ConfigError,
-    and changes nothing.
+    Other tasks are removed if their data are of configs/data/. Raises DataError, ConfigError, and changes nothing.
     """
     place = _from_project(location)
     config = getattr(load_params(params), task).data.model_copy(update=settings)
@@ -47,7 +46,7 @@ def link_tables(files: Mapping[Split, Path]) -> Path:
 
 
 def _from_project(location: Path) -> str:
-    """The path as DVC takes it: from the project's root where it lies there, else from the root of all."""
+    """Return the path relative to the project where it lies inside, else absolute. Raises DataError."""
     if not location.exists():
         raise DataError(f"{location}: no such file or folder")
     absolute = Path(os.path.abspath(location))  # noqa: PTH100  # a link stays a link

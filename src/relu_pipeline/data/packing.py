@@ -1,19 +1,17 @@
 """Images of any size -> the arrays that `ImageSplit` loads."""
 
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from relu_pipeline.artifacts import Split
-from relu_pipeline.data.pictures import Picture
+from relu_pipeline.data.pictures import CHUNK, Picture, map_chunks
 
 SIDES = (32, 64, 128, 224)
-CHUNK = 64  # images that a thread decodes at a time
 
 
 def automatic_side(pictures: Sequence[Picture]) -> int:
@@ -30,15 +28,11 @@ def save_split(folder: Path, split: Split, pictures: Sequence[Picture], labels: 
     np.save(folder / f"{split}_labels.npy", labels)
     images = open_memmap(_images_path(folder, split), "w+", np.uint8, (len(pictures), side, side, 3))
 
-    def decode(start: int) -> int:
-        chunk = pictures[start : start + CHUNK]
+    def decode(start: int, chunk: Sequence[Picture]) -> None:
         for row, picture in enumerate(chunk, start):
             images[row] = picture.square(side)
-        return len(chunk)
 
-    with ThreadPoolExecutor() as pool, tqdm(total=len(pictures), desc=f"{split} images", disable=None) as progress:
-        for count in pool.map(decode, range(0, len(pictures), CHUNK)):
-            progress.update(count)
+    deque(map_chunks(decode, pictures, f"{split} images"), maxlen=0)
     images.flush()
 
 

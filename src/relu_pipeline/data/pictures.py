@@ -1,20 +1,26 @@
 """Images as they come from a data set, before they are packed."""
 
 import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
 from relu_inputs.errors import InputError
 from relu_inputs.images import decode_image, middle_square
 from relu_pipeline.errors import DataError, UnreadableError
 
 MAX_PIXELS = 100_000_000
+CHUNK = 64  # images that a thread decodes at a time
 MAX_BYTES = 4 * MAX_PIXELS  # of a file; an uncompressed image of so many pixels takes no more
+
+ResultT = TypeVar("ResultT")
 
 
 def read_image(path: Path) -> bytes:
@@ -76,7 +82,7 @@ class PictureFile:
 
     def square(self, side: int) -> NDArray[np.uint8]:
         try:
-            content = self.path.read_bytes()
+            content = read_image(self.path)
             if hashlib.sha256(content).hexdigest() != self.sha256:
                 raise DataError(f"{self.path}: has changed since it was listed; run `dvc repro` again")
             return decode_image(content, side, 3, MAX_PIXELS)
@@ -84,3 +90,17 @@ class PictureFile:
             raise DataError(f"{self.path}: {error.strerror}; run `dvc repro` again") from error
         except InputError as error:
             raise UnreadableError(self.path, str(error)) from error
+
+
+def map_chunks(
+    work: Callable[[int, Sequence[Picture]], ResultT], pictures: Sequence[Picture], title: str
+) -> Iterator[ResultT]:
+    """Yield, in order, what `work` returns for the number of the first of `CHUNK` pictures and these pictures.
+
+    On all cores: decoding leaves Python's lock. With a progress bar on a terminal.
+    """
+    starts = range(0, len(pictures), CHUNK)
+    with ThreadPoolExecutor() as pool, tqdm(total=len(pictures), desc=title, disable=None) as progress:
+        for start, result in zip(starts, pool.map(lambda s: work(s, pictures[s : s + CHUNK]), starts), strict=True):
+            yield result
+            progress.update(len(pictures[start : start + CHUNK]))

@@ -5,7 +5,7 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from relu_pipeline.errors import DataError
 
@@ -110,7 +110,7 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[PlacedRow]:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
 
 
-def _opened(path: Path, newline: str | None = None) -> Any:
+def _opened(path: Path, newline: str | None = None) -> TextIO:
     try:
         with path.open("rb") as file:
             start = file.read(2)

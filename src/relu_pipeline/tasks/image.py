@@ -35,12 +35,9 @@ class ImageTask(Task[ImageSplit]):
 
     def settle(self, config: ImageConfig, train: ImageSplit, num_classes: int) -> ImageConfig:
         """For smaller batches the learning rate is smaller as well (Goyal et al. 2017, arXiv:1706.02677)."""
-        numbers: dict[str, Any] = {}
-        if config.train.max_epochs == "auto":
-            numbers["max_epochs"] = BUDGET.epochs_for(len(train))
-        if config.train.batch_size == "auto":
-            size = numbers["batch_size"] = BUDGET.batch_size_for(len(train))
-            numbers["learning_rate"] = config.train.learning_rate * size / BUDGET.batch_sizes[1]
+        numbers: dict[str, float] = {**BUDGET.settle(config.train, len(train))}
+        if "batch_size" in numbers:
+            numbers["learning_rate"] = config.train.learning_rate * numbers["batch_size"] / BUDGET.batch_sizes[1]
         return config.model_copy(update={"train": config.train.model_copy(update=numbers)})
 
     def augment(self, train: ImageSplit, config: ImageTrainConfig, seed: int) -> ShiftedImages:

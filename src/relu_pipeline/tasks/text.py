@@ -38,11 +38,7 @@ class TextTask(Task[TextSplit]):
         model: dict[str, Any] = {"embedding_dim": dim}
         if config.model.hidden_dims == "auto":
             model["hidden_dims"] = [64, 64] if num_classes <= FEW_CLASSES else [2 * dim]
-        numbers: dict[str, Any] = {}
-        if config.train.max_epochs == "auto":
-            numbers["max_epochs"] = BUDGET.epochs_for(len(train))
-        if config.train.batch_size == "auto":
-            numbers["batch_size"] = BUDGET.batch_size_for(len(train))
+        numbers: dict[str, float] = {**BUDGET.settle(config.train, len(train))}
         if config.train.word_dropout == "auto":
             median = float(train.offsets.diff().median())
             numbers["word_dropout"] = min(MAX_WORD_DROPOUT, max(0.0, 1 - KEPT_WORDS / max(median, 1)))

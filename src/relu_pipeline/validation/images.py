@@ -1,13 +1,12 @@
 """Images: decoding every one, sizes, and a perceptual hash for near duplicates."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from relu_pipeline.data.pictures import Picture
+from relu_pipeline.data.pictures import Picture, map_chunks
 from relu_pipeline.data.splits import groups_of_equal
 from relu_pipeline.errors import UnreadableError
 from relu_pipeline.validation.examples import Measured
@@ -16,7 +15,6 @@ SIDE = 32  # pixels of the square that is hashed
 FREQUENCIES = 8  # in each direction: 64 bits
 MAX_DISTANCE = 3  # bits in which the hashes of near duplicates may differ
 MIN_CONTRAST = 8  # of 255 grey levels; the bits of a plain image would be noise
-CHUNK = 64  # images that a thread decodes at a time
 
 COSINES = np.cos(np.pi / SIDE * np.arange(FREQUENCIES)[:, None] * (np.arange(SIDE) + 0.5)).astype(np.float32)
 
@@ -26,23 +24,17 @@ def measure_images(pictures: Sequence[Picture]) -> Measured:
     hashes = np.zeros(len(pictures), dtype=np.uint64)
     unreadable: dict[int, str] = {}
 
-    def look(start: int) -> list[str]:
-        chunk = pictures[start : start + CHUNK]
+    def look(start: int, chunk: Sequence[Picture]) -> list[str]:
         squares = np.zeros((len(chunk), SIDE, SIDE, 3), dtype=np.uint8)
         for row, picture in enumerate(chunk):
             try:
                 squares[row] = picture.square(SIDE)
             except UnreadableError as error:
                 unreadable[start + row] = error.why
-        hashes[start : start + CHUNK] = perceptual_hashes(squares)
+        hashes[start : start + len(chunk)] = perceptual_hashes(squares)
         return [picture.identity for picture in chunk]
 
-    identities: list[str] = []
-    with ThreadPoolExecutor() as pool, tqdm(total=len(pictures), desc="images", disable=None) as progress:
-        for found in pool.map(look, range(0, len(pictures), CHUNK)):
-            identities += found
-            progress.update(len(found))
-    exact = groups_of_equal(identities)
+    exact = groups_of_equal(chain.from_iterable(map_chunks(look, pictures, "images")))
     sizes = np.array([picture.size for picture in pictures])
     return Measured(unreadable, exact, near_groups(exact, hashes), {"width": sizes[:, 0], "height": sizes[:, 1]})
 

@@ -1,6 +1,5 @@
 """Texts: lengths, and a normal form for near duplicates."""
 
-import sys
 import unicodedata
 from collections.abc import Sequence
 
@@ -9,7 +8,16 @@ import numpy as np
 from relu_pipeline.data.splits import groups_of_equal
 from relu_pipeline.validation.examples import Measured
 
-PUNCTUATION = {code: " " for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("P")}
+
+class Spaced(dict[int, int | str]):
+    """Table for `str.translate` that turns punctuation into spaces; it learns a character when it meets one."""
+
+    def __missing__(self, code: int) -> int | str:
+        self[code] = " " if unicodedata.category(chr(code)).startswith("P") else code
+        return self[code]
+
+
+PUNCTUATION = Spaced()
 
 
 def measure_texts(texts: Sequence[str]) -> Measured:
