@@ -39,15 +39,15 @@ class ShiftedImages:
 
     def gather(self, rows: Tensor) -> Tensor:
         """uint8 `[B, H, W, C]`."""
+        # Padded batch by batch: the images stay memory-mapped, however many there are.
         images_BHWC = self.images_BHWC[rows]
-        shape = images_BHWC.shape
-        _, height, width, channels = shape
+        _, height, width, channels = images_BHWC.shape
         padded = pad_reflect(images_BHWC, self.padding).flatten(2)
         # A view: [B, shift down, shift right, H, W * C]. Indexed by its first three axes it copies whole lines.
         windows = padded.unfold(1, height, 1).unfold(2, width * channels, channels)
         batch = torch.arange(len(rows), device=rows.device)
-        images_BHWC = windows[batch, self.down[rows], self.right[rows]].view(shape)
-        return torch.where(self.flipped[rows, None, None, None], images_BHWC.flip(2), images_BHWC)
+        crops_BHWC = windows[batch, self.down[rows], self.right[rows]].view_as(images_BHWC)
+        return torch.where(self.flipped[rows, None, None, None], crops_BHWC.flip(2), crops_BHWC)
 
 
 class ThinnedTexts:
