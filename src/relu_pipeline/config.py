@@ -184,8 +184,12 @@ class TrainConfig(Section):
 
 
 class ImageTrainConfig(TrainConfig):
+    optimiser: Literal["sgd", "muon"]
+    muon_learning_rate: Positive
     crop_padding: Annotated[float, Field(ge=0, le=0.5)]
     horizontal_flip: bool
+    erasing: Fraction
+    colour: Fraction
 
 
 class TextTrainConfig(TrainConfig):

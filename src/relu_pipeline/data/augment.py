@@ -10,6 +10,8 @@ from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.data.texts import TextSplit
 
+GREY = 128
+
 
 class Augmented(Protocol):
     labels: Tensor
@@ -20,25 +22,49 @@ class Augmented(Protocol):
     def gather(self, rows: Tensor) -> Tensor: ...
 
 
-class ShiftedImages:
-    """A random crop out of `padding` reflected pixels; a flip in every second epoch (Jordan 2024, arXiv:2404.00498)."""
+class AugmentedImages:
+    """A random crop out of `padding` reflected pixels; a flip in every second epoch (Jordan 2024, arXiv:2404.00498).
 
-    def __init__(self, split: ImageSplit, padding: int, flip: bool, seed: int) -> None:
+    `erasing` is the share of a side that a grey square covers at a random place, at the border in part (cutout, DeVries
+    & Taylor 2017, arXiv:1708.04552). `colour` is the greatest change of each channel's scale and of its level: 0.2
+    multiplies by 0.8 to 1.2 and adds up to a fifth of the range.
+    """
+
+    def __init__(self, split: ImageSplit, padding: int, flip: bool, erasing: float, colour: float, seed: int) -> None:
         self.labels = split.labels
         self.padding = padding
         self.flip = flip
+        self.erasing = erasing
+        self.colour = colour
         self.seed = seed
         self.images_BHWC = split.images_BHWC
 
     def draw(self, epoch: int) -> None:
-        size = len(self.labels)
+        _, height, width, channels = self.images_BHWC.shape
+        size, device = len(self.labels), self.labels.device
         shifts = generator(self.seed, "shift", epoch).integers(2 * self.padding + 1, size=(2, size))
         odd = generator(self.seed, "flip").integers(2, size=size)
-        self.down, self.right = torch.from_numpy(shifts).to(self.labels.device)
-        self.flipped = torch.from_numpy((odd + epoch) % 2 == 1).to(self.labels.device) & self.flip
+        self.down, self.right = torch.from_numpy(shifts).to(device)
+        self.flipped = torch.from_numpy((odd + epoch) % 2 == 1).to(device) & self.flip
+        if self.erasing:
+            centres = generator(self.seed, "erase", epoch).random((2, size), dtype="float32") * [[height], [width]]
+            self.centre_y, self.centre_x = torch.from_numpy(centres).float().to(device)
+        if self.colour:
+            changes = generator(self.seed, "colour", epoch).random((2, size, channels), dtype="float32") * 2 - 1
+            self.scale, self.level = torch.from_numpy(self.colour * changes).to(device)
 
     def gather(self, rows: Tensor) -> Tensor:
         """uint8 `[B, H, W, C]`."""
+        crops_BHWC = self._crop(rows)
+        images_BHWC = torch.where(self.flipped[rows, None, None, None], crops_BHWC.flip(2), crops_BHWC)
+        if self.colour:
+            scale, level = (of[rows, None, None, :] for of in (1 + self.scale, 255 * self.level))
+            images_BHWC = (images_BHWC * scale + level).round().clamp(0, 255).to(torch.uint8)
+        if self.erasing:
+            images_BHWC = images_BHWC.masked_fill(self._erased(rows)[..., None], GREY)
+        return images_BHWC
+
+    def _crop(self, rows: Tensor) -> Tensor:
         # Padded batch by batch: the images stay memory-mapped, however many there are.
         images_BHWC = self.images_BHWC[rows]
         _, height, width, channels = images_BHWC.shape
@@ -46,8 +72,15 @@ class ShiftedImages:
         # A view: [B, shift down, shift right, H, W * C]. Indexed by its first three axes it copies whole lines.
         windows = padded.unfold(1, height, 1).unfold(2, width * channels, channels)
         batch = torch.arange(len(rows), device=rows.device)
-        crops_BHWC = windows[batch, self.down[rows], self.right[rows]].view_as(images_BHWC)
-        return torch.where(self.flipped[rows, None, None, None], crops_BHWC.flip(2), crops_BHWC)
+        return windows[batch, self.down[rows], self.right[rows]].view_as(images_BHWC)
+
+    def _erased(self, rows: Tensor) -> Tensor:
+        """bool `[B, H, W]`: the pixels under the square."""
+        _, height, width, _ = self.images_BHWC.shape
+        y, x = (torch.arange(length, device=rows.device) + 0.5 for length in (height, width))
+        in_rows = (y - self.centre_y[rows, None]).abs() < self.erasing * height / 2
+        in_columns = (x - self.centre_x[rows, None]).abs() < self.erasing * width / 2
+        return in_rows[:, :, None] & in_columns[:, None, :]
 
 
 class ThinnedTexts:

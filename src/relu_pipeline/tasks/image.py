@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from relu_pipeline.artifacts import Split
 from relu_pipeline.config import ImageConfig, ImageTrainConfig
-from relu_pipeline.data.augment import ShiftedImages
+from relu_pipeline.data.augment import AugmentedImages
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.task import Budget, Task
@@ -40,9 +40,9 @@ class ImageTask(Task[ImageSplit]):
             numbers["learning_rate"] = config.train.learning_rate * numbers["batch_size"] / BUDGET.batch_sizes[1]
         return config.model_copy(update={"train": config.train.model_copy(update=numbers)})
 
-    def augment(self, train: ImageSplit, config: ImageTrainConfig, seed: int) -> ShiftedImages:
+    def augment(self, train: ImageSplit, config: ImageTrainConfig, seed: int) -> AugmentedImages:
         padding = round(config.crop_padding * train.images_BHWC.shape[1])
-        return ShiftedImages(train, padding, config.horizontal_flip, seed)
+        return AugmentedImages(train, padding, config.horizontal_flip, config.erasing, config.colour, seed)
 
     def network_settings(self, train: ImageSplit, prepared: Path) -> dict[str, Any]:
         return {"image_shape": list(train.images_BHWC.shape[1:])}

@@ -7,7 +7,8 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from relu_pipeline.config import TrainConfig
+from relu_pipeline.config import ImageTrainConfig, TrainConfig
+from relu_pipeline.training.muon import Muon
 
 MOMENTUM = 0.9
 # With frozen scales the biases are all that a batch norm learns, and they may do so faster (Page, myrtle.ai 2018).
@@ -15,8 +16,12 @@ NORM_BIAS_FACTOR = 64
 
 
 def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
-    """Nesterov SGD. No weight decay for biases and norms (Goyal et al. 2017, arXiv:1706.02677)."""
+    """Nesterov SGD. No weight decay for biases and norms (Goyal et al. 2017, arXiv:1706.02677).
+
+    `config.optimiser: muon` has Muon for the filter banks of convolutions.
+    """
     plain = {"momentum": 0.0, "nesterov": False}
+    has_muon = isinstance(config, ImageTrainConfig) and config.optimiser == "muon"
     groups: dict[str, dict[str, Any]] = {
         "weights": {"weight_decay": config.weight_decay},
         "biases": {},
@@ -27,13 +32,16 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
         # A batch holds few of the words: momentum would go through the whole table at each step.
         "embeddings": {"lr": getattr(config, "embedding_learning_rate", config.learning_rate)} | plain,
     }
+    if has_muon:
+        groups["filters"] = {"lr": config.muon_learning_rate, "muon": True} | plain
     for group in groups.values():
         group["params"] = []
     for module in network.modules():
         for parameter in module.parameters(recurse=False):
             if parameter.requires_grad:
-                groups[_group_of(module, parameter)]["params"].append(parameter)
-    return SGD(
+                group = "filters" if has_muon and parameter.ndim == 4 else _group_of(module, parameter)
+                groups[group]["params"].append(parameter)
+    return (Muon if has_muon else SGD)(
         [group for group in groups.values() if group["params"]],
         lr=config.learning_rate,
         momentum=MOMENTUM,

@@ -5,7 +5,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from relu_pipeline.config import ImageTrainConfig, TextTrainConfig, load_params
-from relu_pipeline.data.augment import ShiftedImages
+from relu_pipeline.data.augment import AugmentedImages
 from relu_pipeline.data.batches import OrderedBatches, ShuffledBatches
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.tasks.catalogue import TASKS
@@ -28,7 +28,8 @@ def test_ordered_batches_give_each_row_once(prepared: Path, batch_size: int) -> 
 def test_an_epoch_gives_each_row_at_most_once_and_full_batches(prepared: Path) -> None:
     loaded = TASKS["image"].load(prepared / "image", "train")
     split = ImageSplit(loaded.images_BHWC, torch.arange(len(loaded)))  # a label that names the row
-    batches = ShuffledBatches(ShiftedImages(split, padding=0, flip=False, seed=1), 128, seed=1)
+    rows = AugmentedImages(split, padding=0, flip=False, erasing=0.0, colour=0.0, seed=1)
+    batches = ShuffledBatches(rows, 128, seed=1)
     given = list(batches)
     assert [len(labels) for _, labels in given] == [128] * len(batches) == [128] * (1199 // 128)
     rows = torch.cat([labels for _, labels in given])
