@@ -1,19 +1,20 @@
 from pipelines import run
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import RunInfo
-from relu_pipeline.config import TASK_NAMES, TaskName, load_params
+from relu_pipeline.config import TASK_NAMES, TaskName, flatten, load_params
 from relu_pipeline.export.export import export as export_checkpoint
+from relu_pipeline.provenance import git_commit
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_run import reopen_run
 
 
 def export(task: TaskName) -> None:
-    config, checkpoints, models = load_params().export, artifacts.checkpoints_dir(task), artifacts.models_dir(task)
-    run_id = artifacts.read(checkpoints / artifacts.RUN, RunInfo).run_id
-    with reopen_run(run_id, task) as mlflow_run:
+    config, models = load_params().export, artifacts.models_dir(task)
+    checkpoint = artifacts.checkpoints_dir(task) / artifacts.CHECKPOINT
+    with reopen_run(artifacts.sha256_of(checkpoint), task, git_commit(), f"export@{task}") as mlflow_run:
+        mlflow_run.log_params(flatten({"export": config.model_dump()}))
         manifest = export_checkpoint(
             TASKS[task],
-            checkpoints,
+            checkpoint,
             artifacts.reports_dir(task),
             artifacts.prepared_dir(task),
             config,

@@ -1,10 +1,9 @@
 from pipelines import run
 from relu_pipeline import artifacts
-from relu_pipeline.config import load_params
+from relu_pipeline.config import flatten, load_params
 from relu_pipeline.provenance import git_commit
 from relu_pipeline.study.study import study as study_activations
 from relu_pipeline.tracking.mlflow_run import start_run
-from relu_pipeline.tracking.run import flatten
 
 
 def study() -> None:

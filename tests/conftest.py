@@ -83,10 +83,10 @@ def models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFacto
     config = load_params().export
     for task in TASK_NAMES:
         reports = root / "reports" / task
-        artifacts.write(trained / task / "run.json", artifacts.RunInfo(run_id="none", git_commit="abc"))
         artifacts.copy(trained / task / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
-        evaluate(TASKS[task], trained / task / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
-        export(TASKS[task], trained / task, reports, prepared / task, config, NullRun(), root / "models" / task)
+        checkpoint = trained / task / "best.ckpt"
+        evaluate(TASKS[task], checkpoint, prepared / task, load_params().evaluate, NullRun(), reports)
+        export(TASKS[task], checkpoint, reports, prepared / task, config, NullRun(), root / "models" / task)
     return root / "models"
 
 
@@ -102,13 +102,12 @@ def gelu_models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPath
     from relu_pipeline.tracking.run import NullRun
 
     root, task, config = tmp_path_factory.mktemp("gelu"), TASKS["image"], load_params()
-    checkpoints, reports = root / "checkpoints", root / "reports"
+    checkpoint, reports = root / "checkpoints" / artifacts.CHECKPOINT, root / "reports"
     settings = {"hidden_dims": [32], "activation": "gelu", "num_classes": 10, "image_shape": [32, 32, 3]}
     network = build_network("mlp", settings)
     task.fit_input(network, task.load(prepared / "image", "train"))
-    save_checkpoint(checkpoints / artifacts.CHECKPOINT, "mlp", settings, network.state_dict())
-    artifacts.write(checkpoints / artifacts.RUN, artifacts.RunInfo(run_id="none", git_commit="abc"))
+    save_checkpoint(checkpoint, "mlp", settings, network.state_dict())
     artifacts.copy(trained / "image" / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
-    evaluate(task, checkpoints / artifacts.CHECKPOINT, prepared / "image", config.evaluate, NullRun(), reports)
-    export(task, checkpoints, reports, prepared / "image", config.export, NullRun(), root / "models/image")
+    evaluate(task, checkpoint, prepared / "image", config.evaluate, NullRun(), reports)
+    export(task, checkpoint, reports, prepared / "image", config.export, NullRun(), root / "models/image")
     return root / "models"

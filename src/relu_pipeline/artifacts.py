@@ -23,14 +23,12 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SOURCE = "source.json"
 DATA_REPORT, DATA_PAGE, DATA_PICTURE = "data.json", "data.md", "data.png"
 CHECKPOINT = "best.ckpt"
-RUN = "run.json"
 ONNX_MODEL = "model.onnx"
 INT8_MODEL = "model.int8.onnx"
 TOKENIZER = "tokenizer.json"
 MANIFEST = "manifest.json"
 SAMPLES = "samples.json"
 HISTORY = "history.csv"
-SCHEDULE = "learning_rate.png"
 HEALTH = "relu_health.csv"
 HEALTH_MAP = "relu_health.png"
 METRICS = "metrics.json"
@@ -190,18 +188,11 @@ class PreparedMeta(Format):
     digests: dict[Split, Sha256]
 
 
-class RunInfo(Format):
-    """`checkpoints/<task>/run.json`: the MLflow run that `train` began and later stages reopen."""
-
-    run_id: str
-    git_commit: str
-
-
 class TrainingMark(Format):
-    """`checkpoints/<task>/training/mark.json`: whose state lies beside it, and the MLflow run that it goes on with."""
+    """`checkpoints/<task>/training/mark.json`: whose state lies beside it, and the run that it goes on with."""
 
     key: Sha256
-    run_id: str
+    run_key: str
 
 
 class Metrics(Format):
@@ -347,8 +338,6 @@ class Manifest(Format):
     files: dict[str, Sha256]
     checkpoint_sha256: Sha256
     opset: int
-    run_id: str
-    git_commit: str
     data_source: str
     data_sha256: Sha256
     test_metrics: dict[str, float]

@@ -67,8 +67,23 @@ def _parser() -> argparse.ArgumentParser:
     swap.add_argument("folder", type=Path, help="as models/TASK/ of another `dvc repro`")
     swap.add_argument("--models", type=Path, default=Path("models"), help="the service's; default: %(default)s")
     swap.set_defaults(command=_swap)
-    send = commands.add_parser("send-metrics", help="send what a run could not log because MLflow's server was away")
-    send.add_argument("file", type=Path, help="mlflow-outbox/RUN_ID.jsonl")
+    promote = commands.add_parser("promote", help="make MLflow's candidate the champion, if it is better")
+    promote.add_argument("task", choices=TASK_NAMES)
+    promote.add_argument("--force", metavar="REASON", help="promote one that does not pass, and record why")
+    promote.set_defaults(command=_promote)
+    rollback = commands.add_parser("rollback", help="bring back the champion that the present one replaced")
+    rollback.add_argument("task", choices=TASK_NAMES)
+    rollback.set_defaults(command=_rollback)
+    status = commands.add_parser("status", help="candidates and champions of MLflow's registry")
+    status.set_defaults(command=_status)
+    pull = commands.add_parser("pull", help="fill models/TASK/ from MLflow's registry")
+    pull.add_argument("model", metavar="TASK@ALIAS", help="as image@champion")
+    pull.add_argument("--models", type=Path, default=Path("models"), help="default: %(default)s")
+    pull.set_defaults(command=_pull)
+    trace = commands.add_parser("trace", help="what made the model that gave an answer")
+    trace.add_argument("model", metavar="MODEL", help="its sha256 or version, as answers bear them, or a run of MLflow")
+    trace.set_defaults(command=_trace)
+    send = commands.add_parser("send-metrics", help="send what runs could not log because MLflow's server was away")
     send.set_defaults(command=_send_metrics)
     return parser
 
@@ -104,7 +119,7 @@ def _used(source: Source) -> str:
 
 
 def _recipe(arguments: argparse.Namespace) -> str:
-    from relu_pipeline.params_file import PARAMS
+    from relu_pipeline.config import PARAMS
     from relu_pipeline.recipes import apply_recipe, recipe_path
 
     apply_recipe(recipe_path(arguments.name))
@@ -158,10 +173,41 @@ def _swap(arguments: argparse.Namespace) -> str:
     return f"{target} now holds version {version}; a service that runs takes it into use, or says in /info why not"
 
 
-def _send_metrics(arguments: argparse.Namespace) -> str:
-    from relu_pipeline.tracking.mlflow_run import send_outbox
+def _promote(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.config import load_params
+    from relu_pipeline.promotion.promote import promote
 
-    return f"{send_outbox(arguments.file)} entries sent; {arguments.file} is gone"
+    return promote(arguments.task, load_params(), arguments.force)
+
+
+def _rollback(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.promotion.promote import rollback
+
+    return rollback(arguments.task)
+
+
+def _status(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.promotion.promote import status
+
+    return status()
+
+
+def _pull(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.promotion.promote import pull
+
+    return pull(arguments.model, arguments.models)
+
+
+def _trace(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.promotion.trace import trace
+
+    return trace(arguments.model)
+
+
+def _send_metrics(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.tracking.mlflow_run import send_outboxes
+
+    return f"{send_outboxes()} entries sent"
 
 
 if __name__ == "__main__":

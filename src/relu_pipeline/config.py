@@ -1,5 +1,6 @@
 """`params.yaml` and `configs/data/` as strict, frozen models, parsed once where a stage begins."""
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -37,6 +38,7 @@ def or_auto(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 ValueT = TypeVar("ValueT")
 OrAuto = Annotated[ValueT, WrapValidator(or_auto), PlainSerializer(lambda value: value)]
+PARAMS = Path("params.yaml")
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -131,6 +133,11 @@ class ModelConfig(Section):
         """The file from which training loads its first weights; None where there is none."""
         return None
 
+    @property
+    def used(self) -> dict[str, Any]:
+        """The section without what other networks than the chosen one are built from."""
+        return self.model_dump()
+
 
 class ImageModelConfig(ModelConfig):
     """The network that `name` chooses is built from the section of that name, or from the data alone."""
@@ -146,6 +153,10 @@ class ImageModelConfig(ModelConfig):
         """The part of the constructor's arguments that is tuned."""
         section = getattr(self, self.name, None)
         return section.model_dump() if section else {}
+
+    @property
+    def used(self) -> dict[str, Any]:
+        return {"name": self.name} | ({self.name: self.settings} if self.settings else {})
 
     @property
     def weights_file(self) -> Path | None:
@@ -245,6 +256,14 @@ class ExportConfig(Section):
     max_int8_accuracy_loss: Annotated[float, Field(ge=0, le=1)]
 
 
+class PromoteConfig(Section):
+    """What a candidate may be, against the champion where there is one."""
+
+    max_calibration_error: Annotated[float, Field(ge=0, le=1)]
+    max_latency_ratio: Positive
+    max_changed_answers: Annotated[float, Field(ge=0, le=1)]
+
+
 class ImageConfig(Section):
     data: ImageDataConfig
     prepare: ImagePrepareConfig
@@ -271,6 +290,7 @@ class Params(Section):
     study: StudyConfig
     evaluate: EvaluateConfig
     export: ExportConfig
+    promote: PromoteConfig
 
 
 class PublishedFile(Section):
@@ -306,9 +326,17 @@ class PublishedData(Section):
         return labels
 
 
-def load_params(path: Path = Path("params.yaml")) -> Params:
+def load_params(path: Path = PARAMS) -> Params:
     """Raises ConfigError, naming each wrong key and the valid choices."""
     return _parse(path, Params)
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots, as `dvc exp run -S` takes them."""
+    flat: dict[str, Any] = {}
+    for key, value in params.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
 
 
 def load_published(path: Path) -> PublishedData:

@@ -76,5 +76,9 @@ class PackageError(PipelineError):
     pass
 
 
+class PromotionError(PipelineError):
+    """A model may not become the champion, or there is none."""
+
+
 class ServiceError(PipelineError):
     pass

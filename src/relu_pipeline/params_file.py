@@ -11,8 +11,6 @@ from relu_pipeline import artifacts
 from relu_pipeline.config import load_params
 from relu_pipeline.errors import ConfigError
 
-PARAMS = Path("params.yaml")
-
 
 @contextmanager
 def edited(params: Path, cause: str) -> Iterator[Any]:

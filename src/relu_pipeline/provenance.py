@@ -1,16 +1,38 @@
 """Which version of the project made an artifact."""
 
+import json
+import shlex
 import subprocess
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from relu_pipeline import artifacts
+from relu_pipeline.config import PARAMS, flatten
 from relu_pipeline.errors import ConfigError
 
 
 def git_commit() -> str:
-    """The checked-out commit, with "-dirty" behind it if tracked files differ. Raises ConfigError outside git."""
+    """The checked-out commit, with "-dirty" behind it if tracked sources differ. Raises ConfigError outside git.
+
+    params.yaml and dvc.lock are not sources: DVC writes them, and every run logs its parameters.
+    """
     commit = _git("rev-parse", "HEAD")
-    return f"{commit}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else commit
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!params.yaml", ":!dvc.lock")
+    return f"{commit}-dirty" if changed else commit
+
+
+def command_to_repeat(commit: str) -> str:
+    """Return the commands that make what the checked-out files make, with what differs from the commit's params.yaml.
+
+    Raises ConfigError outside git.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    committed, now = flatten(yaml.load(_git("show", f"HEAD:./{PARAMS}"))), flatten(yaml.load(PARAMS))
+    changes = [f"{name}={json.dumps(value)}" for name, value in now.items() if committed.get(name) != value]
+    changes += [f"~{name}" for name in committed if name not in now]
+    run = " ".join(["dvc exp run", *(f"-S {shlex.quote(change)}" for change in changes)]) if changes else "dvc repro"
+    return f"git checkout {commit.removesuffix('-dirty')} && {run}"
 
 
 def source_digest() -> str:

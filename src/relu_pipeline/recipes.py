@@ -6,8 +6,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from relu_pipeline.config import PARAMS
 from relu_pipeline.errors import ConfigError
-from relu_pipeline.params_file import PARAMS, edited
+from relu_pipeline.params_file import edited
 
 RECIPES = Path("configs/recipes")
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Source, Split
-from relu_pipeline.config import TaskName, load_params
+from relu_pipeline.config import PARAMS, TaskName, load_params
 from relu_pipeline.data.sources import is_own, obtain
 from relu_pipeline.errors import DataError
-from relu_pipeline.params_file import PARAMS, edited
+from relu_pipeline.params_file import edited
 
 LINKS = Path("data/own")  # of tables that lie in different places
 

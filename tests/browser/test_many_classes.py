@@ -48,10 +48,9 @@ def project(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = build_network("text_mlp", settings)
     text.fit_input(network, train)
     save_checkpoint(checkpoints / "best.ckpt", "text_mlp", settings, network.state_dict())
-    artifacts.write(checkpoints / "run.json", artifacts.RunInfo(run_id="none", git_commit="abc"))
     artifacts.copy(trained / "text/relu_health.png", reports / "relu_health.png")
     evaluate(text, checkpoints / "best.ckpt", prepared, load_params().evaluate, NullRun(), reports)
-    export(text, checkpoints, reports, prepared, load_params().export, NullRun(), root / "models/text")
+    export(text, checkpoints / "best.ckpt", reports, prepared, load_params().export, NullRun(), root / "models/text")
     return root
 
 

@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import DataReport, Manifest, Parity, RunInfo
+from relu_pipeline.artifacts import DataReport, Manifest, Parity
 from relu_pipeline.config import load_params
 from relu_pipeline.demo import FOREIGN, copy_project, run_demo, serving
 from relu_pipeline.recipes import apply_recipe
@@ -62,6 +62,12 @@ def start_training(project: Path, task: str, **environment: str) -> subprocess.P
     )
 
 
+def send(project: Path, uri: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "relu_pipeline.cli", "send-metrics"]
+    environment = ENVIRONMENT | {"MLFLOW_TRACKING_URI": uri}
+    return subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
 class Server:
     """A real MLflow server on a store of its own, that can go away and come back."""
 
@@ -99,6 +105,12 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path) as running:
+        yield running
 
 
 def stages_run(result: subprocess.CompletedProcess[str]) -> list[str]:
@@ -161,15 +173,22 @@ def test_metrics_and_plots_show_what_dvcs_users_expect(project: Path) -> None:
 
 def test_one_run_a_model_holds_training_and_test_figures(project: Path) -> None:
     mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, check=True, capture_output=True, text=True)
     for task in ("image", "text"):
-        run = artifacts.read(project / f"checkpoints/{task}/run.json", RunInfo)
-        found = mlflow.get_run(run.run_id)
+        (found,) = mlflow.search_runs(experiment_names=[f"relu-pipeline-{task}"], output_format="list")
         assert found.info.status == "FINISHED"
         assert {"val/accuracy", "learning_rate", "test/accuracy", "parity/onnx_accuracy"} <= set(found.data.metrics)
-        assert found.data.tags["mlflow.source.git.commit"] == run.git_commit
+        assert len(found.data.metrics) <= 50
+        assert found.data.tags["mlflow.source.git.commit"].removesuffix("-dirty") == commit.stdout.strip()
+        assert "dvc" in found.data.tags["mlflow.note.content"]
+        assert found.data.params["seed"] == "42"
+        assert f"{task}.train.learning_rate" in found.data.params
+        assert not {"image.model.mlp.activation", "image.model.resnet18.stem"} & set(found.data.params)
+        assert {"evaluate.calibration_bins", "export.opset"} <= set(found.data.params)
+        assert {used.tags[0].value for used in found.inputs.dataset_inputs} == {"training", "validation", "testing"}
         version = mlflow.MlflowClient().get_model_version_by_alias(f"relu-pipeline-{task}", "candidate")
-        assert version.run_id == run.run_id
-        data_report = {file.path for file in mlflow.MlflowClient().list_artifacts(run.run_id, "data")}
+        assert version.run_id == found.info.run_id
+        data_report = {file.path for file in mlflow.MlflowClient().list_artifacts(found.info.run_id, "data")}
         assert data_report == {"data/data.json", "data/data.md", "data/data.png"}
 
 
@@ -233,6 +252,8 @@ def test_bad_input_is_one_line_and_leaves_every_artifact(project: Path) -> None:
         assert result.returncode != 0
         assert len(errors) == 1
         assert message in errors[0]
+        assert "`dvc checkout` brings" in errors[0]
+    assert dvc(project, "checkout").returncode == 0
     assert contents(project) == before
 
 
@@ -245,18 +266,30 @@ def test_bad_data_stop_before_preparation_and_the_report_says_why(project: Path)
     assert stages_run(result) == ["validate@image", "validate@text"]
     assert "error: 32 of 400 (8 %) test examples are in train, too" in result.stderr
     assert "raise validation.max_shared (0.001)" in (project / "reports/text/data.md").read_text()
-    changed = {Path(path).name for path, digest in contents(project).items() if before[path] != digest}
-    assert changed == {artifacts.DATA_REPORT, artifacts.DATA_PAGE}
-    dvc(project, "repro")
+    again = dvc(project, "repro")
+    assert stages_run(again) == []  # DVC's run cache has them
     assert contents(project) == before
 
 
-def test_no_tracking_server_is_one_line_and_leaves_every_artifact(project: Path) -> None:
+def test_without_a_tracking_server_all_stages_succeed_and_what_they_log_waits(project: Path, server: "Server") -> None:
     before = contents(project)
-    result = dvc(project, "repro", "--force", "--single-item", "train@text", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert result.returncode != 0
-    assert "error: the MLflow server http://127.0.0.1:9 does not answer" in result.stderr
-    assert contents(project) == before
+    server.stop()
+    for stage in ("train", "evaluate", "export"):
+        words = ("repro", "--force", "--single-item", f"{stage}@text")
+        result = dvc(project, *words, MLFLOW_TRACKING_URI=server.uri)
+        assert result.returncode == 0, result.stderr
+        assert "Traceback" not in result.stderr
+        assert "does not answer" in result.stderr
+    assert {path: digest for path, digest in contents(project).items() if before[path] != digest}.keys() <= {
+        str(project / "reports/text/history.csv")  # with its seconds
+    }
+    server.start()
+    sent = send(project, server.uri)
+    assert sent.returncode == 0, sent.stderr
+    (run,) = mlflow.MlflowClient(server.uri).search_runs(["1"])
+    assert (run.info.status, run.data.tags["task"]) == ("FINISHED", "text")
+    assert {"val/accuracy", "test/accuracy", "int8/accuracy"} <= set(run.data.metrics)
+    assert mlflow.MlflowClient(server.uri).get_model_version_by_alias("relu-pipeline-text", "candidate").version
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
@@ -293,6 +326,38 @@ def test_a_changed_text_parameter_reruns_text_stages_only(project: Path) -> None
     assert {path: digest for path, digest in contents(project).items() if "/image/" in path} == images
 
 
+def test_a_parameter_there_and_back_costs_nothing(project: Path) -> None:
+    before = contents(project)
+    dvc(project, "repro")
+    for epochs, trained in ((3, ["train@text"]), (2, [])):
+        result = dvc(project, "exp", "run", "-S", f"text.train.max_epochs={epochs}", "-S", "health.max_growth=11")
+        assert result.returncode == 0, result.stderr
+        assert [stage for stage in stages_run(result) if stage.startswith("train")] == trained
+        assert stages_run(result)[1:] == (["evaluate@text", "export@text", "package"] if trained else [])
+    assert {path for path, digest in contents(project).items() if before[path] != digest} == set()
+
+
+def test_the_queued_code_of_an_experiment_is_the_code_that_runs(project: Path) -> None:
+    module = project / "src/relu_pipeline/evaluation/pictures.py"
+    source = module.read_text()
+    module.write_text(source + "\nprint('the queued code ran')\n")
+    queued = dvc(project, "exp", "run", "--queue", "--name", "queued-code")
+    module.write_text(source)
+    assert queued.returncode == 0, queued.stderr
+    ran = dvc(project, "queue", "start")
+    assert ran.returncode == 0, ran.stderr
+    logs = subprocess.run(
+        [sys.executable, "-m", "dvc", "queue", "logs", "--follow", "queued-code"],
+        cwd=project,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert "the queued code ran" in logs.stdout + logs.stderr
+
+
 def test_a_training_that_is_killed_at_random_moments_ends_with_the_same_bytes(project: Path) -> None:
     expected = artifacts.sha256_of(project / "checkpoints/image/best.ckpt")
     for epoch in (1, 2, 4):
@@ -313,12 +378,6 @@ def test_a_training_that_is_killed_at_random_moments_ends_with_the_same_bytes(pr
     assert not (project / "checkpoints/image/training").exists()
 
 
-@pytest.fixture
-def server(project: Path) -> Iterator[Server]:
-    with Server(project) as running:
-        yield running
-
-
 def test_a_tracking_server_that_goes_away_loses_nothing(project: Path, server: Server) -> None:
     set_param(project / "params.yaml", "image.train.max_epochs", 12)
     training = start_training(project, "image", MLFLOW_TRACKING_URI=server.uri)
@@ -327,12 +386,11 @@ def test_a_tracking_server_that_goes_away_loses_nothing(project: Path, server: S
     server.stop()
     errors = training.communicate(timeout=180)[1]
     assert training.returncode == 0
-    outbox = next((project / "mlflow-outbox").glob("*.jsonl"))
-    assert f"relu-pipeline send-metrics {outbox}" in errors
+    assert "`relu-pipeline send-metrics`" in errors
     server.start()
-    words = [sys.executable, "-m", "relu_pipeline.cli", "send-metrics", str(outbox)]
-    subprocess.run(words, cwd=project, env=ENVIRONMENT | {"MLFLOW_TRACKING_URI": server.uri}, check=True)
-    assert not outbox.exists()
-    client = mlflow.MlflowClient(server.uri)
-    assert client.get_run(outbox.stem).info.status == "FINISHED"
-    assert [metric.step for metric in client.get_metric_history(outbox.stem, "val/accuracy")] == list(range(12))
+    assert send(project, server.uri).returncode == 0
+    assert not list((project / "mlflow-outbox").glob("*/"))
+    (run,) = mlflow.MlflowClient(server.uri).search_runs(["1"])
+    assert run.info.status == "FINISHED"
+    history = mlflow.MlflowClient(server.uri).get_metric_history(run.info.run_id, "val/accuracy")
+    assert [metric.step for metric in history] == list(range(12))

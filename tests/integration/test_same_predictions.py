@@ -113,10 +113,10 @@ def colour_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fitted = train_at_once("image", config, folder / "prepared", folder / "trained")
     draw_health(fitted.health, folder / "trained/relu_health.png")
     task, reports, run = TASKS["image"], folder / "reports", NullRun()
-    artifacts.write(folder / "trained/run.json", artifacts.RunInfo(run_id="none", git_commit="abc"))
     artifacts.copy(folder / "trained" / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
     evaluate(task, folder / "trained/best.ckpt", folder / "prepared", params.evaluate, run, reports)
-    export(task, folder / "trained", reports, folder / "prepared", params.export, run, folder / "models/image")
+    checkpoint = folder / "trained/best.ckpt"
+    export(task, checkpoint, reports, folder / "prepared", params.export, run, folder / "models/image")
     return folder / "models"
 
 

@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import RunInfo
+from relu_pipeline.artifacts import TrainingMark
 from relu_pipeline.errors import ArtifactError
 
 
 def test_a_written_artifact_is_read_back(tmp_path: Path) -> None:
-    run = RunInfo(run_id="1", git_commit="abc")
-    artifacts.write(tmp_path / "deep" / "run.json", run)
-    assert artifacts.read(tmp_path / "deep" / "run.json", RunInfo) == run
+    run = TrainingMark(key="0" * 64, run_key="1")
+    artifacts.write(tmp_path / "deep" / "mark.json", run)
+    assert artifacts.read(tmp_path / "deep" / "mark.json", TrainingMark) == run
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_no_litter(tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_what_a_stop_between_two_renames_left_is_put_back(tmp_path: Path) -> Non
 
 
 def test_errors_name_the_file_and_the_next_command(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"run\.json: no such file.*dvc repro"):
-        artifacts.read(tmp_path / "run.json", RunInfo)
-    (tmp_path / "run.json").write_text('{"run_id": 1}')
-    with pytest.raises(ArtifactError, match=r"run\.json: not a valid RunInfo"):
-        artifacts.read(tmp_path / "run.json", RunInfo)
+    with pytest.raises(ArtifactError, match=r"mark\.json: no such file.*dvc repro"):
+        artifacts.read(tmp_path / "mark.json", TrainingMark)
+    (tmp_path / "mark.json").write_text('{"run_key": 1}')
+    with pytest.raises(ArtifactError, match=r"mark\.json: not a valid TrainingMark"):
+        artifacts.read(tmp_path / "mark.json", TrainingMark)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from relu_pipeline.errors import ConfigError
-from relu_pipeline.provenance import git_commit
+from relu_pipeline.provenance import command_to_repeat, git_commit
 
 
 def git(*words: str) -> None:
@@ -34,3 +34,22 @@ def test_a_changed_file_makes_the_commit_dirty(tmp_path: Path, monkeypatch: pyte
     assert len(clean) == 40
     (tmp_path / "file").write_text("b")
     assert git_commit() == f"{clean}-dirty"
+
+
+def test_what_dvc_writes_makes_no_commit_dirty_and_the_command_repeats_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = tmp_path / "params.yaml"
+    params.write_text("seed: 1\nimage:\n  name: mlp\n  widths: [1, 2]\n  old: 3\n")
+    (tmp_path / "dvc.lock").write_text("first")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    clean = git_commit()
+    assert command_to_repeat(clean) == f"git checkout {clean} && dvc repro"
+    params.write_text("seed: 2\nimage:\n  name: the mlp\n  widths: [1, 2]\n  new: null\n")
+    (tmp_path / "dvc.lock").write_text("second")
+    assert git_commit() == clean
+    changes = "-S seed=2 -S 'image.name=\"the mlp\"' -S image.new=null -S '~image.old'"
+    assert command_to_repeat(clean) == f"git checkout {clean} && dvc exp run {changes}"

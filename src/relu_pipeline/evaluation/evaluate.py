@@ -51,8 +51,8 @@ def evaluate(task: Task[Any], checkpoint: Path, prepared: Path, config: Evaluate
     mistakes = confident_mistakes(probabilities, labels, config.gallery_size)
     shown = task.shown(split, mistakes, prepared)
     _write_mistakes(mistakes, probabilities, labels, names, shown, out)
+    run.log_datasets(meta, "test")
     run.log_metrics({f"test/{name}": value for name, value in metrics.model_dump().items()})
-    run.log_metrics({f"test/f1/{name}": row["f1"] for name, row in zip(names, by_class, strict=True)})
     run.log_files([out / name for name in LOGGED], "evaluation")
     return metrics
 

@@ -17,7 +17,6 @@ from relu_pipeline.artifacts import (
     Parity,
     PreparedMeta,
     Pruning,
-    RunInfo,
     TensorInfo,
 )
 from relu_pipeline.config import ExportConfig
@@ -34,20 +33,20 @@ from relu_pipeline.pruning.prune import Splits, prune, unpruned
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 
-ALIAS = "candidate"
 EXAMPLE_ROWS = 2
+VERSION_CHARS = 12
 
 
 def export(
-    task: Task[Any], checkpoints: Path, reports: Path, prepared: Path, config: ExportConfig, run: Run, out: Path
+    task: Task[Any], checkpoint: Path, reports: Path, prepared: Path, config: ExportConfig, run: Run, out: Path
 ) -> Manifest:
-    """Fill `out` with what the service needs; it stays as it is unless the graph passes and is registered.
+    """Fill `out` with what the service needs, and register it; `out` stays as it is unless the graph passes.
 
     Raises ParityError, ArtifactError.
     """
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
     metrics = artifacts.read(reports / artifacts.METRICS, Metrics)
-    network = load_network(checkpoints / artifacts.CHECKPOINT)
+    network = load_network(checkpoint)
     splits = bind(task.load, prepared)
     test, val = splits("test"), splits("val")
     example = val.gather(torch.arange(EXAMPLE_ROWS))
@@ -83,10 +82,10 @@ def export(
         artifacts.copy(reports / artifacts.HEALTH_MAP, models / artifacts.HEALTH_MAP)
         for name in task.served_files:
             artifacts.copy(prepared / name, models / name)
-        version = _register(meta, graph, example, run)
-        manifest = _describe(meta, metrics, models, checkpoints, version, baselines, int8)
+        manifest = _describe(meta, metrics, models, artifacts.sha256_of(checkpoint), baselines, int8)
         artifacts.write(models / artifacts.MANIFEST, manifest)
-    _log(run, parity, pruning, int8, out)
+    _log(run, parity, pruning, int8)
+    run.register(out, meta)
     return manifest
 
 
@@ -111,45 +110,38 @@ def _prune(path: Path, splits: Splits, refused: Callable[[bytes], str | None]) -
     return report
 
 
-def _model_name(meta: PreparedMeta) -> str:
-    return f"relu-pipeline-{meta.task}"
-
-
-def _register(meta: PreparedMeta, model: Path, example: torch.Tensor, run: Run) -> str:
-    """The registry's version number; a model of demo data says so wherever its version is shown."""
-    version = run.register_onnx(model, _model_name(meta), ALIAS, example.numpy())
-    return f"demo-{version}" if meta.source.source == "demo" else version
-
-
 def _describe(
     meta: PreparedMeta,
     metrics: Metrics,
     models: Path,
-    checkpoints: Path,
-    version: str,
+    checkpoint_sha256: str,
     baselines: dict[str, Any],
     int8: Int8,
 ) -> Manifest:
     model = onnx.load(models / artifacts.ONNX_MODEL)
-    run = artifacts.read(checkpoints / artifacts.RUN, RunInfo)
+    files = sorted(models.iterdir())
     return Manifest(
         task=meta.task,
-        name=_model_name(meta),
-        version=version,
+        name=f"relu-pipeline-{meta.task}",
+        version=_version(meta, artifacts.sha256_of(*files)),
         labels=meta.source.labels,
         input=_tensor_info(model.graph.input[0]),
         outputs=[_tensor_info(output) for output in model.graph.output],
-        files={path.name: artifacts.sha256_of(path) for path in sorted(models.iterdir())},
-        checkpoint_sha256=artifacts.sha256_of(checkpoints / artifacts.CHECKPOINT),
+        files={path.name: artifacts.sha256_of(path) for path in files},
+        checkpoint_sha256=checkpoint_sha256,
         opset=model.opset_import[0].version,
-        run_id=run.run_id,
-        git_commit=run.git_commit,
         data_source=meta.source.source,
         data_sha256=meta.source.sha256,
         test_metrics=metrics.model_dump(),
         **baselines,
         int8=int8,
     )
+
+
+def _version(meta: PreparedMeta, digest: str) -> str:
+    """Return the same for the same bytes; a model of demo data says so wherever its version is shown."""
+    version = digest[:VERSION_CHARS]
+    return f"demo-{version}" if meta.source.source == "demo" else version
 
 
 def _tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
@@ -159,11 +151,10 @@ def _tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
     return TensorInfo(name=value.name, shape=shape, dtype=str(dtype))
 
 
-def _log(run: Run, parity: Parity, pruning: Pruning, int8: Int8, models: Path) -> None:
+def _log(run: Run, parity: Parity, pruning: Pruning, int8: Int8) -> None:
     values = parity.model_dump(include={"different_top1", "max_probability_difference", "onnx_accuracy"})
     run.log_metrics({f"parity/{name}": value for name, value in values.items()})
     counts = {"dead_units": pruning.dead, "removed_units": pruning.removed, "parameters": pruning.after.parameters}
     run.log_metrics({f"pruning/{name}": value for name, value in counts.items()})
     values = int8.model_dump(include={"accuracy", "accuracy_loss", "val_accuracy_loss", "max_probability_difference"})
     run.log_metrics({f"int8/{name}": value for name, value in values.items()})
-    run.log_files([models / artifacts.MANIFEST], "export")

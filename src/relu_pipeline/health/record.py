@@ -1,7 +1,9 @@
 """The health of a run as table rows: one for each layer and epoch."""
 
+import csv
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from relu_pipeline.health.probe import LayerHealth
@@ -24,6 +26,27 @@ def epoch_rows(epoch: int, layers: Mapping[str, LayerHealth], gradient_norms: Ma
     return rows
 
 
-def as_metrics(rows: list[Row]) -> dict[str, float]:
-    """`health/LAYER/MEASURE` for MLflow."""
-    return {f"health/{row['layer']}/{name}": row[name] for row in rows for name in MEASURES if name in row}
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of `relu_health.csv`, without the measures that a layer lacks."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{name: _value(name, cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+
+
+def _value(name: str, cell: str) -> str | int | float:
+    if name == "layer":
+        return cell
+    return int(cell) if name == "epoch" else float(cell)
+
+
+def summary(rows: list[Row]) -> dict[str, float]:
+    """Of one epoch, over its layers, for charts that compare runs; a network without activations has gradients only."""
+    active = [row for row in rows if "zero_share" in row]
+    norms = [row["gradient_norm"] for row in rows if "gradient_norm" in row]
+    metrics: dict[str, float] = {}
+    if active:
+        metrics["health/mean_zero_share"] = sum(row["zero_share"] for row in active) / len(active)
+        metrics["health/dead_units"] = sum(row["dead_units"] for row in active)
+        metrics["health/largest_activation_p99"] = max(row["p99"] for row in active)
+    if norms:
+        metrics |= {"health/smallest_gradient_norm": min(norms), "health/largest_gradient_norm": max(norms)}
+    return metrics

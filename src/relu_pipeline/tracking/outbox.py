@@ -1,19 +1,24 @@
-"""Entries on their way to a server that may be away: in a file until they are delivered."""
+"""Entries on their way to a server that may be away: in a folder until they are delivered."""
 
 import json
 import queue
+import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from filelock import FileLock, Timeout
 
 from relu_pipeline import artifacts
 from relu_pipeline.errors import TrackingError
 
 Entry = Mapping[str, Any]
+Send = Callable[[Entry, Path], None]
 
+ENTRIES, FILES, LOCK = "entries.jsonl", "files", "lock"
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 10.0
 
@@ -22,24 +27,26 @@ class Outbox:
     """`put` returns at once; a thread gives the entries to `send`, in order, again and again until it takes them.
 
     `send` raises TrackingError to be asked again, and must bear to get an entry twice: a killed process leaves its
-    entries in `path`, delivered or not, and the next Outbox of that path begins with them. After `close`, `path` holds
-    just what was not delivered, or is gone.
+    entries in `folder`, delivered or not, and the next Outbox of that folder begins with them. After `close`, the
+    folder holds just what was not delivered, or is gone. Its lock is held until then, or until the process dies.
     """
 
-    def __init__(self, path: Path, send: Callable[[Entry], None], patience_s: float) -> None:
-        self.path = path
+    def __init__(self, folder: Path, send: Send, patience_s: float) -> None:
+        self.folder = folder
+        self.problem = ""  # why the last entry was not taken
         self._send = send
         self._patience_s = patience_s
+        self._lock = _locked(folder)
         self._waiting: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
-        self._undelivered = read_entries(path)
+        self._undelivered = read_entries(folder)
         self._deadline = float("inf")
         self._closing = threading.Event()
-        self._lock = threading.Lock()
+        self._changing = threading.Lock()
         for entry in self._undelivered:
             self._waiting.put(entry)
-        self._keep(self._undelivered)
-        self._file = path.open("a", encoding="utf-8")
-        self._thread = threading.Thread(target=self._deliver, name=f"outbox {path.name}", daemon=True)
+        _keep(folder, self._undelivered)
+        self._file = (folder / ENTRIES).open("a", encoding="utf-8")
+        self._thread = threading.Thread(target=self._deliver, name=f"outbox {folder.name}", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Self:
@@ -53,9 +60,20 @@ class Outbox:
     def put(self, entry: Entry) -> None:
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
-        with self._lock:
+        with self._changing:
             self._undelivered.append(entry)
         self._waiting.put(entry)
+
+    def copy(self, source: Path) -> str:
+        """Keep the bytes of a file or folder as they are now; give their place in `folder`, for an entry."""
+        place = Path(FILES) / str(time.time_ns()) / source.name
+        target = self.folder / place
+        target.parent.mkdir(parents=True)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+        return str(place)
 
     def close(self) -> int:
         """Give the server `patience_s` to take what is left; the number of entries that it did not take."""
@@ -64,23 +82,19 @@ class Outbox:
         self._waiting.put(None)
         self._thread.join(self._patience_s)
         self._file.close()
-        with self._lock:
+        with self._changing:
             left = list(self._undelivered)
-        if left:
-            self._keep(left)
-        else:
-            self.path.unlink(missing_ok=True)
+        _keep(self.folder, left)
+        self._lock.release()
+        if not left:
+            shutil.rmtree(self.folder, ignore_errors=True)
         return len(left)
-
-    def _keep(self, entries: list[Entry]) -> None:
-        with artifacts.atomic_file(self.path) as partial:
-            partial.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
 
     def _deliver(self) -> None:
         while (entry := self._waiting.get()) is not None:
             if not self._delivered(entry):
                 return
-            with self._lock:
+            with self._changing:
                 self._undelivered.pop(0)
 
     def _delivered(self, entry: Entry) -> bool:
@@ -88,9 +102,10 @@ class Outbox:
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                self._send(entry)
+                self._send(entry, self.folder)
                 return True
-            except TrackingError:
+            except TrackingError as error:
+                self.problem = str(error)
                 if time.monotonic() + FIRST_WAIT_S > self._deadline:
                     return False
             # An event that is set no longer waits, and a server that is away is not to be asked without a pause.
@@ -99,9 +114,48 @@ class Outbox:
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
-def read_entries(path: Path) -> list[Entry]:
+def send_left(root: Path, send: Send) -> Iterator[tuple[Path, list[Entry]]]:
+    """Send what processes that have ended left in the folders of `root`, oldest first; give each with its entries,
+    before it is removed.
+
+    Raises TrackingError from `send`; what was not sent stays.
+    """
+    for folder in sorted(path.parent for path in root.glob(f"*/{ENTRIES}")):
+        try:
+            lock = _locked(folder)
+        except TrackingError:
+            continue  # its process lives
+        try:
+            entries = read_entries(folder)
+            for number, entry in enumerate(entries):
+                _keep(folder, entries[number:])
+                send(entry, folder)
+            yield folder, entries
+        finally:
+            lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_entries(folder: Path) -> list[Entry]:
     """A last line that a killed process left half-written is dropped."""
-    if not path.exists():
+    file = folder / ENTRIES
+    if not file.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _locked(folder: Path) -> FileLock:
+    """Raises TrackingError if another process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise TrackingError(f"{folder}: in use by another process; wait until it has ended") from error
+    return lock
+
+
+def _keep(folder: Path, entries: list[Entry]) -> None:
+    with artifacts.atomic_file(folder / ENTRIES) as partial:
+        partial.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")

@@ -5,25 +5,27 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from numpy.typing import NDArray
-
-from relu_pipeline.artifacts import PreparedMeta
+from relu_pipeline.artifacts import PreparedMeta, Split
 
 
 class Run(Protocol):
-    run_id: str
+    """Nothing here waits for a server, or fails because of one."""
+
+    key: str
 
     def log_params(self, params: Mapping[str, Any]) -> None: ...
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Never waits for a server."""
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None: ...
 
-    def log_datasets(self, meta: PreparedMeta) -> None: ...
+    def log_tags(self, tags: Mapping[str, str]) -> None: ...
 
-    def log_files(self, files: list[Path], folder: str) -> None: ...
+    def log_datasets(self, meta: PreparedMeta, *splits: Split) -> None: ...
 
-    def register_onnx(self, model: Path, name: str, alias: str, example: NDArray[Any]) -> str:
-        """Give the version under which the model is registered as `name`."""
+    def log_files(self, files: list[Path], folder: str) -> None:
+        """Their bytes as they are now."""
+
+    def register(self, models: Path, meta: PreparedMeta) -> None:
+        """Register the folder `models/<task>/`; `meta`: of its data."""
 
     def child(self, name: str) -> AbstractContextManager["Run"]:
         """A run below this one."""
@@ -32,7 +34,7 @@ class Run(Protocol):
 class NullRun:
     """Keeps nothing: for machines without MLflow."""
 
-    run_id = "none"
+    key = "none"
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         pass
@@ -40,22 +42,17 @@ class NullRun:
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         pass
 
-    def log_datasets(self, meta: PreparedMeta) -> None:
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        pass
+
+    def log_datasets(self, meta: PreparedMeta, *splits: Split) -> None:
         pass
 
     def log_files(self, files: list[Path], folder: str) -> None:
         pass
 
-    def register_onnx(self, model: Path, name: str, alias: str, example: NDArray[Any]) -> str:
-        return "0"
+    def register(self, models: Path, meta: PreparedMeta) -> None:
+        pass
 
     def child(self, name: str) -> AbstractContextManager["Run"]:
         return nullcontext(self)
-
-
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots, as `dvc exp run -S` takes them."""
-    flat: dict[str, Any] = {}
-    for key, value in params.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat

@@ -20,7 +20,7 @@ from relu_pipeline.health.findings import findings
 from relu_pipeline.health.gradients import GradientNorms
 from relu_pipeline.health.hooks import watching
 from relu_pipeline.health.probe import Probe
-from relu_pipeline.health.record import Row, as_metrics, epoch_rows
+from relu_pipeline.health.record import Row, epoch_rows, summary
 from relu_pipeline.tracking.run import Run
 from relu_pipeline.training.non_finite import first_non_finite_layer
 
@@ -142,7 +142,7 @@ class HealthReport(Callback):
         layers, norms = self.probe.health(), self.gradients.means()
         rows = epoch_rows(trainer.current_epoch, layers, norms)
         self.rows += rows
-        self.run.log_metrics(as_metrics(rows), step=trainer.current_epoch)
+        self.run.log_metrics(summary(rows), step=trainer.current_epoch)
         for key, sentence in findings(layers, norms, self.thresholds):
             if key not in self.said:
                 print(f"warning: epoch {trainer.current_epoch + 1}: {sentence}", file=sys.stderr, flush=True)

@@ -105,7 +105,7 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     name, settings = training.config.model.name, network_settings(training, train)
     network = build_network(name, settings)
     task.fit_input(network, train)
-    run.log_datasets(training.meta)
+    run.log_datasets(training.meta, "train", "val")
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
     run.log_params(
         asdict(training.hardware) | {"num_parameters": num_parameters, "weights_sha256": training.weights_sha256}
@@ -178,7 +178,10 @@ def _run_trainer(
     if config.compile:
         classifier.network.compile()
     resumed = state.last if state.last.exists() else None
-    trainer.fit(classifier, batches, val, ckpt_path=resumed, weights_only=True)
+    try:
+        trainer.fit(classifier, batches, val, ckpt_path=resumed, weights_only=True)
+    except SystemExit as error:  # which Lightning makes of Ctrl-C (Lightning#11924)
+        raise (KeyboardInterrupt if trainer.interrupted else error) from None
 
 
 def _stopping(config: TrainConfig) -> list[Callback]:

@@ -20,11 +20,11 @@ MARK = "mark.json"
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A folder with Lightning's checkpoints of one training; `run_id` is None where a training begins."""
+    """A folder with Lightning's checkpoints of one training; `run_key` is None where a training begins."""
 
     folder: Path
     key: str
-    run_id: str | None
+    run_key: str | None
 
     @property
     def last(self) -> Path:
@@ -35,8 +35,8 @@ class TrainingState:
     def best(self) -> Path:
         return self.folder / "best.ckpt"
 
-    def begin(self, run_id: str) -> None:
-        artifacts.write(self.folder / MARK, TrainingMark(key=self.key, run_id=run_id))
+    def begin(self, run_key: str) -> None:
+        artifacts.write(self.folder / MARK, TrainingMark(key=self.key, run_key=run_key))
 
     def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -49,7 +49,7 @@ def open_state(folder: Path, key: str) -> TrainingState:
     except ArtifactError:
         mark = None
     if mark and mark.key == key:
-        return TrainingState(folder, key, mark.run_id)
+        return TrainingState(folder, key, mark.run_key)
     shutil.rmtree(folder, ignore_errors=True)
     return TrainingState(folder, key, None)
 

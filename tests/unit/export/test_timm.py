@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import Manifest, Pruning, RunInfo
+from relu_pipeline.artifacts import Manifest, Pruning
 from relu_pipeline.config import ImageConfig, load_params
 from relu_pipeline.describe import describe
 from relu_pipeline.errors import ExportError
@@ -19,6 +19,7 @@ from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.evaluation.predict import predict, predict_onnx
 from relu_pipeline.export.export import export
 from relu_pipeline.export.graph import export_graph
+from relu_pipeline.health.pictures import draw_health
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tasks.catalogue import TASKS
@@ -45,11 +46,11 @@ def repro(image: ImageConfig, prepared: Path, root: Path) -> Manifest:
     """All stages from `train` to `export`, on prepared images."""
     params, checkpoint, reports = load_params(), root / "best.ckpt", root / "reports"
     fitted = train_at_once("image", image, prepared, root)
-    write_report(fitted, image.train, reports)
-    artifacts.write(root / "run.json", RunInfo(run_id="none", git_commit="abc"))
+    write_report(fitted, reports)
+    draw_health(fitted.health, reports / artifacts.HEALTH_MAP)
     evaluate(TASK, checkpoint, prepared, params.evaluate, NullRun(), reports)
     report_drift(TASK, checkpoint, prepared, lambda layers: DriftMonitor(layers, 100, 0.25), NullRun(), reports)
-    return export(TASK, root, reports, prepared, params.export, NullRun(), root / "models/image")
+    return export(TASK, checkpoint, reports, prepared, params.export, NullRun(), root / "models/image")
 
 
 def measured_layers(root: Path, measure: str) -> list[str]:

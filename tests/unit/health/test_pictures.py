@@ -1,10 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
+from relu_pipeline.artifacts import write_table
 from relu_pipeline.health.pictures import draw_health
 from relu_pipeline.health.probe import LayerHealth
-from relu_pipeline.health.record import as_metrics, epoch_rows
+from relu_pipeline.health.record import COLUMNS, epoch_rows, read_rows, summary
 
 HEALTH = LayerHealth(
     units=8,
@@ -24,7 +26,28 @@ def test_a_layer_without_activation_has_a_gradient_and_a_frozen_one_none() -> No
     assert "gradient_norm" not in frozen
     assert (both["epoch"], both["dead_units"], both["gradient_norm"]) == (3, 2, 0.1)
     assert head == {"epoch": 3, "layer": "head", "gradient_norm": 0.2}
-    assert as_metrics([head]) == {"health/head/gradient_norm": 0.2}
+
+
+def test_an_epochs_summary_is_of_the_layers_that_have_the_measure() -> None:
+    other = replace(HEALTH, zero_share=0.25, dead_units=3, p99=9.0)
+    assert summary(epoch_rows(0, {"stem": HEALTH, "hidden": other}, {"hidden": 0.1, "head": 0.2})) == {
+        "health/mean_zero_share": 0.375,
+        "health/dead_units": 5,
+        "health/largest_activation_p99": 9.0,
+        "health/smallest_gradient_norm": 0.1,
+        "health/largest_gradient_norm": 0.2,
+    }
+    assert set(summary(epoch_rows(0, {}, {"head": 0.2}))) == {
+        "health/smallest_gradient_norm",
+        "health/largest_gradient_norm",
+    }
+    assert summary([]) == {}
+
+
+def test_the_rows_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    rows = epoch_rows(3, {"stem": HEALTH}, {"head": 0.2})
+    write_table(tmp_path / "relu_health.csv", COLUMNS, rows)
+    assert read_rows(tmp_path / "relu_health.csv") == rows
 
 
 def test_the_heat_map_grows_with_the_layers_and_is_the_same_each_time(tmp_path: Path) -> None:

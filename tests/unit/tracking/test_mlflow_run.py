@@ -1,22 +1,26 @@
 """Against a real MLflow store in SQLite."""
 
+import base64
+import io
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import pytest
-import torch
+from PIL import Image
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import PreparedMeta
-from relu_pipeline.errors import TrackingError
-from relu_pipeline.export.graph import export_graph
-from relu_pipeline.models.checkpoint import load_network
-from relu_pipeline.tasks.catalogue import TASKS
-from relu_pipeline.tracking.mlflow_run import reopen_run, send_outbox, start_run
-from relu_pipeline.tracking.run import flatten
+from relu_pipeline.artifacts import Manifest, PreparedMeta
+from relu_pipeline.config import flatten
+from relu_pipeline.tracking.mlflow_run import MlflowRun, reopen_run, send_outboxes, start_run
+
+CHECKPOINT = "c" * 64
 
 
 @pytest.fixture
@@ -24,24 +28,65 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project, which `dvc` would name in DVC_ROOT while it works in another folder."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     return tmp_path
 
 
-def test_a_run_is_reopened_by_later_stages(project: Path, prepared: Path) -> None:
-    with start_run("text", "abc", "train@text") as run:
-        run.log_params({"train.max_epochs": 2})
+@pytest.fixture
+def nobody(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project whose server does not answer."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
+    monkeypatch.setattr("relu_pipeline.tracking.mlflow_run.PATIENCE_S", 0.5)
+    return project
+
+
+def runs(experiment: str = "text") -> list[mlflow.entities.Run]:
+    return mlflow.search_runs(experiment_names=[f"relu-pipeline-{experiment}"], output_format="list")
+
+
+def found(run: MlflowRun) -> mlflow.entities.Run:
+    (only,) = [logged for logged in runs() if logged.data.tags["relu.key"] == run.key]
+    return only
+
+
+def test_a_run_is_found_by_later_stages_through_the_bytes_of_its_checkpoint(project: Path, prepared: Path) -> None:
+    meta = artifacts.read(prepared / "text" / "meta.json", PreparedMeta)
+    with start_run("text", "abc", "train@text", tags={"task": "text"}) as run:
+        run.log_params({"text.train.max_epochs": 2})
         run.log_metrics({"val/accuracy": 0.5}, step=0)
-        run.log_datasets(artifacts.read(prepared / "text" / "meta.json", PreparedMeta))
-    with reopen_run(run.run_id, "text") as reopened:
+        run.log_datasets(meta, "train", "val")
+        run.log_tags({"relu.checkpoint": CHECKPOINT})
+    with reopen_run(CHECKPOINT, "text", "def", "evaluate@text") as reopened:
         reopened.log_metrics({"test/accuracy": 0.25})
-    found = mlflow.get_run(run.run_id)
+        reopened.log_datasets(meta, "test")
+    logged = found(run)
     assert (project / "mlflow.db").is_file()
-    assert found.info.status == "FINISHED"
-    assert found.data.metrics["val/accuracy"] == 0.5
-    assert found.data.metrics["test/accuracy"] == 0.25
-    assert found.data.tags["mlflow.source.git.commit"] == "abc"
-    assert found.data.tags["stage"] == "train@text"
-    assert {dataset.dataset.name for dataset in found.inputs.dataset_inputs} == {"headlines-train", "headlines-val"}
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params == {"text.train.max_epochs": "2"}
+    assert logged.data.metrics == {"val/accuracy": 0.5, "test/accuracy": 0.25}
+    tags = {"mlflow.source.git.commit": "abc", "stage": "train@text", "task": "text"}
+    assert tags.items() <= logged.data.tags.items()
+    names = {dataset.dataset.name for dataset in logged.inputs.dataset_inputs}
+    assert names == {"headlines-train", "headlines-val", "headlines-test"}
+    assert not list((project / "mlflow-outbox").glob("*/"))
+
+
+def test_a_run_bears_the_name_of_its_dvc_experiment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "pulpy-jibs")
+    with start_run("text", "abc", "train@text", name="text_mlp abc"):
+        pass
+    (run,) = runs()
+    assert (run.info.run_name, run.data.tags["dvc.experiment"]) == ("pulpy-jibs", "pulpy-jibs")
+
+
+def test_the_ui_opens_in_the_view_of_trainings(project: Path) -> None:
+    with start_run("text", "abc", "train@text"):
+        pass
+    tags = mlflow.get_experiment_by_name("relu-pipeline-text").tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_classes_of_any_name_and_number_are_logged(project: Path) -> None:
@@ -51,33 +96,64 @@ def test_classes_of_any_name_and_number_are_logged(project: Path) -> None:
     metrics |= {f"test/f1/{'x' * 300}{letter}": 0.25 for letter in "abc"}
     with start_run("text", "abc", "train@text") as run:
         run.log_metrics(metrics)
-    found = mlflow.get_run(run.run_id).data.metrics
-    assert len(found) == len(metrics)
-    assert found["test/f1/Sci/Tech"] == 0.0
-    assert found["test/f1/reverted_3f_"] == 0.1
+    logged = found(run).data.metrics
+    assert len(logged) == len(metrics)
+    assert logged["test/f1/Sci/Tech"] == 0.0
+    assert logged["test/f1/reverted_3f_"] == 0.1
 
 
 def test_an_entry_that_the_store_refuses_does_not_hold_up_the_others(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with start_run("text", "abc", "train@text") as run:
-        run.outbox.put({"metrics": {"no?": 1.0}, "step": 0, "timestamp_ms": 1})
+        run.log_tags({"x" * 300: "the name is too long"})
         run.log_metrics({"yes": 1.0})
-    assert mlflow.get_run(run.run_id).data.metrics == {"yes": 1.0}
+    assert found(run).data.metrics == {"yes": 1.0}
     assert "warning: MLflow refuses an entry" in capsys.readouterr().err
 
 
-def test_a_model_is_registered_as_candidate_and_answers_through_mlflow(
-    project: Path, trained: Path, tmp_path: Path
+def test_a_parameter_keeps_its_first_value_and_a_line_says_so(
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example = torch.tensor([[5, 6, 7], [8, 9, 0]])
-    export_graph(TASKS["text"], load_network(trained / "text/best.ckpt"), example, 20, tmp_path / "model.onnx")
     with start_run("text", "abc", "train@text") as run:
-        version = run.register_onnx(tmp_path / "model.onnx", "relu-pipeline-text", "candidate", example.numpy())
-    registered = mlflow.MlflowClient().get_model_version_by_alias("relu-pipeline-text", "candidate")
-    assert (str(registered.version), registered.run_id) == (version, run.run_id)
-    answers = mlflow.pyfunc.load_model("models:/relu-pipeline-text@candidate").predict(example.numpy())
-    np.testing.assert_allclose(answers["probabilities"].sum(axis=1), 1, rtol=1e-5)
+        run.log_params({"evaluate.calibration_bins": 15})
+        run.log_params({"evaluate.calibration_bins": 10, "evaluate.gallery_size": 9})
+    assert found(run).data.params == {"evaluate.calibration_bins": "15", "evaluate.gallery_size": "9"}
+    assert "keeps evaluate.calibration_bins 15, not 10" in capsys.readouterr().err
+
+
+def test_a_registered_model_is_whole_and_its_bytes_are_registered_once(
+    project: Path, models: Path, prepared: Path
+) -> None:
+    client = mlflow.MlflowClient()
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 32), "white").save(picture, "PNG")
+    inputs = {"text": "Oil prices fall", "image": base64.b64encode(picture.getvalue()).decode()}
+    for task in ("image", "text"):
+        meta = artifacts.read(prepared / task / "meta.json", PreparedMeta)
+        for _ in range(2):
+            with start_run(task, "abc", f"train@{task}") as run:
+                run.log_params({"seed": 42})
+                run.register(models / task, meta)
+        manifest = artifacts.read(models / task / "manifest.json", Manifest)
+        name = f"relu-pipeline-{task}"
+        (version,) = client.search_model_versions(f"name = '{name}'")
+        assert client.get_model_version_by_alias(name, "candidate").version == version.version
+        assert version.tags["model_sha256"] == manifest.files["model.onnx"]
+        assert str(manifest.test_metrics["accuracy"])[:5] in version.description
+        answers = mlflow.pyfunc.load_model(f"models:/{name}@candidate").predict([inputs[task]] * 70)
+        assert len(answers) == 70
+        assert set(answers["label"]) <= set(manifest.labels)
+        assert answers["probability"].between(1 / len(manifest.labels), 1).all()
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}@candidate"))
+        (onnx,) = folder.rglob("model.onnx")
+        assert artifacts.sha256_of(onnx) == manifest.files["model.onnx"]
+        assert not [path for path in folder.rglob("*") if path.suffix in (".pkl", ".pickle")]
+        pinned = [line for line in (folder / "requirements.txt").read_text().splitlines() if line]
+        assert all("==" in line for line in pinned)
+        logged = client.get_logged_model(version.source.removeprefix("models:/"))
+        metrics = {metric.key: (metric.value, metric.dataset_name) for metric in logged.metrics}
+        assert metrics["test/accuracy"] == (manifest.test_metrics["accuracy"], f"{meta.source.name}-test")
 
 
 def test_children_lie_below_their_run_and_can_be_compared(project: Path) -> None:
@@ -87,69 +163,164 @@ def test_children_lie_below_their_run_and_can_be_compared(project: Path) -> None
                 child.log_params({"learning_rate": rate})
                 child.log_metrics({"val/accuracy": rate / 2}, step=3)
         parent.log_metrics({"claims": 2.0})
-    found = mlflow.search_runs(
-        experiment_names=["relu-pipeline-study"], filter_string=f"tags.`mlflow.parentRunId` = '{parent.run_id}'"
-    )
-    assert set(zip(found["params.learning_rate"], found["metrics.val/accuracy"], strict=True)) == {
+    (top,) = [run for run in runs("study") if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs("study") if run.data.tags.get("mlflow.parentRunId") == top.info.run_id]
+    assert {(run.data.params["learning_rate"], run.data.metrics["val/accuracy"]) for run in children} == {
         ("0.1", 0.05),
         ("0.2", 0.1),
     }
-    assert set(found["status"]) == {"FINISHED"}
-    assert mlflow.get_run(parent.run_id).data.metrics == {"claims": 2.0}
+    assert {run.info.status for run in runs("study")} == {"FINISHED"}
+    assert top.data.metrics == {"claims": 2.0}
 
 
-def test_a_failed_run_is_marked_so(project: Path) -> None:
-    with pytest.raises(ZeroDivisionError), start_run("text", "abc", "train@text") as run:
-        raise ZeroDivisionError
-    assert mlflow.get_run(run.run_id).info.status == "FAILED"
-
-
-def test_an_unknown_run_and_an_absent_server_are_clear_errors(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TrackingError, match=r"run 0+ is not in the MLflow store sqlite.*dvc repro --force"):
-        with reopen_run("0" * 32, "text"):
-            pass
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{closed.getsockname()[1]}")
-        with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:\d+ does not answer.*MLFLOW_TRACKING_URI") as no:
-            with start_run("text", "abc", "train@text"):
-                pass
-    assert "secret" not in str(no.value)
-
-
-def test_nested_params_get_the_names_that_dvc_uses() -> None:
-    assert flatten({"seed": 1, "train": {"lr": 2, "deep": {"x": 3}}}) == {"seed": 1, "train.lr": 2, "train.deep.x": 3}
+@pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_run_that_does_not_end_well_is_marked_so(project: Path, error: type[BaseException], status: str) -> None:
+    with pytest.raises(error), start_run("text", "abc", "train@text") as run:
+        raise error
+    assert found(run).info.status == status
 
 
 def test_an_interrupted_run_goes_on(project: Path) -> None:
     with pytest.raises(KeyboardInterrupt), start_run("text", "abc", "train@text") as run:
         run.log_metrics({"val/accuracy": 0.5}, step=0)
         raise KeyboardInterrupt
-    assert mlflow.get_run(run.run_id).info.status == "KILLED"
-    with start_run("text", "abc", "train@text", interrupted=run.run_id) as resumed:
+    with start_run("text", "abc", "train@text", interrupted=run.key) as resumed:
         resumed.log_metrics({"val/accuracy": 0.75}, step=1)
-    assert resumed.run_id == run.run_id
-    assert mlflow.get_run(run.run_id).info.status == "FINISHED"
-    history = mlflow.MlflowClient().get_metric_history(run.run_id, "val/accuracy")
+    assert found(run).info.status == "FINISHED"
+    history = mlflow.MlflowClient().get_metric_history(found(run).info.run_id, "val/accuracy")
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.5), (1, 0.75)]
-    with start_run("text", "abc", "train@text", interrupted="0" * 32) as new:
-        assert new.run_id != run.run_id
 
 
-def test_what_waits_in_the_outbox_is_sent_once_by_a_later_stage(project: Path) -> None:
+def test_a_run_that_was_deleted_meanwhile_begins_anew(project: Path) -> None:
     with start_run("text", "abc", "train@text") as run:
-        pass
-    waiting = project / "mlflow-outbox" / f"{run.run_id}.jsonl"
-    report = project / "report.txt"
-    report.write_text("kept")
-    metrics = {"metrics": {"val/accuracy": 0.5}, "step": 3, "timestamp_ms": 1_700_000_000_000}
-    entries = [metrics, metrics, {"file": str(report), "folder": "evaluation"}]
-    waiting.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    with reopen_run(run.run_id, "text"):
-        pass
-    client = mlflow.MlflowClient()
-    assert len(client.get_metric_history(run.run_id, "val/accuracy")) == 1
-    assert [file.path for file in client.list_artifacts(run.run_id, "evaluation")] == ["evaluation/report.txt"]
-    assert not waiting.exists()
-    with pytest.raises(TrackingError, match=r"no entries to send; unsent ones lie in mlflow-outbox"):
-        send_outbox(waiting)
+        run.log_metrics({"first": 1.0})
+        while not (runs() and runs()[0].data.metrics):
+            time.sleep(0.1)
+        mlflow.MlflowClient().delete_run(found(run).info.run_id)
+        run.log_metrics({"second": 2.0})
+    assert found(run).data.metrics == {"second": 2.0}
+    mlflow.MlflowClient().delete_run(found(run).info.run_id)
+    with start_run("text", "abc", "train@text", interrupted=run.key) as again:
+        again.log_metrics({"third": 3.0})
+    assert found(run).data.metrics == {"third": 3.0}
+
+
+def test_a_checkpoint_that_the_store_does_not_know_gets_a_run_of_its_own(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for accuracy in (0.25, 0.5):
+        with reopen_run(CHECKPOINT, "text", "def", "evaluate@text") as run:
+            run.log_metrics({"test/accuracy": accuracy})
+    (only,) = runs()
+    assert only.data.metrics == {"test/accuracy": 0.5}
+    assert (only.info.status, only.data.tags["relu.checkpoint"]) == ("FINISHED", CHECKPOINT)
+    assert capsys.readouterr().err.count("has no run of the checkpoint cccccccccccc") == 1
+
+
+def test_without_a_server_nothing_fails_and_all_is_sent_later_as_it_was(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = nobody / "report.txt"
+    report.write_text("as it was")
+    with start_run("text", "abc", "train@text") as run:
+        run.log_metrics({"val/accuracy": 0.5}, step=3)
+        run.log_files([report], "evaluation")
+        run.log_tags({"relu.checkpoint": CHECKPOINT})
+    with reopen_run(CHECKPOINT, "text", "def", "evaluate@text") as reopened:
+        reopened.log_metrics({"test/accuracy": 0.25})
+    said = capsys.readouterr().err
+    assert said.count("\n") == 2
+    assert "5 entries (the MLflow server http://127.0.0.1" in said
+    assert "`relu-pipeline send-metrics`" in said
+    assert "secret" not in said
+    report.write_text("of another run")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert send_outboxes() == 6
+    assert send_outboxes() == 0
+    logged = found(run)
+    assert (logged.info.status, logged.data.metrics) == ("FINISHED", {"val/accuracy": 0.5, "test/accuracy": 0.25})
+    local = mlflow.artifacts.download_artifacts(run_id=logged.info.run_id, artifact_path="evaluation/report.txt")
+    assert Path(local).read_text() == "as it was"
+
+
+def test_a_killed_process_leaves_its_entries_and_no_running_run(project: Path) -> None:
+    code = (
+        "import time\n"
+        "from relu_pipeline.tracking.mlflow_run import start_run\n"
+        "with start_run('text', 'abc', 'train@text') as run:\n"
+        "    run.log_metrics({'val/accuracy': 0.5})\n"
+        "    print(run.key, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    environment = os.environ | {"DVC_ROOT": str(project)}
+    killed = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert killed.stdout is not None
+        key = killed.stdout.readline().strip()
+        with start_run("text", "abc", "train@text"):
+            pass  # a stage that runs beside it leaves it alone
+        assert {run.data.tags["relu.key"]: run.info.status for run in runs()}.get(key, "RUNNING") == "RUNNING"
+    finally:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        killed.stdout.close()
+    assert send_outboxes() >= 2
+    (logged,) = [run for run in runs() if run.data.tags["relu.key"] == key]
+    assert (logged.info.status, logged.data.metrics) == ("KILLED", {"val/accuracy": 0.5})
+
+
+def test_processes_that_begin_at_once_without_a_store_all_succeed(project: Path) -> None:
+    code = (
+        "from relu_pipeline.tracking.mlflow_run import start_run\n"
+        "with start_run('text', 'abc', 'train@text') as run:\n"
+        "    run.log_metrics({'val/accuracy': 0.5})\n"
+    )
+    environment = os.environ | {"DVC_ROOT": str(project)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    send_outboxes()  # what was too slow for the patience of a stage
+    assert [process.returncode for process in processes] == [0] * 4
+    assert not any("Traceback" in text for text in said)
+    assert [run.data.metrics for run in runs()] == [{"val/accuracy": 0.5}] * 4
+
+
+@pytest.mark.parametrize("name", ["with space", "a%20b", "what?", "#1"])
+def test_any_folder_may_hold_a_project(project: Path, name: str) -> None:
+    project = project / name
+    project.mkdir()
+    (project / "report.txt").write_text("text")
+    code = (
+        "from pathlib import Path\n"
+        "from relu_pipeline.tracking.mlflow_run import start_run\n"
+        "with start_run('text', 'abc', 'train@text') as run:\n"
+        "    run.log_files([Path('report.txt')], 'reports')\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    environment["DVC_ROOT"] = str(project)
+    subprocess.run([sys.executable, "-c", code], cwd=project, env=environment, check=True)
+    assert (project / "mlflow.db").is_file()
+    assert [path.name for path in (project / "mlartifacts").rglob("report.txt")] == ["report.txt"]
+    assert not list((project / "mlflow-outbox").glob("*/"))
+
+
+def test_a_stray_run_id_of_the_environment_is_ignored(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    for _ in range(2):
+        with start_run("text", "abc", "train@text"):
+            pass
+    assert len(runs()) == 2
+
+
+def test_nested_params_get_the_names_that_dvc_uses() -> None:
+    assert flatten({"seed": 1, "train": {"lr": 2, "deep": {"x": 3}}}) == {"seed": 1, "train.lr": 2, "train.deep.x": 3}
+
+
+def test_entries_of_the_outbox_are_lines_of_json(nobody: Path) -> None:
+    with start_run("text", "abc", "train@text") as run:
+        run.log_metrics({"val/accuracy": 0.5})
+    (file,) = nobody.glob("mlflow-outbox/*/entries.jsonl")
+    entries = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [entry["kind"] for entry in entries] == ["status", "metrics", "status"]

@@ -129,7 +129,7 @@ def test_another_configuration_does_not_go_on_from_it(prepared: Path, tmp_path: 
     train_at_once("text", small("text"), prepared / "text", tmp_path)
     assert (tmp_path / "training/last.ckpt").exists()
     plan_of_another = plan(TASKS["text"], small("text"), load_params().health, 7, prepared / "text")
-    assert open_state(tmp_path / "training", plan_of_another.key).run_id is None
+    assert open_state(tmp_path / "training", plan_of_another.key).run_key is None
     assert not (tmp_path / "training").exists()
 
 
@@ -254,7 +254,7 @@ def test_every_epoch_tells_the_health_of_every_layer(prepared: Path, tmp_path: P
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     assert {(row["epoch"], row["layer"]) for row in fitted.health} == set(itertools.product(range(3), layers))
     assert all(row["gradient_norm"] > 0 for row in fitted.health if row["layer"] != "stem")
-    assert all(f"health/{layers[-2]}/dead_units" in metrics for metrics in run.steps.values())
+    assert all("health/dead_units" in metrics for metrics in run.steps.values())
     assert not any(module._forward_hooks for module in network.modules())
 
 

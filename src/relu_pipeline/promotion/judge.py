@@ -1,0 +1,121 @@
+"""Whether a candidate may take the champion's place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import ONNX_MODEL, Manifest, PreparedMeta
+from relu_pipeline.config import HealthConfig, Params, PromoteConfig, TaskName
+from relu_pipeline.data.batches import PreparedSplit
+from relu_pipeline.errors import PromotionError
+from relu_pipeline.promotion.behaviour import VARIANTS
+from relu_pipeline.promotion.compare import changed_answers, compare, latency_ratio, right
+from relu_pipeline.tasks.catalogue import TASKS
+from relu_pipeline.tracking.registry import CANDIDATE, CHAMPION, Registry, Version
+
+
+@dataclass
+class Verdict:
+    """`measured`: sentences; `reasons`: why the candidate may not become the champion."""
+
+    measured: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+
+def judge(
+    task: TaskName, params: Params, registry: Registry, candidate: Version, champion: Version | None, scratch: Path
+) -> Verdict:
+    """Measure both on the test rows of `data/prepared/<task>/`; their files go below `scratch`.
+
+    Raises PromotionError if those rows are of other data, ArtifactError.
+    """
+    verdict, config = Verdict(), params.promote
+    models = registry.fetch(candidate, scratch / CANDIDATE)
+    manifest = artifacts.read_manifest(models, task)
+    _judge_origin(registry, candidate, verdict)
+    _judge_alone(manifest, config, params.health, verdict)
+    prepared = artifacts.prepared_dir(task)
+    meta = artifacts.read(prepared / "meta.json", PreparedMeta)
+    test = TASKS[task].load(prepared, "test")
+    if meta.source.sha256 != manifest.data_sha256 or not _takes(manifest, test, prepared):
+        raise PromotionError(
+            f"{prepared} does not hold the test rows of {candidate} as it takes them; check out its params.yaml and "
+            "dvc.lock, and `dvc checkout`"
+        )
+    if champion is None:
+        verdict.measured.append(f"no champion yet; test accuracy {manifest.test_metrics['accuracy']:.4f}")
+        return verdict
+    earlier = registry.fetch(champion, scratch / CHAMPION)
+    of_champion = artifacts.read_manifest(earlier, task)
+    if of_champion.labels != manifest.labels or not _takes(of_champion, test, prepared):
+        verdict.reasons.append(f"{champion} has other classes, sizes or words, and cannot be compared on the same rows")
+        return verdict
+    _judge_pair(models / ONNX_MODEL, earlier / ONNX_MODEL, test, config, verdict)
+    base, variants = VARIANTS[task](test, prepared)
+    _judge_behaviour(models / ONNX_MODEL, earlier / ONNX_MODEL, base, variants, config, verdict)
+    return verdict
+
+
+def _takes(manifest: Manifest, test: PreparedSplit, prepared: Path) -> bool:
+    """Whether the rows were prepared as the model takes them: sizes of images, words of texts."""
+    row = test.gather(torch.arange(1))
+    axes = zip(manifest.input.shape, row.shape, strict=True)
+    same_sizes = all(wanted == size for wanted, size in axes if isinstance(wanted, int))
+    served = TASKS[manifest.task].served_files
+    return same_sizes and all(manifest.files[name] == artifacts.sha256_of(prepared / name) for name in served)
+
+
+def _judge_origin(registry: Registry, candidate: Version, verdict: Verdict) -> None:
+    run = registry.run(candidate)
+    if candidate.tags["data_source"] == "demo":
+        verdict.reasons.append("it was trained on demo data")
+    commit = run.data.tags.get("mlflow.source.git.commit", "unknown-dirty")
+    if commit.endswith("-dirty"):
+        verdict.reasons.append(f"its sources were not committed ({commit})")
+    if run.data.metrics.get("parity/different_top1", 1.0) > 0:
+        verdict.reasons.append("its run holds no proof that graph and network give the same labels")
+
+
+def _judge_alone(manifest: Manifest, config: PromoteConfig, health: HealthConfig, verdict: Verdict) -> None:
+    error = manifest.test_metrics["calibration_error"]
+    verdict.measured.append(f"calibration error {error:.4f}")
+    if error > config.max_calibration_error:
+        verdict.reasons.append(f"calibration error {error:.4f} above promote.max_calibration_error")
+    for layer, baseline in manifest.relu_baseline.items():
+        if baseline.mean > health.max_zero_share:
+            verdict.reasons.append(f"{baseline.mean:.1%} of layer {layer} are 0, above health.max_zero_share")
+
+
+def _judge_pair(candidate: Path, champion: Path, test: PreparedSplit, config: PromoteConfig, verdict: Verdict) -> None:
+    paired = compare(right(candidate, test), right(champion, test))
+    low, high = paired.interval
+    verdict.measured.append(
+        f"test accuracy {paired.accuracy:.4f}, the champion's {paired.champion_accuracy:.4f}: {paired.gained} of "
+        f"{paired.rows:,} rows gained, {paired.lost} lost; difference {low:+.4f} to {high:+.4f} (95 %), McNemar's "
+        f"p {paired.p_value:.3g}"
+    )
+    if paired.difference < 0:
+        verdict.reasons.append(f"it has {paired.lost - paired.gained} rows fewer right than the champion")
+    ratio = latency_ratio(candidate, champion, test.gather(torch.arange(1)).numpy())
+    verdict.measured.append(f"one row takes {ratio:.2f} times the champion's time")
+    if ratio > config.max_latency_ratio:
+        verdict.reasons.append(f"one row takes {ratio:.2f} times as long, above promote.max_latency_ratio")
+
+
+def _judge_behaviour(
+    candidate: Path,
+    champion: Path,
+    base: PreparedSplit,
+    variants: Mapping[str, PreparedSplit],
+    config: PromoteConfig,
+    verdict: Verdict,
+) -> None:
+    changed, earlier = (changed_answers(model, base, variants) for model in (candidate, champion))
+    for name, share in changed.items():
+        words = f"{share:.1%} of its answers change for inputs {name}, {earlier[name]:.1%} of the champion's"
+        verdict.measured.append(words)
+        if share > earlier[name] + config.max_changed_answers:
+            verdict.reasons.append(f"{words}, above promote.max_changed_answers")

@@ -1,0 +1,90 @@
+"""From candidate to champion, and back."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from relu_pipeline.config import Params, TaskName
+from relu_pipeline.errors import PromotionError
+from relu_pipeline.promotion.judge import judge
+from relu_pipeline.swap import swap
+from relu_pipeline.tasks.catalogue import TASKS
+from relu_pipeline.tracking.mlflow_store import open_registry
+from relu_pipeline.tracking.registry import CANDIDATE, CHAMPION, Registry, Version
+
+REPLACED, REASON, SINCE = "promoted.replaced", "promoted.reason", "promoted.at"
+
+
+def promote(task: TaskName, params: Params, forced_for: str | None) -> str:
+    """Make the candidate the champion if it passes, or for the reason `forced_for`; say what was measured.
+
+    Raises PromotionError, TrackingError, ArtifactError.
+    """
+    with open_registry() as registry, TemporaryDirectory() as scratch:
+        candidate, champion = _aliased(registry, task, CANDIDATE), registry.aliased(_name(task), CHAMPION)
+        if champion == candidate:
+            return f"{candidate} is the champion already"
+        verdict = judge(task, params, registry, candidate, champion, Path(scratch))
+        report = "\n".join(verdict.measured)
+        if verdict.reasons and not forced_for:
+            raise PromotionError(
+                f"{candidate} stays candidate: {'; '.join(verdict.reasons)}; `relu-pipeline promote {task} --force "
+                f"REASON` promotes it all the same\n{report}"
+            )
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        tags = {SINCE: now, REPLACED: champion.number if champion else "", REASON: forced_for or "passed"}
+        registry.set_alias(candidate, CHAMPION, tags)
+    return f"{report}\n{candidate} is the champion now"
+
+
+def rollback(task: TaskName) -> str:
+    """Give the alias back to the version that the champion replaced. Raises PromotionError, TrackingError."""
+    with open_registry() as registry:
+        champion = _aliased(registry, task, CHAMPION)
+        number = champion.tags.get(REPLACED)
+        earlier = [version for version in registry.versions(champion.name) if version.number == number]
+        if not earlier:
+            raise PromotionError(f"{champion} replaced no version that is still there")
+        registry.set_alias(earlier[0], CHAMPION, {})
+    return f"{earlier[0]} is the champion again, in place of {champion}"
+
+
+def status() -> str:
+    """Return what the aliases of each task name. Raises TrackingError."""
+    lines = []
+    with open_registry() as registry:
+        for task in TASKS:
+            for alias in (CHAMPION, CANDIDATE):
+                version = registry.aliased(_name(task), alias)
+                lines.append(f"{task} {alias}: {_described(version) if version else 'none'}")
+    return "\n".join(lines)
+
+
+def _described(version: Version) -> str:
+    promoted = f", since {version.tags[SINCE]}: {version.tags[REASON]}" if SINCE in version.tags else ""
+    return f"{version}, run {version.run_id}{promoted}"
+
+
+def pull(wanted: str, target: Path) -> str:
+    """Put TASK@ALIAS of the registry into `target`/TASK, all files checked. Raises PromotionError, ArtifactError."""
+    task, _, alias = wanted.partition("@")
+    if task not in TASKS or not alias:
+        raise PromotionError(f"{wanted}: not TASK@ALIAS, as image@champion or text@candidate")
+    with open_registry() as registry, TemporaryDirectory() as scratch:
+        version = _aliased(registry, task, alias)
+        swap(task, registry.fetch(version, Path(scratch)), target / task)
+    return f"{target / task} now holds {version}"
+
+
+def _aliased(registry: Registry, task: TaskName, alias: str) -> Version:
+    version = registry.aliased(_name(task), alias)
+    if version is None:
+        raise PromotionError(
+            f"the registry has no {_name(task)}@{alias}; `dvc repro` makes candidates, `relu-pipeline promote {task}` "
+            "champions"
+        )
+    return version
+
+
+def _name(task: TaskName) -> str:
+    return f"relu-pipeline-{task}"

@@ -1,0 +1,275 @@
+"""From entries of an outbox to MLflow's store. With `registry` and `served_model` the only modules that import mlflow.
+
+Nothing here waits for a store or holds up a stage: the thread of an outbox calls it, again and again where it fails.
+"""
+
+import getpass
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from relu_pipeline.errors import PipelineError, TrackingError
+from relu_pipeline.tracking.outbox import Entry, send_left
+from relu_pipeline.tracking.registry import Registry, send_model
+
+OUTBOXES = "mlflow-outbox"
+SERVER_TIMEOUT_S = 5
+MAX_NAME_CHARS, MAX_METRICS, MAX_PARAMS, MAX_TAG_CHARS = 250, 1000, 100, 5000  # MLflow's; of a request
+KEPT_CHARS = 30  # of the end of a name that is too long, which tells what is measured
+IDENTITY = "relu.{}"  # the tag by which a run is found again, whatever store it lies in
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # or the UI opens in the view of traces
+    "mlflow.experiment.primaryMetric.name": "test/accuracy",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
+}
+PERMANENT = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED", "RESOURCE_ALREADY_EXISTS")
+
+
+class Store:
+    """The store at `uri` for the project in `root`. Connects when the first entry is sent. Threads may share it."""
+
+    def __init__(self, root: Path, uri: str) -> None:
+        self.root = root
+        self.uri = uri
+        self._client: Any = None
+        self._left_is_sent = False
+        self._run_ids: dict[str, str] = {}
+        self._changing = threading.RLock()
+
+    def send(self, entry: Entry, folder: Path) -> None:
+        """Send an entry of the outbox `folder`. Raises TrackingError where it may be taken later."""
+        with _explained():
+            client = self.client()
+            from mlflow.exceptions import MlflowException
+
+            with self._changing:
+                run_id = self._run_id(client, entry["run"])
+            try:
+                SENDERS[entry["kind"]](client, run_id, entry, folder)
+            except MlflowException as error:
+                if error.error_code not in PERMANENT:
+                    raise
+                if client.get_run(run_id).info.lifecycle_stage == "deleted":
+                    self._run_ids.clear()
+                    raise TrackingError(f"the run {run_id} was deleted meanwhile") from error
+                print(f"warning: MLflow refuses an entry, which is lost: {error.message}", file=sys.stderr)
+
+    def client(self) -> Any:
+        """Connect, and send what earlier processes left. Raises TrackingError."""
+        with self._changing:
+            if self._client is None:
+                self._client = _connect(self.uri, self.root)
+            if not self._left_is_sent:
+                self.send_left()
+            return self._client
+
+    def send_left(self) -> int:
+        """Send what processes that have ended left in their outboxes; return the number of entries.
+
+        A run whose process was killed ends. Raises TrackingError; what is left stays.
+        """
+        self._left_is_sent, count = True, 0
+        for folder, entries in send_left(self.root / OUTBOXES, self.send):
+            count += len(entries)
+            last = [entry for entry in entries if entry["kind"] == "status"][-1:]
+            if last and last[0]["status"] == "RUNNING":
+                self.send(last[0] | {"status": "KILLED", "timestamp_ms": time.time_ns() // 1_000_000}, folder)
+        return count
+
+    def _run_id(self, client: Any, run: Mapping[str, Any]) -> str:
+        """The newest run that bears the identity and was not deleted, or a new one."""
+        identity = f"{run['identity']}={run['value']}"
+        if identity not in self._run_ids:
+            self._run_ids[identity] = self._find(client, run) or self._begin(client, run)
+        return self._run_ids[identity]
+
+    def _find(self, client: Any, run: Mapping[str, Any]) -> str | None:
+        experiment = client.get_experiment_by_name(run["experiment"])
+        if experiment is None:
+            return None
+        tag = IDENTITY.format(run["identity"])
+        found = client.search_runs([experiment.experiment_id], f"tags.`{tag}` = '{run['value']}'", max_results=1)
+        return found[0].info.run_id if found else None
+
+    def _begin(self, client: Any, run: Mapping[str, Any]) -> str:
+        tags = run["tags"] | {IDENTITY.format(run["identity"]): run["value"], "mlflow.user": getpass.getuser()}
+        if run["parent"]:
+            tags |= {"mlflow.parentRunId": self._run_id(client, run["parent"])}
+        experiment_id = self._experiment_id(client, run["experiment"])
+        created = client.create_run(experiment_id, run["start_ms"], tags, run["name"])
+        if run["identity"] == "checkpoint":
+            client.set_terminated(created.info.run_id, "FINISHED")
+            print(
+                f"MLflow: {shown(self.uri)} has no run of the checkpoint {run['value'][:12]}, which was trained "
+                f"elsewhere or deleted there; a new run takes what is measured of it: {run['name']}",
+                file=sys.stderr,
+            )
+        return created.info.run_id
+
+    def _experiment_id(self, client: Any, name: str) -> str:
+        # Locked: two first experiments at once would both create it.
+        with _creation_lock(self.root):
+            experiment = client.get_experiment_by_name(name)
+            if experiment is not None:
+                return experiment.experiment_id
+            local = self.uri.startswith("sqlite:")
+            location = (self.root / "mlartifacts").as_uri() if local else None
+            return client.create_experiment(name, location, EXPERIMENT_TAGS)
+
+
+def project_root() -> Path:
+    """Return the project, also within `dvc exp run --temp` and `--queue`, which work in a copy of it."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+
+
+def store_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI, or the project's own mlflow.db."""
+    # Relative: a "?" or "%" in the path would be read as part of a URL (mlflow#4785).
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.relpath(root / 'mlflow.db')}"
+
+
+@contextmanager
+def open_registry() -> Iterator[Registry]:
+    """The project's registry; no other process of the project has it meanwhile. Raises TrackingError."""
+    root = project_root()
+    with FileLock(root / OUTBOXES / "registry.lock"), _explained():
+        yield Registry(Store(root, store_uri(root)).client())
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Whatever goes wrong in a store (its client, its database, its artifact store) must not end a training."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        raise TrackingError(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+
+
+_connecting = threading.Lock()
+
+
+def _connect(uri: str, root: Path) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    # The outbox asks again by itself; MLflow's own default blocks for many minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    if uri.startswith(("http://", "https://")):
+        check_server(uri)
+    with _connecting:
+        import mlflow
+
+        for noisy in ("alembic", "mlflow"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        # Locked: processes that find no database would all create its tables (mlflow#4123).
+        with _creation_lock(root):
+            mlflow.set_tracking_uri(uri)  # parts of MLflow's own clients ask there, whatever they were given
+            client = mlflow.MlflowClient()
+            client.search_experiments(max_results=1)
+    return client
+
+
+def _creation_lock(root: Path) -> FileLock:
+    folder = root / OUTBOXES
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "store.lock")
+
+
+def check_server(uri: str) -> None:
+    """Ask once; MLflow itself would retry for minutes. Raises TrackingError."""
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S).raise_for_status()
+    except requests.RequestException as error:
+        raise TrackingError(f"the MLflow server {shown(uri)} does not answer ({type(error).__name__})") from error
+
+
+def shown(uri: str) -> str:
+    """`uri` without a password that may stand in it."""
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def metric_name(name: str) -> str:
+    """Return the name in characters that MLflow takes, with the code points of others: a class may have any name."""
+    plain = re.sub(r"[^\w\-. :/]", lambda match: f"_{ord(match[0]):x}_", name)
+    parts = (part if part.strip(".") else f"_{part}_" for part in plain.split("/"))
+    name = "/".join(parts)
+    return name if len(name) <= MAX_NAME_CHARS else name[: MAX_NAME_CHARS - KEPT_CHARS] + name[-KEPT_CHARS:]
+
+
+def _send_params(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
+    """MLflow takes a parameter once: where a stage ran again with another value, the run keeps the first."""
+    from mlflow.entities import Param
+
+    logged = client.get_run(run_id).data.params
+    wanted = {metric_name(name): str(value) for name, value in entry["params"].items()}
+    for name, value in wanted.items():
+        if logged.get(name, value) != value:
+            print(f"warning: MLflow's run {run_id} keeps {name} {logged[name]}, not {value}", file=sys.stderr)
+    new = [Param(name, value) for name, value in wanted.items() if name not in logged]
+    for start in range(0, len(new), MAX_PARAMS):
+        client.log_batch(run_id, params=new[start : start + MAX_PARAMS])
+
+
+def _send_metrics(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
+    """MLflow stores a metric of the same name, step, time and value once."""
+    from mlflow.entities import Metric
+
+    named = {metric_name(name): value for name, value in entry["metrics"].items()}
+    metrics = [Metric(name, value, entry["timestamp_ms"], entry["step"]) for name, value in named.items()]
+    for start in range(0, len(metrics), MAX_METRICS):
+        client.log_batch(run_id, metrics[start : start + MAX_METRICS])
+
+
+def _send_tags(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
+    for name, value in entry["tags"].items():
+        client.set_tag(run_id, name, value[:MAX_TAG_CHARS])
+
+
+def _send_input(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    described = MetaDataset(CodeDatasetSource(tags=entry["source"]), name=entry["name"], digest=entry["digest"])
+    tag = InputTag("mlflow.data.context", entry["context"])
+    client.log_inputs(run_id, [DatasetInput(Dataset(**described.to_dict()), [tag])])
+
+
+def _send_file(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
+    client.log_artifact(run_id, str(folder / entry["file"]), entry["folder"])
+
+
+def _send_status(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
+    if entry["status"] == "RUNNING":
+        client.update_run(run_id, entry["status"])
+    else:
+        client.set_terminated(run_id, entry["status"], entry["timestamp_ms"])
+
+
+SENDERS = {
+    "params": _send_params,
+    "metrics": _send_metrics,
+    "tags": _send_tags,
+    "input": _send_input,
+    "file": _send_file,
+    "model": send_model,
+    "status": _send_status,
+}

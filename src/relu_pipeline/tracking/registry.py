@@ -1,0 +1,145 @@
+"""Models of the registry: whole, so that MLflow answers with labels wherever it loads one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+import relu_inputs
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import MANIFEST, SAMPLES, Manifest, Samples
+from relu_pipeline.tracking.outbox import Entry
+
+CANDIDATE, CHAMPION = "candidate", "champion"
+SERVED_MODEL = Path(__file__).with_name("served_model.py")
+REQUIREMENTS = ("mlflow", "numpy", "pillow", "tokenizers")
+MODEL = "model"  # the folder of `models/<task>/` within the registered model
+
+
+def build_pyfunc(models: Path, out: Path) -> None:
+    """Write `models/<task>/` as an MLflow model of the flavour python_function, from code: nothing is pickled."""
+    import mlflow
+
+    samples = artifacts.read(models / SAMPLES, Samples).samples
+    mlflow.pyfunc.save_model(
+        out,
+        python_model=str(SERVED_MODEL),
+        artifacts={MODEL: str(models.resolve())},
+        code_paths=[str(Path(relu_inputs.__file__).parent)],
+        input_example=[sample.input for sample in samples],
+        # Of ONNX Runtime there may be another package of the same version here, with its GPU kernels.
+        pip_requirements=[f"onnxruntime=={onnxruntime.__version__}"]
+        + [f"{package}=={version(package)}" for package in REQUIREMENTS],
+    )
+
+
+def send_model(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
+    """Register the model of `entry` as candidate. The same bytes make no second version."""
+    name, tags = entry["name"], entry["tags"]
+    found = client.search_model_versions(f"name = '{name}' and tags.manifest_sha256 = '{tags['manifest_sha256']}'")
+    registered = found[0].version if found else _register(client, run_id, entry, folder)
+    client.set_registered_model_alias(name, CANDIDATE, registered)
+
+
+def _register(client: Any, run_id: str, entry: Entry, folder: Path) -> str:
+    from mlflow.entities import LoggedModelOutput
+
+    name, run = entry["name"], client.get_run(run_id)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=f"Classifies {entry['task']}s; built by relu-pipeline.")
+    model = client.create_logged_model(run.info.experiment_id, MODEL, run_id, entry["tags"], run.data.params, "pyfunc")
+    client.log_model_artifacts(model.model_id, str(folder / entry["model"]))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    for metric, value in entry["metrics"].items():
+        client.log_metric(run_id, metric, value, model_id=model.model_id, **entry["dataset"])
+    made = client.create_model_version(
+        name,
+        f"models:/{model.model_id}",
+        run_id,
+        entry["tags"],
+        description=entry["description"],
+        model_id=model.model_id,
+    )
+    return made.version
+
+
+def describe(models: Path) -> dict[str, Any]:
+    """Return what an outbox's entry says of the model in `models/<task>/`."""
+    manifest = artifacts.read(models / MANIFEST, Manifest)
+    accuracy = manifest.test_metrics["accuracy"]
+    return {
+        "task": manifest.task,
+        "name": manifest.name,
+        "tags": _tags(manifest, artifacts.sha256_of(models / MANIFEST)),
+        "metrics": {f"test/{name}": value for name, value in manifest.test_metrics.items()},
+        "description": f"{len(manifest.labels)} classes, test accuracy {accuracy:.4f}, {manifest.version}",
+    }
+
+
+def _tags(manifest: Manifest, manifest_sha256: str) -> Mapping[str, str]:
+    """What a version is found by, and what a promotion must know."""
+    return {
+        "version": manifest.version,
+        "manifest_sha256": manifest_sha256,
+        "checkpoint_sha256": manifest.checkpoint_sha256,
+        "data_source": manifest.data_source,
+        "data_sha256": manifest.data_sha256,
+    } | {f"{Path(name).stem}_sha256": digest for name, digest in manifest.files.items() if name.endswith(".onnx")}
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the registered model `name`; `tags` as `describe` gave them, and those of promotions."""
+
+    name: str
+    number: str
+    run_id: str
+    tags: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.number} ({self.tags.get('version', 'of an earlier release')})"
+
+
+class Registry:
+    """Raises TrackingError where the store does not answer, here and in all methods."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def versions(self, name: str) -> list[Version]:
+        """All, the newest first."""
+        found = self._client.search_model_versions(f"name = '{name}'")
+        return sorted(map(_version, found), key=lambda version: int(version.number), reverse=True)
+
+    def aliased(self, name: str, alias: str) -> Version | None:
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            return None
+        number = self._client.get_registered_model(name).aliases.get(alias)
+        return number and _version(self._client.get_model_version(name, number))
+
+    def set_alias(self, version: Version, alias: str, tags: Mapping[str, str]) -> None:
+        """`tags` first: who follows the alias finds them."""
+        for key, value in tags.items():
+            self._client.set_model_version_tag(version.name, version.number, key, value)
+        self._client.set_registered_model_alias(version.name, alias, version.number)
+
+    def fetch(self, version: Version, folder: Path) -> Path:
+        """Copy the version's files below `folder`; return the one that was `models/<task>/`."""
+        import mlflow
+
+        uri, store = f"models:/{version.name}/{version.number}", self._client.tracking_uri
+        mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=store, registry_uri=store)
+        (manifest,) = folder.rglob(MANIFEST)
+        return manifest.parent
+
+    def run(self, version: Version) -> Any:
+        """Return MLflow's run of the version."""
+        return self._client.get_run(version.run_id)
+
+
+def _version(found: Any) -> Version:
+    return Version(found.name, str(found.version), found.run_id, dict(found.tags))
