@@ -1,12 +1,12 @@
 """The report on the data on one page of Markdown."""
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import DataReport, Duplicates, Pair
 from relu_pipeline.errors import in_one_line
+from relu_pipeline.markdown import plain, table
 
 MAX_LEFT_OUT = 100  # lines of the page
 
@@ -42,7 +42,7 @@ PAGE = """# Data: {name}
 
 def write_page(report: DataReport, path: Path) -> None:
     page = PAGE.format(
-        name=_plain(report.source.name),
+        name=plain(report.source.name),
         errors=_findings(report, "error", "Errors: the run stops", "No errors."),
         warnings=_findings(report, "warning", "Warnings: the run goes on", "No warnings."),
         classes=_classes(report),
@@ -56,7 +56,7 @@ def write_page(report: DataReport, path: Path) -> None:
 
 
 def _findings(report: DataReport, level: str, title: str, none: str) -> str:
-    lines = [f"- {_plain(finding.message)}" for finding in report.findings if finding.level == level]
+    lines = [f"- {plain(finding.message)}" for finding in report.findings if finding.level == level]
     return "\n".join((f"## {title}", "", *lines)) if lines else none
 
 
@@ -110,14 +110,8 @@ def _pair_table(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(head, ([_cell(value) for value in row] for row in rows))
 
 
 def _cell(value: object) -> str:
-    return f"{value:,.0f}" if isinstance(value, int | float) else _plain(in_one_line(str(value)))
-
-
-def _plain(text: str) -> str:
-    """Return the text so that Markdown shows it as it is."""
-    return re.sub(r"([\\`*|<>\[\]])", r"\\\1", text)
+    return f"{value:,.0f}" if isinstance(value, int | float) else in_one_line(str(value))

@@ -125,7 +125,7 @@ def test_a_class_without_training_rows_stops_and_one_without_test_rows_warns(tmp
     assert "2 of 4 (50 %) classes have fewer than 2 examples in train: c (1), d|$x_1$ (0);" in errors(report)
     assert "lower validation.min_class_rows (2) in params.yaml" in errors(report)
     assert "test lacks 2 of 4 (50 %) classes: b, c" in warnings(report)
-    assert r"| d\|$x_1$ | 0 | 5 |" in (tmp_path / "reports/data.md").read_text()
+    assert r"| d\|\$x_1\$ | 0 | 5 |" in (tmp_path / "reports/data.md").read_text()
     report = report_on("text", tmp_path / "in", tmp_path, min_class_rows=1)
     assert "1 of 4 (25 %) classes have fewer than 1 examples in train: d|$x_1$ (0);" in errors(report)
 
