@@ -8,16 +8,16 @@ from relu_pipeline.tracking.mlflow_run import reopen_run
 
 
 def export(task: TaskName) -> None:
-    config, models = load_params().export, artifacts.models_dir(task)
+    params, models = load_params(), artifacts.models_dir(task)
     checkpoint = artifacts.checkpoints_dir(task) / artifacts.CHECKPOINT
     with reopen_run(artifacts.sha256_of(checkpoint), task, git_commit(), f"export@{task}") as mlflow_run:
-        mlflow_run.log_params(flatten({"export": config.model_dump()}))
+        mlflow_run.log_params(flatten({"export": params.export.model_dump()}))
         manifest = export_checkpoint(
             TASKS[task],
             checkpoint,
             artifacts.reports_dir(task),
             artifacts.prepared_dir(task),
-            config,
+            params,
             mlflow_run,
             models,
         )

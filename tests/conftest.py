@@ -78,15 +78,17 @@ def models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFacto
     from relu_pipeline.export.export import export
     from relu_pipeline.tasks.catalogue import TASKS
     from relu_pipeline.tracking.run import NullRun
+    from tests.reports import write_reports
 
     root = tmp_path_factory.mktemp("served")
-    config = load_params().export
+    params = load_params()
     for task in TASK_NAMES:
         reports = root / "reports" / task
         artifacts.copy(trained / task / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
         checkpoint = trained / task / "best.ckpt"
-        evaluate(TASKS[task], checkpoint, prepared / task, load_params().evaluate, NullRun(), reports)
-        export(TASKS[task], checkpoint, reports, prepared / task, config, NullRun(), root / "models" / task)
+        evaluate(TASKS[task], checkpoint, prepared / task, params.evaluate, NullRun(), reports)
+        write_reports(prepared / task, reports)
+        export(TASKS[task], checkpoint, reports, prepared / task, params, NullRun(), root / "models" / task)
     return root / "models"
 
 
@@ -100,14 +102,16 @@ def gelu_models(trained: Path, prepared: Path, tmp_path_factory: pytest.TempPath
     from relu_pipeline.models.checkpoint import save_checkpoint
     from relu_pipeline.tasks.catalogue import TASKS
     from relu_pipeline.tracking.run import NullRun
+    from tests.reports import write_reports
 
-    root, task, config = tmp_path_factory.mktemp("gelu"), TASKS["image"], load_params()
+    root, task, params = tmp_path_factory.mktemp("gelu"), TASKS["image"], load_params()
     checkpoint, reports = root / "checkpoints" / artifacts.CHECKPOINT, root / "reports"
     settings = {"hidden_dims": [32], "activation": "gelu", "num_classes": 10, "image_shape": [32, 32, 3]}
     network = build_network("mlp", settings)
     task.fit_input(network, task.load(prepared / "image", "train"))
     save_checkpoint(checkpoint, "mlp", settings, network.state_dict())
     artifacts.copy(trained / "image" / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
-    evaluate(task, checkpoint, prepared / "image", config.evaluate, NullRun(), reports)
-    export(task, checkpoint, reports, prepared / "image", config.export, NullRun(), root / "models/image")
+    evaluate(task, checkpoint, prepared / "image", params.evaluate, NullRun(), reports)
+    write_reports(prepared / "image", reports)
+    export(task, checkpoint, reports, prepared / "image", params, NullRun(), root / "models/image")
     return root / "models"

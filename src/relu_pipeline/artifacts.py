@@ -32,8 +32,13 @@ HISTORY = "history.csv"
 HEALTH = "relu_health.csv"
 HEALTH_MAP = "relu_health.png"
 METRICS = "metrics.json"
+BY_CLASS_CSV, PREDICTIONS_CSV = "by_class.csv", "predictions.csv"
+CONFUSION_PNG, RELIABILITY_PNG = "confusion_matrix.png", "reliability.png"
+MISTAKES_CSV, MISTAKES_PNG = "mistakes.csv", "mistakes.png"
+DRIFT_CSV = "drift.csv"
 PARITY = "parity.json"
 PRUNING = "pruning.json"
+CARD, CARD_PAGE = "card.md", "card.html"
 BENTO = Path("dist/relu_pipeline.bento")
 DOWNLOADS = Path("data/downloads")
 STUDY = Path("reports/study")
@@ -413,6 +418,15 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         table = csv.DictWriter(file, columns, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read what `write_table` wrote. Raises ArtifactError if it is missing."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file; an earlier stage makes it: run `dvc repro`") from error
 
 
 @contextmanager

@@ -20,10 +20,10 @@ from pathlib import Path
 MAX_NAME_CHARS = 100  # of a name in a message
 
 
-def in_one_line(text: str) -> str:
+def in_one_line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
     """Return the text in one printable line, shortened."""
     text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= MAX_NAME_CHARS else f"{text[:MAX_NAME_CHARS]}..."
+    return text if len(text) <= max_chars else f"{text[:max_chars]}..."
 
 
 class PipelineError(Exception):

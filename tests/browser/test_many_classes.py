@@ -20,6 +20,7 @@ from relu_pipeline.models.checkpoint import save_checkpoint
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
 from tests.browser.conftest import Visit
+from tests.reports import write_reports
 from tests.servers import Server, start
 
 pytestmark = pytest.mark.pipeline
@@ -50,7 +51,8 @@ def project(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_checkpoint(checkpoints / "best.ckpt", "text_mlp", settings, network.state_dict())
     artifacts.copy(trained / "text/relu_health.png", reports / "relu_health.png")
     evaluate(text, checkpoints / "best.ckpt", prepared, load_params().evaluate, NullRun(), reports)
-    export(text, checkpoints / "best.ckpt", reports, prepared, load_params().export, NullRun(), root / "models/text")
+    write_reports(prepared, reports)
+    export(text, checkpoints / "best.ckpt", reports, prepared, load_params(), NullRun(), root / "models/text")
     return root
 
 

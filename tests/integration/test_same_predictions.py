@@ -28,6 +28,7 @@ from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
 from serving.predictor import Predictor
 from serving.settings import load_settings
+from tests.reports import write_reports
 from tests.training import PARAMS, train_at_once
 
 SIDE = 32
@@ -115,8 +116,9 @@ def colour_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     task, reports, run = TASKS["image"], folder / "reports", NullRun()
     artifacts.copy(folder / "trained" / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
     evaluate(task, folder / "trained/best.ckpt", folder / "prepared", params.evaluate, run, reports)
+    write_reports(folder / "prepared", reports)
     checkpoint = folder / "trained/best.ckpt"
-    export(task, checkpoint, reports, folder / "prepared", params.export, run, folder / "models/image")
+    export(task, checkpoint, reports, folder / "prepared", params, run, folder / "models/image")
     return folder / "models"
 
 

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import ColumnBaseline, PreparedMeta
+from relu_pipeline.artifacts import DRIFT_CSV, ColumnBaseline, PreparedMeta
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.evaluation import pictures
@@ -25,7 +25,7 @@ from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 
-DRIFT_CSV, DRIFT_PNG = "drift.csv", "drift.png"
+DRIFT_PNG = "drift.png"
 TEST_ROWS = 2000  # of the test split, before each shift
 STREAMS = 20
 UNSHIFTED_STREAMS = 100

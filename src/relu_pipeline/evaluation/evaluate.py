@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import Metrics, PreparedMeta
+from relu_pipeline.artifacts import (
+    BY_CLASS_CSV,
+    CONFUSION_PNG,
+    MISTAKES_CSV,
+    MISTAKES_PNG,
+    PREDICTIONS_CSV,
+    RELIABILITY_PNG,
+    Metrics,
+    PreparedMeta,
+)
 from relu_pipeline.config import EvaluateConfig
 from relu_pipeline.evaluation import pictures
 from relu_pipeline.evaluation.metrics import (
@@ -24,11 +33,7 @@ from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 
-CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"
-RELIABILITY_PNG = "reliability.png"
-MISTAKES_CSV, MISTAKES_PNG = "mistakes.csv", "mistakes.png"
-PREDICTIONS_CSV = "predictions.csv"
-BY_CLASS_CSV = "by_class.csv"
+CONFUSION_CSV = "confusion_matrix.csv"
 LOGGED = (BY_CLASS_CSV, CONFUSION_CSV, CONFUSION_PNG, RELIABILITY_PNG, MISTAKES_CSV, MISTAKES_PNG, artifacts.METRICS)
 
 
@@ -82,8 +87,9 @@ def _write_mistakes(
     actual = [names[label] for label in labels[rows]]
     predicted = [names[label] for label in probabilities[rows].argmax(axis=1)]
     top = [float(value) for value in probabilities[rows].max(axis=1)]
-    table = zip(rows.tolist(), actual, predicted, (f"{value:.4f}" for value in top), strict=True)
-    _write_csv(out / MISTAKES_CSV, ("row", "actual", "predicted", "probability"), table)
+    texts = [item if isinstance(item, str) else "" for item in shown]
+    table = zip(rows.tolist(), actual, predicted, (f"{value:.4f}" for value in top), texts, strict=True)
+    _write_csv(out / MISTAKES_CSV, ("row", "actual", "predicted", "probability", "text"), table)
     captions = [
         f"{class_name(a)}, not {class_name(p)}\n{t:.0%} sure" for a, p, t in zip(actual, predicted, top, strict=True)
     ]

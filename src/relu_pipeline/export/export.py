@@ -19,7 +19,8 @@ from relu_pipeline.artifacts import (
     Pruning,
     TensorInfo,
 )
-from relu_pipeline.config import ExportConfig
+from relu_pipeline.card.write import write_card
+from relu_pipeline.config import Params
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.evaluation.predict import predict, predict_onnx
 from relu_pipeline.export.graph import ZERO_SHARES, export_graph
@@ -38,12 +39,13 @@ VERSION_CHARS = 12
 
 
 def export(
-    task: Task[Any], checkpoint: Path, reports: Path, prepared: Path, config: ExportConfig, run: Run, out: Path
+    task: Task[Any], checkpoint: Path, reports: Path, prepared: Path, params: Params, run: Run, out: Path
 ) -> Manifest:
     """Fill `out` with what the service needs, and register it; `out` stays as it is unless the graph passes.
 
     Raises ParityError, ArtifactError.
     """
+    config = params.export
     meta = artifacts.read(prepared / "meta.json", PreparedMeta)
     metrics = artifacts.read(reports / artifacts.METRICS, Metrics)
     network = load_network(checkpoint)
@@ -79,6 +81,7 @@ def export(
             sample_probabilities=[item.probabilities for item in pick(int8_graph).samples],
             **_baselines(int8_graph, relu_layers, val),
         )
+        write_card(task, params, prepared, reports, models, int8, baselines["relu_baseline"])
         artifacts.copy(reports / artifacts.HEALTH_MAP, models / artifacts.HEALTH_MAP)
         for name in task.served_files:
             artifacts.copy(prepared / name, models / name)

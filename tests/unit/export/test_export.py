@@ -20,6 +20,7 @@ from relu_pipeline.models.checkpoint import save_checkpoint
 from relu_pipeline.pruning import verify
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
+from tests.reports import write_reports
 
 CONFIG = ExportConfig(opset=20, max_probability_difference=1e-4, prune=True, int8=True, max_int8_accuracy_loss=0.005)
 
@@ -32,13 +33,15 @@ def workspace(trained: Path, prepared: Path, tmp_path: Path, task: str) -> Path:
     (checkpoints / "best.ckpt").write_bytes((trained / task / "best.ckpt").read_bytes())
     artifacts.copy(trained / task / "relu_health.png", reports / "relu_health.png")
     evaluate(TASKS[task], checkpoints / "best.ckpt", prepared / task, load_params().evaluate, NullRun(), reports)
+    write_reports(prepared / task, reports)
     return tmp_path
 
 
 def run(workspace: Path, prepared: Path, config: ExportConfig = CONFIG) -> Manifest:
     """`prepared` bears the task's name."""
     checkpoint, reports = workspace / "checkpoints/best.ckpt", workspace / "reports"
-    return export(TASKS[prepared.name], checkpoint, reports, prepared, config, NullRun(), workspace / "models")
+    params = load_params().model_copy(update={"export": config})
+    return export(TASKS[prepared.name], checkpoint, reports, prepared, params, NullRun(), workspace / "models")
 
 
 @pytest.mark.parametrize("task", ["image", "text"])
@@ -63,7 +66,7 @@ def test_the_graph_takes_raw_inputs_of_any_batch_size(workspace: Path, prepared:
     assert manifest.confidence_baseline.mean == pytest.approx(top.mean(), abs=1e-4)
     np.testing.assert_allclose(shares.mean(axis=0), means, atol=1e-3)
     assert all(0 < mean < 1 for mean in means)
-    for name in ("model.onnx", "model.int8.onnx", "samples.json", "relu_health.png"):
+    for name in ("model.onnx", "model.int8.onnx", "samples.json", "relu_health.png", "card.md", "card.html"):
         assert manifest.files[name] == artifacts.sha256_of(workspace / "models" / name)
     assert (workspace / "models/relu_health.png").read_bytes() == (workspace / "reports/relu_health.png").read_bytes()
 
@@ -141,7 +144,9 @@ def test_a_refused_pruning_exports_the_whole_graph(
     plant_dead_units(workspace, prepared / task, [0, 5])
     kept = run(workspace, prepared / task, CONFIG.model_copy(update={"prune": False}))
     monkeypatch.setattr(verify, "MAX_DIFFERENCE", -1.0)  # stands for rounding that goes too far
-    assert run(workspace, prepared / task).files == kept.files
+    found = run(workspace, prepared / task)
+    graphs = ("model.onnx", "model.int8.onnx")
+    assert [found.files[name] for name in graphs] == [kept.files[name] for name in graphs]
     report = artifacts.read(workspace / "reports/pruning.json", Pruning)
     assert (report.removed, "on a measured row" in report.refused) == (0, True)
 

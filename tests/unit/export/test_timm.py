@@ -28,6 +28,7 @@ from relu_pipeline.training.report import write_report
 from serving.drift import DriftMonitor
 from serving.predictor import Predictor
 from serving.settings import load_settings
+from tests.reports import write_reports
 from tests.serving.safety.pictures import encode
 from tests.training import train_at_once
 
@@ -50,7 +51,9 @@ def repro(image: ImageConfig, prepared: Path, root: Path) -> Manifest:
     draw_health(fitted.health, reports / artifacts.HEALTH_MAP)
     evaluate(TASK, checkpoint, prepared, params.evaluate, NullRun(), reports)
     report_drift(TASK, checkpoint, prepared, lambda layers: DriftMonitor(layers, 100, 0.25), NullRun(), reports)
-    return export(TASK, checkpoint, reports, prepared, params.export, NullRun(), root / "models/image")
+    write_reports(prepared, reports)
+    params = params.model_copy(update={"image": image})
+    return export(TASK, checkpoint, reports, prepared, params, NullRun(), root / "models/image")
 
 
 def measured_layers(root: Path, measure: str) -> list[str]:

@@ -1,0 +1,86 @@
+"""A card as Markdown, and as one HTML page that needs no other file, no script and no network."""
+
+import base64
+import html
+import io
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from PIL import Image
+
+from relu_pipeline.card.section import Card, Section
+from relu_pipeline.markdown import plain
+
+STYLE = Path(__file__).with_name("card.css")
+MAX_PICTURE = (1400, 1400)  # pixels
+WIDE = 700  # above it, a picture keeps a width on a phone at which its words can be read, and scrolls
+QUALITY = 80
+# Raw HTML in the Markdown is shown as text.
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+<h1>{title}</h1>
+{lead}
+{sections}
+</body>
+</html>
+"""
+
+
+def as_markdown(card: Card) -> str:
+    """Without the pictures, whose figures the tables have."""
+    sections = (f"## {section.title}\n\n{section.text}\n" for section in card.sections)
+    return "\n".join((f"# {plain(card.title)}\n", f"{card.lead}\n", *sections))
+
+
+def as_html(card: Card, reports: Path) -> str:
+    """With the pictures of `reports` inside."""
+    return PAGE.format(
+        title=html.escape(card.title),
+        style=STYLE.read_text(encoding="utf-8"),
+        lead=_rendered(card.lead),
+        sections="\n".join(_section(section, reports) for section in card.sections),
+    )
+
+
+def _section(section: Section, reports: Path) -> str:
+    figure = _figure(reports / section.picture, section.alt) if section.picture else ""
+    return f"<section>\n<h2>{html.escape(section.title)}</h2>\n{_rendered(section.text)}{figure}</section>"
+
+
+def _rendered(text: str) -> str:
+    """Return HTML without style attributes, which a Content-Security-Policy forbids."""
+    tokens = MARKDOWN.parse(text)
+    for token in tokens:
+        if token.attrs.pop("style", None):
+            token.attrSet("class", "number")
+    return (
+        MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
+        .replace("<table>", '<div class="table" tabindex="0">\n<table>')
+        .replace("</table>", "</table>\n</div>")
+    )
+
+
+def _figure(path: Path, alt: str) -> str:
+    """Return the picture as WebP, which takes half of the bytes of a PNG of the same drawing."""
+    buffer = io.BytesIO()
+    with Image.open(path) as picture:
+        drawn = picture.convert("RGB")
+    drawn.thumbnail(MAX_PICTURE)
+    drawn.save(buffer, "WEBP", quality=QUALITY, method=6)
+    content = base64.b64encode(buffer.getvalue()).decode()
+    kind = "wide" if drawn.width > WIDE else "narrow"
+    return (
+        f'<figure tabindex="0"><img src="data:image/webp;base64,{content}" class="{kind}" width="{drawn.width}" '
+        f'height="{drawn.height}" alt="{html.escape(alt)}"></figure>\n'
+    )

@@ -1,0 +1,45 @@
+"""What a model card consists of, and how its numbers and names are written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relu_pipeline.errors import in_one_line
+
+MANY_CLASSES = 20  # above it, a card has the extreme classes alone, and no confusion matrix
+EXTREMES = 10
+
+
+@dataclass(frozen=True)
+class Section:
+    """`text` is Markdown; `picture` is the name of a file of the reports, which `alt` describes."""
+
+    title: str
+    text: str
+    picture: str | None = None
+    alt: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """`lead` is the Markdown above the first section."""
+
+    title: str
+    lead: str
+    sections: Sequence[Section]
+
+
+def paragraphs(*blocks: str) -> str:
+    return "\n\n".join(blocks)
+
+
+def bullets(*items: str) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(in_one_line, names[:MANY_CLASSES]))
+    return f"{shown} and {len(names) - MANY_CLASSES:,} more" if len(names) > MANY_CLASSES else shown
