@@ -1,6 +1,9 @@
 """The web page: its files, and what it shows of the models."""
 
+import base64
+import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from serving.errors import RequestError
 from serving.model_store import ModelStore
 from serving.responses import JsonResponse
 
@@ -17,6 +21,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 WEB = Path(__file__).parent / "web"
 HEALTH_MAP = "relu_health.png"
+CARD = "card.html"
 # blob: the caller's image, and pictures that were fetched with the key; data: the samples.
 POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {
@@ -26,6 +31,11 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+# Of a model card, which has its pictures inside, and its styles: these alone, by their digest, and no script.
+CARD_POLICY = (
+    "default-src 'none'; img-src data:; style-src {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 
 
 class WebFiles(StaticFiles):
@@ -46,6 +56,7 @@ def page_routes(stores: Mapping[str, ModelStore]) -> list[BaseRoute]:
         Route("/docs", _file("docs.html")),
         Route("/samples", samples),
         *(Route(f"/relu_health/{task}.png", _health_map(store)) for task, store in stores.items()),
+        *(Route(f"/card/{task}.html", _card(store)) for task, store in stores.items()),
         Mount("/static", WebFiles(directory=WEB)),
     ]
 
@@ -62,6 +73,22 @@ def _health_map(store: ModelStore) -> Endpoint:
         return Response(store.current.files[HEALTH_MAP], media_type="image/png", headers=HEADERS)
 
     return picture
+
+
+def _card(store: ModelStore) -> Endpoint:
+    async def page(request: Request) -> Response:
+        content = store.current.files.get(CARD)
+        if content is None:
+            raise RequestError(404, "not_found", f"The model {store.current.version.version} has no card.")
+        headers = HEADERS | {"Content-Security-Policy": CARD_POLICY.format(_digests_of_styles(content))}
+        return Response(content, media_type="text/html", headers=headers)
+
+    return page
+
+
+def _digests_of_styles(page: bytes) -> str:
+    digests = (base64.b64encode(hashlib.sha256(style).digest()).decode() for style in STYLE.findall(page))
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
 
 
 def _samples(task: str, store: ModelStore) -> list[dict[str, str]]:

@@ -290,6 +290,7 @@ function showModel(task, info) {
   put(".graph", `${precision}, ${shortened(sha256)}`);
   card.querySelector(".graph").title = sha256;
   put(".accuracy", `${(100 * accuracy).toFixed(1)} %`);
+  card.querySelector(".model-card").hidden = !("card.html" in manifest.files);
   put(".zeros", rangeOf(Object.values(baseline).map(({ mean }) => 100 * mean)));
   byId(task).querySelector(".knows").textContent = `Classes: ${listed(shortList(manifest.labels))}.`;
   byId(task).querySelector(".knows").title = manifest.labels.length > MAX_NAMES ? listed(manifest.labels) : "";
@@ -307,6 +308,8 @@ function cardOf(task) {
   if (found) return found;
   const card = fromTemplate("model");
   card.id = `model-${task}`;
+  card.querySelector(".model-card").href = `card/${task}.html`;
+  card.querySelector(".model-card").addEventListener("click", saveWithKey);
   card.querySelector("img").alt = `Heat maps of the ${task} network's training, a row for each layer and a column ` +
     "for each epoch: zero fraction of the outputs, dead units, size of the activations, size of the gradients.";
   byId("models").append(card);
@@ -328,6 +331,22 @@ async function showHealth(task) {
   const image = cardOf(task).querySelector("img");
   URL.revokeObjectURL(image.src);
   image.src = URL.createObjectURL(picture); // the browser would request a URL in the page without the key
+}
+
+/** Fetch what the link leads to, and save it: the browser would follow the link without the key. */
+async function saveWithKey(event) {
+  if (sessionStorage.getItem(KEY) === null) return;
+  event.preventDefault();
+  const path = event.target.getAttribute("href");
+  try {
+    const url = URL.createObjectURL(await ask(path, {}, (response) => response.blob()));
+    const link = Object.assign(document.createElement("a"), { href: url, download: path.replace("/", "-") });
+    link.click();
+    URL.revokeObjectURL(url);
+  } catch (error) {
+    if (error.status === 401) askForKey();
+    else say(`${error.title}. ${error.message}`);
+  }
 }
 
 function showDrift(place, task, drift) {

@@ -46,7 +46,7 @@ def post(server: Server, path: str) -> requests.Response:
 
 
 def test_every_description_is_of_this_task_alone(server: Server, task: str) -> None:
-    for path in ("/", "/docs", "/readyz", "/livez", "/metrics", f"/relu_health/{task}.png"):
+    for path in ("/", "/docs", "/readyz", "/livez", "/metrics", f"/relu_health/{task}.png", f"/card/{task}.html"):
         assert get(server, path).ok
     assert {path for path in get(server, "/docs.json").json()["paths"] if "classify" in path} == endpoints(task)
     assert {route["route"] for route in get(server, "/schema.json").json()["routes"]} == endpoints(task)
@@ -62,7 +62,7 @@ def test_every_description_is_of_this_task_alone(server: Server, task: str) -> N
 def test_only_the_endpoints_of_this_task_answer(server: Server, task: str) -> None:
     answer = post(server, f"/classify_{task}")
     assert answer.json()["model"]["name"] == f"relu-pipeline-{task}"
-    for path in (*endpoints(OTHERS[task]), f"/relu_health/{OTHERS[task]}.png"):
+    for path in (*endpoints(OTHERS[task]), f"/relu_health/{OTHERS[task]}.png", f"/card/{OTHERS[task]}.html"):
         response = post(server, path) if "classify" in path else get(server, path)
         assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
     with bentoml.SyncHTTPClient(server.url) as client:

@@ -229,6 +229,29 @@ def expect_described(page: Page, info: dict[str, Any], precision: str) -> None:
         assert card.get_by_role("img").evaluate("image => image.naturalWidth") > 1000
 
 
+def test_the_card_of_a_model_is_a_link_away(server: Server, visit: Visit) -> None:
+    for task in TASKS:
+        page = visit(server)
+        page.locator(f"#model-{task}").get_by_role("link", name="Model card").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(f"{task} classifier")
+        expect(page.locator("blockquote")).to_contain_text("Demo data.")
+        pictures = page.locator("figure img")
+        assert min(pictures.evaluate_all("found => found.map(image => image.naturalWidth)")) > 300
+        # The policy lets its own style pass.
+        assert page.locator("table").first.evaluate("found => getComputedStyle(found).borderCollapse") == "collapse"
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_with_a_key_the_card_is_saved(models: Path, guarded: Server, visit: Visit) -> None:
+    page = visit(guarded, refused=frozenset({401}))
+    page.get_by_label("This service requires a key").fill(KEY)
+    page.keyboard.press("Enter")
+    with page.expect_download() as saved:
+        page.locator("#model-text").get_by_role("link", name="Model card").click()
+    assert saved.value.suggested_filename == "card-text.html"
+    assert saved.value.path().read_bytes() == (models / "text/card.html").read_bytes()
+
+
 def test_the_page_shows_drift(models: Path, visit: Visit, tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project", workers=1)  # each worker has a window of its own
     with start(models, project=project) as server:

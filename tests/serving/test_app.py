@@ -223,6 +223,18 @@ def test_the_api_document_follows_the_labels_of_the_model(models: Path, tmp_path
     assert labels() == renamed.labels
 
 
+def test_a_model_of_a_version_without_cards_is_served_and_has_none(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "text", tmp_path / "text")
+    path = tmp_path / "text/manifest.json"
+    manifest = json.loads(path.read_text())
+    for name in ("card.md", "card.html"):
+        (tmp_path / "text" / name).unlink()
+        del manifest["files"][name]
+    path.write_text(json.dumps(manifest))
+    answer, card = ask(Predictor(tmp_path, load_settings()), text("goal"), Request(path="/card/text.html"))
+    assert (answer.status, card.status, card.error["code"]) == (200, 404, "not_found")
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_with_one_model_everything_is_about_its_task_alone(models: Path, tmp_path: Path, task: str) -> None:
     predictor = alone(models, tmp_path, task)

@@ -1,6 +1,8 @@
 """The web page and its files: their types, their headers, and what they show of the models."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import shutil
 from html.parser import HTMLParser
@@ -102,6 +104,25 @@ def test_samples_are_those_of_the_export(predictor: Predictor, models: Path) -> 
     for task in TASKS:
         exported = artifacts.read(models / task / "samples.json", Samples).samples
         assert found[task] == [{task: sample.input, "label": sample.label} for sample in exported]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_card_is_of_the_model_that_is_served_and_may_only_show_itself(
+    predictor: Predictor, models: Path, task: str
+) -> None:
+    response = get(predictor.stores, f"/card/{task}.html")
+    assert (response.status, response.body) == (200, (models / task / "card.html").read_bytes())
+    assert (response.header("content-type") or "").partition(";")[0] == "text/html"
+    rules = (response.header("content-security-policy") or "").split("; ")
+    style = response.body.split(b"<style>")[1].split(b"</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in rules
+    assert {"default-src 'none'", "img-src data:", "base-uri 'none'", "form-action 'none'"} < set(rules)
+    assert "frame-ancestors 'none'" in rules
+    assert len(rules) == 6
+    assert response.header("x-content-type-options") == "nosniff"
+    assert response.header("referrer-policy") == "no-referrer"
+    assert response.header("cache-control") == "no-cache"
 
 
 @pytest.mark.parametrize("task", TASKS)

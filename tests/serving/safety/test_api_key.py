@@ -15,7 +15,7 @@ pytestmark = pytest.mark.pipeline
 
 PUBLIC = ["/", "/static/app.js", "/docs", "/docs.json", "/livez", "/readyz", "/healthz"]
 PUBLIC += ["/schema.json"]  # BentoML's client asks for it first
-GETS = ["/info", "/samples", "/metrics", "/relu_health/image.png", "/relu_health/text.png"]
+GETS = ["/info", "/samples", "/metrics", "/relu_health/image.png", "/relu_health/text.png", "/card/image.html"]
 POSTS = ["/classify_image", "/classify_images", "/classify_text", "/classify_texts"]
 OTHERS = ["/nothing", "/classify_text/", "//classify_text", "/static/../info", "/%2e/info"]
 RIGHT = f"Bearer {KEY}".encode()
