@@ -6,8 +6,7 @@ from relu_pipeline.card import exported, measured, origin
 from relu_pipeline.card.facts import Facts
 from relu_pipeline.card.section import Card, Section, bullets, listed, paragraphs, percent
 from relu_pipeline.config import TaskName
-from relu_pipeline.errors import in_one_line
-from relu_pipeline.markdown import plain, table
+from relu_pipeline.markdown import table
 
 DEMO = """> **Demo data.** This model was trained on the small data set that is built into the pipeline, to show that
 > all stages work. Do not use its predictions, and do not compare its metrics with those of other models."""
@@ -22,7 +21,7 @@ On another machine or on a GPU they may differ."""
 
 def describe(facts: Facts) -> Card:
     return Card(
-        title=f"Model card: {facts.task} classifier, {in_one_line(facts.meta.source.name)}",
+        title=f"Model card: {facts.task} classifier",
         lead=_lead(facts),
         sections=[
             Section("Intended use", _use(facts)),
@@ -52,7 +51,7 @@ def _lead(facts: Facts) -> str:
             f"{facts.parity.rows:,} examples",
         ),
         ("Network", f"{facts.settled.model.name}, {facts.pruning.after.parameters:,} parameters"),
-        ("Data", f"{in_one_line(source.name)}, {origin.ORIGINS[source.source]}"),
+        ("Data", origin.data_name(source)),
         ("SHA-256 of the graph", facts.model_sha256),
     ]
     summary = table(("Model", ""), rows)
@@ -74,7 +73,7 @@ INPUTS: Mapping[TaskName, Callable[[Facts], str]] = {"image": _image_input, "tex
 def _use(facts: Facts) -> str:
     kind = facts.task
     return bullets(
-        f"For {kind}s of these classes from the same kind of source as the data set {plain(facts.meta.source.name)}.",
+        f"For {kind}s of these classes from the same kind of source as the data below.",
         f'Not for {kind}s of other classes. There is no class "none of these": the model assigns each {kind} to one of '
         "its classes, possibly with a high probability.",
         "Not for decisions about people. The metrics below are not broken down by groups of people.",

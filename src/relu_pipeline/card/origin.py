@@ -21,12 +21,18 @@ ORIGINS: Mapping[str, str] = {
 SPLIT_NAMES: Mapping[Split, str] = {"train": "training", "val": "validation", "test": "test"}
 
 
+def data_name(source: Source) -> str:
+    """Return the name of the data set and where it is from; own data are called after the file that holds them."""
+    origin = ORIGINS[source.source]
+    return origin if source.source == "own" else f"{in_one_line(source.name)}, {origin}"
+
+
 def data(facts: Facts) -> Section:
     source, rows = facts.meta.source, facts.meta.rows
     splits = table(("split", "examples"), ((SPLIT_NAMES[split], f"{count:,}") for split, count in rows.items()), 1)
     findings = bullets(*(f"{finding.level}: {plain(finding.message)}" for finding in facts.data.findings))
     text = paragraphs(
-        f"{plain(in_one_line(source.name))}, {ORIGINS[source.source]}. SHA-256 of the files: `{source.sha256}`",
+        f"Source: {plain(data_name(source))}. SHA-256 of the files: `{source.sha256}`",
         splits,
         _classes(facts),
         f"The validation of the data found:\n\n{findings}" if findings else "The validation of the data found nothing.",
@@ -85,5 +91,6 @@ def _parameters(facts: Facts, section: Any) -> dict[str, Any]:
 
 
 def _setting(used: object, given: object) -> str:
-    value = used if isinstance(used, str) else json.dumps(used)
-    return value if used == given else f"{value} ({given} in params.yaml)"
+    if used != given:
+        return f"{f'{used:.6g}' if isinstance(used, float) else used} ({given} in params.yaml)"
+    return used if isinstance(used, str) else json.dumps(used)

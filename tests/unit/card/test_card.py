@@ -78,7 +78,7 @@ def workspace(task: str, trained: Path, prepared: Path, root: Path, labels: list
     shutil.copytree(prepared / task, made.prepared)
     meta = artifacts.read(made.prepared / "meta.json", PreparedMeta)
     if labels:
-        source = meta.source.model_copy(update={"labels": labels, "name": labels[0], "source": "own"})
+        source = meta.source.model_copy(update={"labels": labels, "name": labels[0], "source": "published"})
         artifacts.write(made.prepared / "meta.json", meta.model_copy(update={"source": source}))
     checkpoint = root / "checkpoints/best.ckpt"
     artifacts.copy(trained / task / "best.ckpt", checkpoint)
@@ -254,3 +254,12 @@ def test_a_report_that_is_missing_is_named(exported: Workspace, tmp_path: Path) 
     (tmp_path / "reports/drift.csv").unlink()
     with pytest.raises(ArtifactError, match=r"drift\.csv: no such file; an earlier stage makes it: run `dvc repro`"):
         dataclasses.replace(exported, reports=tmp_path / "reports").export()
+
+
+def test_own_data_are_called_so_and_their_folder_stays_private(exported: Workspace) -> None:
+    facts = exported.facts()
+    own = {"source": "own", "name": "invoices-2031", "folder": "/home/me/invoices-2031"}
+    meta = facts.meta.model_copy(update={"source": facts.meta.source.model_copy(update=own)})
+    content = as_markdown(describe(dataclasses.replace(facts, meta=meta)))
+    assert "the user's own data" in content
+    assert "invoices" not in content
