@@ -10,7 +10,7 @@ from relu_pipeline.markdown import table
 
 DEMO = """> **Demo data.** This model was trained on the small data set that is built into the pipeline, to show that
 > all stages work. Do not use its predictions, and do not compare its metrics with those of other models."""
-REPEAT = """1. Find the run of this model in MLflow. It names the commit of the code.
+REPEAT = """1. `relu-pipeline trace` with the SHA-256 of model.onnx names the commit of the code and the parameters.
 2. Check out this commit in a clone of the project, and install the environment from its lock file.
 3. Make the same data available. The card of the new model shows whether their SHA-256 is the same.
 4. Run `dvc repro`.

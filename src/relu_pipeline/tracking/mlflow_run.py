@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from typing import Any
 
 from relu_pipeline.artifacts import PreparedMeta, Split
 from relu_pipeline.config import TaskName
+from relu_pipeline.errors import TrackingError
 from relu_pipeline.tracking.mlflow_store import OUTBOXES, Store, project_root, store_uri
 from relu_pipeline.tracking.outbox import Outbox
 from relu_pipeline.tracking.registry import build_pyfunc, describe
@@ -151,6 +152,10 @@ def _outbox(run: Mapping[str, Any]) -> Iterator[Outbox]:
     root = project_root()
     store = _store(root, store_uri(root))
     folder = root / OUTBOXES / f"{time.time_ns()}-{os.getpid()}-{run['value'][:8]}"
+    if not store.is_server:
+        # In this thread: a process that ended while its outbox makes the tables would leave half of them.
+        with suppress(TrackingError):
+            store.client()
     outbox = Outbox(folder, store.send, PATIENCE_S)
     try:
         yield outbox

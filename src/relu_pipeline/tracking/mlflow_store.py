@@ -45,6 +45,10 @@ class Store:
         self._run_ids: dict[str, str] = {}
         self._changing = threading.RLock()
 
+    @property
+    def is_server(self) -> bool:
+        return self.uri.startswith(("http://", "https://"))
+
     def send(self, entry: Entry, folder: Path) -> None:
         """Send an entry of the outbox `folder`. Raises TrackingError where it may be taken later."""
         with _explained():
@@ -65,7 +69,7 @@ class Store:
 
     def client(self) -> Any:
         """Connect, and send what earlier processes left. Raises TrackingError."""
-        with self._changing:
+        with self._changing, _explained():
             if self._client is None:
                 self._client = _connect(self.uri, self.root)
             if not self._left_is_sent:

@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import DataReport, Duplicates, Finding, Manifest, Metrics, Pair, PreparedMeta, RunInfo
+from relu_pipeline.artifacts import DataReport, Duplicates, Finding, Manifest, Metrics, Pair, PreparedMeta
 from relu_pipeline.card.describe import describe
 from relu_pipeline.card.facts import Facts, collect
 from relu_pipeline.card.page import as_html, as_markdown
@@ -63,8 +63,8 @@ class Workspace:
     models: Path
 
     def export(self) -> Manifest:
-        checkpoints = self.models.parent / "checkpoints"
-        return export(TASKS[self.task], checkpoints, self.reports, self.prepared, load_params(), NullRun(), self.models)
+        checkpoint = self.models.parent / "checkpoints/best.ckpt"
+        return export(TASKS[self.task], checkpoint, self.reports, self.prepared, load_params(), NullRun(), self.models)
 
     def facts(self) -> Facts:
         manifest = artifacts.read(self.models / artifacts.MANIFEST, Manifest)
@@ -82,7 +82,6 @@ def workspace(task: str, trained: Path, prepared: Path, root: Path, labels: list
         artifacts.write(made.prepared / "meta.json", meta.model_copy(update={"source": source}))
     checkpoint = root / "checkpoints/best.ckpt"
     artifacts.copy(trained / task / "best.ckpt", checkpoint)
-    artifacts.write(root / "checkpoints/run.json", RunInfo(run_id="none", git_commit="abc"))
     artifacts.copy(trained / task / artifacts.HEALTH_MAP, made.reports / artifacts.HEALTH_MAP)
     evaluate(TASKS[task], checkpoint, made.prepared, load_params().evaluate, NullRun(), made.reports)
     write_reports(made.prepared, made.reports)

@@ -21,6 +21,7 @@ from relu_pipeline.promotion.trace import trace
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_run import start_run
 from relu_pipeline.tracking.run import NullRun
+from tests.reports import write_reports
 
 ROOT = Path(__file__).resolve().parents[3]
 NAME = "relu-pipeline-text"
@@ -29,7 +30,7 @@ COMMIT = "a" * 40
 
 @pytest.fixture(scope="module")
 def folders(models: Path, trained: Path, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """`models/text/` of three models that say they know their user's own data: the second is worse, the third slow."""
+    """`models/text/` of a model, a worse one, both of a user's own data as they say, and one of demo data."""
     root = tmp_path_factory.mktemp("folders")
     good = Path(shutil.copytree(models / "text", root / "good"))
     checkpoint, reports = root / "best.ckpt", root / "reports"
@@ -37,11 +38,10 @@ def folders(models: Path, trained: Path, prepared: Path, tmp_path_factory: pytes
     content["weights"]["head.weight"][0] *= -1  # it hardly answers the first class any more
     torch.save(content, checkpoint)
     artifacts.copy(trained / "text" / artifacts.HEALTH_MAP, reports / artifacts.HEALTH_MAP)
-    evaluate(
-        TASKS["text"], checkpoint, prepared / "text", load_params(ROOT / "params.yaml").evaluate, NullRun(), reports
-    )
-    config = load_params(ROOT / "params.yaml").export
-    export(TASKS["text"], checkpoint, reports, prepared / "text", config, NullRun(), root / "worse")
+    params, task = load_params(ROOT / "params.yaml"), TASKS["text"]
+    evaluate(task, checkpoint, prepared / "text", params.evaluate, NullRun(), reports)
+    write_reports(prepared / "text", reports)
+    export(task, checkpoint, reports, prepared / "text", params, NullRun(), root / "worse")
     found = {"good": good, "worse": root / "worse", "demo": models / "text"}
     for folder in (good, root / "worse"):
         manifest = json.loads((folder / "manifest.json").read_text())
