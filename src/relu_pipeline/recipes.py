@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from relu_pipeline.config import PARAMS
 from relu_pipeline.errors import ConfigError
-from relu_pipeline.params_file import edited
+from relu_pipeline.params_file import edited, put
 
 RECIPES = Path("configs/recipes")
 
@@ -23,7 +23,7 @@ def recipe_path(name: str) -> Path:
 
 
 def apply_recipe(recipe: Path, params: Path = PARAMS) -> None:
-    """Write the values of `recipe` into `params`, whose comments stay. Raises ConfigError and changes nothing."""
+    """Write the values of `recipe` into `params`, whose other lines stay. Raises ConfigError and changes nothing."""
     with edited(params, str(recipe)) as content:
         _merge(content, YAML(typ="safe", pure=True).load(recipe))
 
@@ -33,4 +33,4 @@ def _merge(into: Any, changes: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping) and key in into:
             _merge(into[key], value)
         else:
-            into[key] = value
+            put(into, key, value)

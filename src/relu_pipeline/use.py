@@ -11,7 +11,7 @@ from relu_pipeline.artifacts import Source, Split
 from relu_pipeline.config import PARAMS, TaskName, load_params
 from relu_pipeline.data.sources import is_own, obtain
 from relu_pipeline.errors import DataError
-from relu_pipeline.params_file import edited
+from relu_pipeline.params_file import edited, end_kept, put
 
 LINKS = Path("data/own")  # of tables that lie in different places
 
@@ -26,11 +26,13 @@ def use(task: TaskName, location: Path, settings: Mapping[str, Any], params: Pat
     with tempfile.TemporaryDirectory() as scratch:
         source = obtain(task, place, config, None, Path(scratch) / "raw")
     with edited(params, "the command line") as content:
-        for other, its_place in dict(content["tasks"]).items():
-            if other != task and not is_own(its_place):
-                del content["tasks"][other]
-        content["tasks"][task] = place
-        content[task]["data"].update(settings)
+        with end_kept(content["tasks"]):
+            for other, its_place in dict(content["tasks"]).items():
+                if other != task and not is_own(its_place):
+                    del content["tasks"][other]
+            content["tasks"][task] = place
+        for name, value in settings.items():
+            put(content[task]["data"], name, value)
     return source
 
 

@@ -1,7 +1,11 @@
+import difflib
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -17,13 +21,67 @@ def params(tmp_path: Path) -> Path:
     return tmp_path / "params.yaml"
 
 
+def keys(changes: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of the values, without the sections."""
+    for key, value in changes.items():
+        yield from keys(value) if isinstance(value, dict) else (key,)
+
+
+def changed(before: str, after: str) -> list[str]:
+    """Return the lines that a diff of the two removes or adds, without their indentation."""
+    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm=""))[2:]
+    return [line[1:].strip() for line in lines if not line.startswith("@@")]
+
+
+def as_dvc_writes_it(text: str, params: Path) -> str:
+    """`dvc exp run -S` writes params.yaml so, whatever it looked like."""
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(yaml.load(text), params)
+    return params.read_text()
+
+
+def with_indented_lists(text: str) -> str:
+    return re.sub("^( *)- ", r"\1  - ", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("written", [str, with_indented_lists], ids=["shipped", "indented lists"])
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_gives_valid_params_and_keeps_the_comments(params: Path, recipe: Path) -> None:
+def test_every_recipe_gives_valid_params_and_changes_only_the_lines_of_its_values(
+    params: Path, recipe: Path, written: Callable[[str], str]
+) -> None:
+    before = written(params.read_text())
+    params.write_text(before)
     apply_recipe(recipe, params)
     assert load_params(params) != load_params()
-    before, after = (path.read_text().splitlines() for path in (Path("params.yaml"), params))
-    assert len(before) == len(after)  # lists and comments stay as they are
-    assert sum(line.count("#") for line in before) == sum(line.count("#") for line in after)
+    names = tuple(f"{key}:" for key in keys(YAML(typ="safe").load(recipe)))
+    after = params.read_text()
+    assert [line for line in changed(before, after) if not line.startswith((*names, "- "))] == []
+    apply_recipe(recipe, params)
+    assert params.read_text() == after
+
+
+def test_what_dvc_wrote_differs_only_in_what_it_changed(params: Path) -> None:
+    before = params.read_text()
+    assert as_dvc_writes_it(before, params) == before
+    assert as_dvc_writes_it(before.replace("seed: 42", "seed: 7"), params) == before.replace("seed: 42", "seed: 7")
+
+
+def test_quotes_long_lines_and_comments_at_lists_stay(params: Path, tmp_path: Path) -> None:
+    long = "own/" + " ".join(["photographs of hand signs"] * 10)
+    before = (
+        params.read_text()
+        .replace("image: configs/data/cifar10.yaml", f"image: {long}")
+        .replace("name: residual_cnn ", "name: 'residual_cnn' ")
+        .replace("- 128\n      - 256\n", "- 128  # more\n      - 256\n\n      # the patches\n")
+    )
+    for widths in ([8], [8, 16], [8, 16, 32], [8, 128, 32, 32]):
+        params.write_text(before)
+        YAML().dump({"image": {"model": {"residual_cnn": {"widths": widths}}}}, tmp_path / "recipe.yaml")
+        apply_recipe(tmp_path / "recipe.yaml", params)
+        assert load_params(params).image.model.residual_cnn.widths == widths
+        lines = changed(before, params.read_text())
+        assert [line for line in lines if not line.startswith("- ")] == []
 
 
 def test_a_recipe_that_does_not_fit_changes_nothing(params: Path, tmp_path: Path) -> None:

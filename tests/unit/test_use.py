@@ -36,9 +36,17 @@ def test_own_data_replace_the_published_and_both_tasks_may_be_own(project: Path)
     assert (params.text.data.text, params.text.data.label) == (["title", "body"], "stars")
     assert use(project, "image", str(project / "photos")).returncode == 0
     assert load_params(project / "params.yaml").tasks == {"text": "reviews.csv", "image": "photos"}
-    comments = [(ROOT / "params.yaml"), project / "params.yaml"]
-    assert len({path.read_text().count("#") for path in comments}) == 1
-    assert "weights: null " in comments[1].read_text()
+
+
+def test_only_the_lines_of_the_named_data_change(project: Path) -> None:
+    before = (project / "params.yaml").read_text()
+    assert use(project, "image", "photos").returncode == 0
+    images = "  image: configs/data/cifar10.yaml\n  text: configs/data/ag_news.yaml\n"
+    assert (project / "params.yaml").read_text() == before.replace(images, "  image: photos\n")
+    assert use(project, "text", "reviews.csv", "--text", "title", "--text", "body", "--label", "stars").returncode == 0
+    expected = before.replace(images, "  image: photos\n  text: reviews.csv\n")
+    expected = expected.replace("    - text\n    label: label\n", "    - title\n    - body\n    label: stars\n")
+    assert (project / "params.yaml").read_text() == expected
 
 
 def test_tables_of_other_places_are_linked(project: Path) -> None:
