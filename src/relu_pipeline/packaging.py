@@ -1,5 +1,6 @@
 """The service and its models in one `.bento`, by BentoML's own commands."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -23,17 +24,16 @@ BENTOFILE = "bentofile.yaml"
 def build_bento(root: Path, tasks: Sequence[TaskName], out: Path) -> str:
     """Build from `root`/bentofile.yaml, with the models of `tasks`, and export to `out`; gives the tag.
 
-    Raises PackageError, ArtifactError.
+    The same content has the same tag, and other content another one. Raises PackageError, ArtifactError.
     """
-    manifests = [root / artifacts.models_dir(task) / artifacts.MANIFEST for task in tasks]
-    for manifest in manifests:
-        artifacts.read(manifest, Manifest)
-    version = artifacts.sha256_of(*manifests)[:VERSION_CHARS]
+    for task in tasks:
+        artifacts.read(root / artifacts.models_dir(task) / artifacts.MANIFEST, Manifest)
     with tempfile.TemporaryDirectory() as scratch, artifacts.atomic_file(out) as partial:
         # A store of its own: the user's may hold this version already, and is not ours to fill.
         # A copy of the context: BentoML refuses hidden folders, and `dvc exp run --temp` works in one.
         home, context, exported = (Path(scratch) / name for name in ("home", "context", "relu_pipeline.bento"))
         _copy_context(root, tasks, context)
+        version = content_digest(context)[:VERSION_CHARS]
         _bentoml(home, context, "build", "--version", version)
         _bentoml(home, context, "export", f"{NAME}:{version}", str(exported))
         shutil.copyfile(exported, partial)
@@ -50,6 +50,14 @@ def _copy_context(root: Path, tasks: Sequence[TaskName], context: Path) -> None:
         target = context / file.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
+
+
+def content_digest(folder: Path) -> str:
+    """One sha256 over the paths and contents of all files in `folder`."""
+    digest = hashlib.sha256()
+    for name in sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()):
+        digest.update(f"{artifacts.sha256_of(folder / name)} {name}\n".encode())
+    return digest.hexdigest()
 
 
 def _bentoml(home: Path, folder: Path, *words: str) -> None:

@@ -22,21 +22,13 @@ import requests
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import DataReport, Manifest, Parity
 from relu_pipeline.config import load_params
-from relu_pipeline.demo import FOREIGN, copy_project, run_demo, serving
+from relu_pipeline.demo import FOREIGN, copy_project, serving
 from relu_pipeline.recipes import apply_recipe
 from tests.params import set_param
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
 pytestmark = pytest.mark.pipeline
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this project in which the demo has run."""
-    scratch = tmp_path_factory.mktemp("demo") / "project"
-    run_demo(ROOT, scratch)
-    return scratch
 
 
 def dvc(project: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
