@@ -298,8 +298,14 @@ def test_a_training_that_is_cut_off_leaves_every_artifact(project: Path, sign: s
     finally:
         training.kill()
         (project / "params.yaml").write_text(params)
-    assert training.returncode != 0
+    assert training.returncode == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130}[sign]
     assert contents(project) == before
+    subprocess.run(
+        [sys.executable, "-m", "relu_pipeline.cli", "send-metrics"], cwd=project, env=ENVIRONMENT, check=True
+    )
+    mlflow.set_tracking_uri(f"sqlite:///{project / 'mlflow.db'}")
+    last = mlflow.search_runs(experiment_names=["relu-pipeline-text"], output_format="list", max_results=1)[0]
+    assert last.info.status == "KILLED"
 
 
 def test_a_changed_evaluation_reruns_no_training(project: Path) -> None:

@@ -99,18 +99,19 @@ class Interrupt(NullRun):
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 @pytest.mark.parametrize("task", ["image", "text"])
-def test_an_interrupted_training_ends_with_the_same_bytes(
+def test_an_interrupted_training_ends_with_the_same_bytes_in_another_folder_too(
     prepared: Path, tmp_path: Path, task: str, epoch: int
 ) -> None:
     whole = train_at_once(task, small(task), prepared / task, tmp_path / "whole")
     with pytest.raises(InterruptedError):
         train_at_once(task, small(task), prepared / task, tmp_path / "cut", Interrupt(epoch))
+    (tmp_path / "cut").rename(tmp_path / "moved")  # as in a container that mounts it elsewhere
     recorder = Recorder()
-    resumed = train_at_once(task, small(task), prepared / task, tmp_path / "cut", recorder)
+    resumed = train_at_once(task, small(task), prepared / task, tmp_path / "moved", recorder)
     assert list(recorder.steps) == list(range(epoch, 3))
     assert without_seconds(resumed.history) == without_seconds(whole.history)
     assert resumed.health == whole.health
-    first, second = (artifacts.sha256_of(tmp_path / name / "best.ckpt") for name in ("whole", "cut"))
+    first, second = (artifacts.sha256_of(tmp_path / name / "best.ckpt") for name in ("whole", "moved"))
     assert first == second
 
 
