@@ -1,6 +1,7 @@
 """The `relu-pipeline` command. Heavy imports are inside the commands."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from relu_pipeline.errors import PipelineError, in_one_line
 from relu_pipeline.models.teaching import TEACHING
 
 SHOWN_CLASSES = 5
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
 def main() -> None:
@@ -19,6 +21,8 @@ def main() -> None:
         print(arguments.command(arguments))
     except PipelineError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     describe = commands.add_parser("describe", help="layers, parameters and output shapes of a network")
     describe.add_argument("network", help=f"{', '.join(TEACHING)}, or a trained best.ckpt")
     describe.set_defaults(command=_describe)
+    search = commands.add_parser("search", help="look for better hyper-parameters on the validation split")
+    search.add_argument("task", choices=TASK_NAMES)
+    search.add_argument("--trials", type=int, default=30, metavar="N", help="trainings in all; default: %(default)s")
+    search.add_argument("--timeout", type=_seconds, metavar="TIME", help="after it no trial begins: 90s, 20m, 2h")
+    search.set_defaults(command=_search)
     prune = commands.add_parser("prune", help="cut the units that no training or validation input activates")
     prune.add_argument("model", type=Path, metavar="MODEL.onnx")
     prune.add_argument("--prepared", type=Path, help="default: data/prepared/ of the task that the graph's input tells")
@@ -130,6 +139,19 @@ def _describe(arguments: argparse.Namespace) -> str:
     from relu_pipeline.describe import describe
 
     return describe(arguments.network)
+
+
+def _seconds(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([smh])", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 20m or 2h")
+    return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _search(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.search.search import search
+
+    return search(arguments.task, arguments.trials, arguments.timeout)
 
 
 def _prune(arguments: argparse.Namespace) -> str:

@@ -42,6 +42,7 @@ PARAMS = Path("params.yaml")
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -264,6 +265,29 @@ class PromoteConfig(Section):
     max_changed_answers: Annotated[float, Field(ge=0, le=1)]
 
 
+class SearchRange(Section):
+    """What `relu-pipeline search` tries for a parameter: `choices`, or numbers from `low` to `high`.
+
+    `log`: as many between 0.01 and 0.1 as between 0.1 and 1.
+    """
+
+    low: Finite | None = None
+    high: Finite | None = None
+    log: bool = False
+    choices: Annotated[list[Any], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def numbers_or_choices(self) -> Self:
+        if self.low is None or self.high is None or self.choices is not None:
+            if self.model_fields_set != {"choices"}:
+                raise ValueError("takes low and high, with log or without it, or choices alone")
+        elif self.low >= self.high:
+            raise ValueError(f"low is below high, but {self.low} is not below {self.high}")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"low is above 0 where log is true, but it is {self.low}")
+        return self
+
+
 class ImageConfig(Section):
     data: ImageDataConfig
     prepare: ImagePrepareConfig
@@ -279,7 +303,7 @@ class TextConfig(Section):
 
 
 class Params(Section):
-    """`tasks`: a file of `configs/data/`, or the path of own data, for each."""
+    """`tasks`: a file of `configs/data/`, or the path of own data, for each; `search`: by names with dots."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     tasks: Annotated[dict[TaskName, str], Field(min_length=1)]
@@ -291,6 +315,7 @@ class Params(Section):
     evaluate: EvaluateConfig
     export: ExportConfig
     promote: PromoteConfig
+    search: dict[str, SearchRange]
 
 
 class PublishedFile(Section):
@@ -356,10 +381,11 @@ def _parse(path: Path, model: type[SectionT]) -> SectionT:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error, model)}") from error
+        raise ConfigError(f"{path}: {explain(error, model)}") from error
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return what is wrong in one line, with the key of each wrong value and the valid choices."""
     problems = []
     for detail in error.errors(include_url=False):
         key = ".".join(str(part) for part in detail["loc"]) or "the file"
@@ -376,9 +402,9 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for name in path:
-        if isinstance(name, str):  # not the number of an entry of a list
-            annotation = model.model_fields[name].annotation
-            model = next(iter(get_args(annotation)), annotation)  # type: ignore[assignment]
+        if name in model.model_fields:  # not the number of an entry of a list, or the key of an entry of a mapping
+            annotation = model.model_fields[name].annotation  # type: ignore[index]
+            model = [annotation, *get_args(annotation)][-1]  # type: ignore[assignment]
     return list(model.model_fields)
 
 

@@ -113,6 +113,29 @@ def test_labels_are_strings_and_each_is_there_once(tmp_path: Path, label: str, m
         load_published(tmp_path / "data.yaml")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "{low: 1.0, hig: 2.0}",
+            r"search\.text\.model\.dropout\.hig: unknown key; valid here: low, high, log, choices",
+        ),
+        ("{low: 0.5}", r"search\.text\.model\.dropout: .*takes low and high"),
+        ("{low: 0.1, high: 0.2, choices: [0.1]}", r"search\.text\.model\.dropout: .*or choices alone"),
+        ("{low: 0.2, high: 0.2}", r"search\.text\.model\.dropout: .*0\.2 is not below 0\.2"),
+        ("{low: 0, high: 0.2, log: true}", r"search\.text\.model\.dropout: .*low is above 0"),
+        ("{choices: []}", r"search\.text\.model\.dropout\.choices: .*at least 1"),
+        ("{low: few, high: 1}", r"search\.text\.model\.dropout\.low: .*number.*'few'"),
+    ],
+)
+def test_a_range_of_the_search_is_numbers_or_choices(tmp_path: Path, content: str, message: str) -> None:
+    before, params = "text.model.dropout: {low: 0.0, high: 0.5}", (ROOT / "params.yaml").read_text()
+    assert before in params
+    (tmp_path / "params.yaml").write_text(params.replace(before, f"text.model.dropout: {content}"))
+    with pytest.raises(ConfigError, match=message):
+        load_params(tmp_path / "params.yaml")
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text((ROOT / "params.yaml").read_text().replace("seed: 42", ""))

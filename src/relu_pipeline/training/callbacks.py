@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from relu_pipeline.training.non_finite import first_non_finite_layer
 STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 50}
 STEPS_BETWEEN_NORMS = 10
 
+# Called with the number and the metrics of a finished epoch; an exception that it raises ends the training.
+EpochHook = Callable[[Mapping[str, float]], None]
+
 
 class EpochSeed(Callback):
     """Order, augmentation and dropout follow from seed and epoch alone: a resumed training draws the same."""
@@ -42,10 +45,11 @@ class EpochSeed(Callback):
 
 
 class EpochReport(Callback):
-    """Each epoch's metrics to the run, to `history` and, where there is no progress bar, to a line of output."""
+    """Each epoch's metrics to the run, `history`, `on_epoch` and, where there is no progress bar, a line of output."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, on_epoch: EpochHook | None) -> None:
         self.run = run
+        self.on_epoch = on_epoch
         self.history: list[dict[str, float]] = []
         self.started_s = 0.0
 
@@ -60,6 +64,8 @@ class EpochReport(Callback):
         self.history.append({"epoch": trainer.current_epoch} | metrics)
         if not trainer.progress_bar_callback:
             print(self._line(trainer, metrics), file=sys.stderr, flush=True)
+        if self.on_epoch:
+            self.on_epoch(self.history[-1])
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history}

@@ -24,6 +24,7 @@ from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 from relu_pipeline.training.calibration import Calibration, calibrate
 from relu_pipeline.training.callbacks import (
+    EpochHook,
     EpochReport,
     EpochSeed,
     FiniteLoss,
@@ -84,19 +85,22 @@ def plan(
     return Training(task, config, health, seed, prepared, meta, hardware, weights_sha256)
 
 
-def fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
+def fit(
+    training: Training, run: Run, state: TrainingState, checkpoint: Path, on_epoch: EpochHook | None = None
+) -> Fitted:
     """Write the calibrated weights of the epoch that `kept_epoch` chooses to `checkpoint`, going on from `state`.
 
-    Raises TrainingError where a loss is not finite or memory runs out; `state` keeps the last good epoch.
+    Raises TrainingError where a loss is not finite or memory runs out, and what `on_epoch` raises; `state` keeps the
+    last good epoch.
     """
     _quieten_lightning()
     try:
-        return _fit(training, run, state, checkpoint)
+        return _fit(training, run, state, checkpoint, on_epoch)
     except (TrainingError, RuntimeError) as error:
         raise _explain(error, training, state) from error
 
 
-def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -> Fitted:
+def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path, on_epoch: EpochHook | None) -> Fitted:
     L.seed_everything(training.seed, verbose=False)
     # In deterministic mode torch would fill each new tensor before it is written; nothing here reads one unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False
@@ -114,7 +118,7 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path) -
     rows = task.augment(train, training.config.train, training.seed)
     batches = ShuffledBatches(rows, training.config.train.batch_size, training.seed)
     _warn_of_few_steps(training, len(batches))
-    report, health = EpochReport(run), HealthReport(run, training.health)
+    report, health = EpochReport(run, on_epoch), HealthReport(run, training.health)
     classifier = Classifier(network, training.config.train, settings["num_classes"], _class_weights(training, train))
     weights = KeptWeights(f"val/{training.config.train.monitor}", len(val), state.best)
     _run_trainer(classifier, training, batches, val_batches, [report, health, weights], state)

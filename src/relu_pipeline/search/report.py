@@ -1,0 +1,174 @@
+"""What a search found: a table, JSON, a picture, and the command that trains with the best values."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial, TrialState
+
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import Format
+from relu_pipeline.config import TaskName
+from relu_pipeline.figures import save_figure
+from relu_pipeline.search.database import Database
+from relu_pipeline.search.plan import SearchPlan
+from relu_pipeline.search.space import Space, as_word, command_line, shortest_names
+from relu_pipeline.search.study import SHIPPED, is_shipped
+
+REPORTS = Path("reports/search")
+SHOWN_TRIALS = 5
+COLUMNS = 3  # of the picture's panels
+
+State = Literal["complete", "pruned", "fail", "running", "waiting"]
+
+
+class TrialReport(Format):
+    """`score` is of the kept epoch; of a trial that did not finish, of its last epoch."""
+
+    number: int
+    state: State
+    score: float | None
+    epochs: int
+    values: dict[str, Any]
+
+
+class SearchReport(Format):
+    """`reports/search/<task>.json`: `score` is measured on the validation split; `best` is a number of `trials`.
+
+    `shipped`: number of the trial with the values of params.yaml; None where it did not finish.
+    """
+
+    task: TaskName
+    study: str
+    database: str
+    score: str
+    best: int
+    shipped: int | None
+    command: str
+    trials: list[TrialReport]
+
+    def trial(self, number: int) -> TrialReport:
+        return next(trial for trial in self.trials if trial.number == number)
+
+    @property
+    def finished(self) -> list[TrialReport]:
+        return [trial for trial in self.trials if trial.state == "complete"]
+
+
+def summarise(study: optuna.Study, plan: SearchPlan, database: Database) -> SearchReport | None:
+    """Return None where no trial has finished. The first of equal ones is the best: params.yaml before all others."""
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    if not complete:
+        return None
+    best = max(complete, key=lambda trial: (trial.value, is_shipped(trial), -trial.number))
+    return SearchReport(
+        task=plan.task,
+        study=study.study_name,
+        database=database.shown,
+        score=plan.score,
+        best=best.number,
+        shipped=next((trial.number for trial in complete if is_shipped(trial)), None),
+        command=command_line({} if is_shipped(best) else plan.space.differences(best.params)),
+        trials=[_trial(trial, plan.space) for trial in study.trials if trial.state != TrialState.WAITING],
+    )
+
+
+def _trial(trial: FrozenTrial, space: Space) -> TrialReport:
+    last = trial.intermediate_values[trial.last_step] if trial.intermediate_values else None
+    begun = trial.params.keys() >= space.defaults.keys()
+    return TrialReport(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        score=trial.value if trial.state == TrialState.COMPLETE else last,
+        epochs=len(trial.intermediate_values),
+        values=space.defaults if is_shipped(trial) else space.values(trial.params) if begun else {},
+    )
+
+
+def write_report(report: SearchReport) -> list[Path]:
+    """Write JSON and picture; give their paths."""
+    content, picture = REPORTS / f"{report.task}.json", REPORTS / f"{report.task}.png"
+    artifacts.write(content, report)
+    draw_search(report, picture)
+    return [content, picture]
+
+
+def as_text(report: SearchReport) -> str:
+    """The best trials, and what to do next."""
+    counts = {state: sum(trial.state == state for trial in report.trials) for state in ("complete", "pruned", "fail")}
+    states = f"{counts['complete']} finished, {counts['pruned']} pruned, {counts['fail']} failed"
+    lines = [f"{len(report.trials)} trials: {states}", *_table(report)]
+    if report.best == report.shipped:
+        return "\n".join([*lines, "no trial is better than params.yaml on the validation split"])
+    return "\n".join([*lines, "train, evaluate and export with the best values:", report.command])
+
+
+def _table(report: SearchReport) -> list[str]:
+    """The best trials and that of params.yaml, in columns."""
+    ranked = sorted(report.finished, key=lambda trial: (trial.number != report.best, -(trial.score or 0), trial.number))
+    shown = [trial for i, trial in enumerate(ranked) if i < SHOWN_TRIALS or trial.number == report.shipped]
+    head = ["trial", report.score, *shortest_names(list(shown[0].values))]
+    rows = [head, *(_row(trial) for trial in shown)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    marks = ["", *(SHIPPED if trial.number == report.shipped else "" for trial in shown)]
+    return [f"{line}  {mark}".rstrip() for line, mark in zip(lines, marks, strict=True)]
+
+
+def _row(trial: TrialReport) -> list[str]:
+    values = (f"{value:.4g}" if isinstance(value, float) else as_word(value) for value in trial.values.values())
+    return [str(trial.number), f"{trial.score:.4f}", *values]
+
+
+def draw_search(report: SearchReport, path: Path) -> None:
+    """Scores in the order of the trials, then by the values of each parameter."""
+    names = list(report.finished[0].values)
+    rows = -(-(1 + len(names)) // COLUMNS)
+    figure = Figure(figsize=(4.2 * COLUMNS, 3 * rows), layout="constrained")
+    first, *others = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    _draw_history(first, report)
+    for axes, name, label in zip(others, names, shortest_names(names), strict=False):
+        _draw_values(axes, report, name)
+        axes.set_xlabel(label)
+    for axes in (first, *others[: len(names)]):
+        axes.set_ylim(*_limits(report))
+        axes.grid(alpha=0.3)
+    for axes in others[len(names) :]:
+        axes.set_axis_off()
+    figure.suptitle(f"{report.task}: {report.score}")
+    save_figure(figure, path)
+
+
+def _draw_history(axes: Axes, report: SearchReport) -> None:
+    best = np.maximum.accumulate([trial.score for trial in report.finished])
+    axes.step([trial.number for trial in report.finished], best, where="post", color="C0", label="best so far")
+    for state, colour, marker in (("complete", "C0", "o"), ("pruned", "C7", "x")):
+        trials = [trial for trial in report.trials if trial.state == state and trial.score is not None]
+        scores = [trial.score for trial in trials]
+        axes.scatter([trial.number for trial in trials], scores, c=colour, marker=marker, s=18, label=state)
+    if report.shipped is not None:
+        axes.axhline(report.trial(report.shipped).score, color="C1", linestyle="--", label=SHIPPED)
+    axes.set_xlabel("trial")
+    axes.legend(fontsize=7, loc="lower right")
+
+
+def _draw_values(axes: Axes, report: SearchReport, name: str) -> None:
+    values = [trial.values[name] for trial in report.finished]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        values = [as_word(value) for value in values]
+    axes.scatter(values, [trial.score for trial in report.finished], c="C0", s=18)
+    best = report.trial(report.best)
+    place = next(i for i, trial in enumerate(report.finished) if trial is best)
+    axes.scatter(values[place], best.score, facecolors="none", edgecolors="C3", s=90, label="best")
+
+
+def _limits(report: SearchReport) -> tuple[float, float]:
+    """Scores from the lower quartile of those that finished to the best, and some room: a failure hides no detail."""
+    scores = [trial.score for trial in report.finished]
+    low, high = float(np.quantile(scores, 0.25)), max(scores)
+    low = min(low, report.trial(report.shipped).score) if report.shipped is not None else low
+    room = 0.15 * (high - low) or 0.01
+    return low - room, high + room

@@ -1,0 +1,75 @@
+"""`relu-pipeline search`: trials until there are enough or the time is over, then the report."""
+
+import sys
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.study import MaxTrialsCallback
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from relu_pipeline.config import TaskName, load_params
+from relu_pipeline.errors import TrainingError
+from relu_pipeline.provenance import git_commit
+from relu_pipeline.search.database import Database, find_database
+from relu_pipeline.search.plan import SearchPlan, plan_search
+from relu_pipeline.search.report import as_text, summarise, write_report
+from relu_pipeline.search.study import begun, join_study
+from relu_pipeline.search.trial import FAILURES, Objective
+from relu_pipeline.tracking.mlflow_run import start_run
+from relu_pipeline.tracking.run import Run, flatten
+
+BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
+
+
+def search(task: TaskName, trials: int, timeout_s: float | None) -> str:
+    """Begin trials until there are `trials` in the study, those of other processes among them, or `timeout_s` is over.
+
+    Writes `reports/search/` and returns what it found. Raises ConfigError for wrong ranges, TrackingError for a store
+    that cannot be used, TrainingError where no trial has finished, and KeyboardInterrupt after it has reported.
+    """
+    plan, database = plan_search(load_params(), task), find_database()
+    study = join_study(database, plan)
+    print(f"search {study.study_name} in {database.shown}: {begun(study)} trials have begun", file=sys.stderr)
+    if begun(study) < trials:
+        with start_run(f"{task}-search", git_commit(), stage=f"search@{task}") as run:
+            shipped = {"seed": plan.shipped.seed, task: plan.config.model_dump()}
+            run.log_params(flatten({"search": study.study_name} | shipped))
+            _optimise(study, plan, database, run, trials, timeout_s)
+    report = summarise(study, plan, database)
+    if report is None:
+        raise TrainingError("no trial has finished; the lines above say why, or another process still trains")
+    return as_text(report)
+
+
+def _optimise(
+    study: optuna.Study, plan: SearchPlan, database: Database, run: Run, trials: int, timeout_s: float | None
+) -> None:
+    interrupted = False
+    try:
+        study.optimize(
+            Objective(plan, run),
+            timeout=timeout_s,
+            catch=FAILURES,
+            callbacks=[_print_score, MaxTrialsCallback(trials, BEGUN)],
+            gc_after_trial=True,  # a Trainer and its callbacks refer to each other
+        )
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with this search", file=sys.stderr)
+        interrupted = True
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise database.unusable(error) from error
+    with database.locked():  # another process may end now and write the same files
+        if report := summarise(study, plan, database):
+            run.log_metrics({plan.score: report.trial(report.best).score, "trials": len(report.trials)})
+            run.log_files(write_report(report), "search")
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def _print_score(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Failed trials have a line already, which says why."""
+    if trial.state == TrialState.COMPLETE:
+        print(f"trial {trial.number}: {trial.value:.4f}; best: {study.best_value:.4f}", file=sys.stderr, flush=True)
+    elif trial.state == TrialState.PRUNED:
+        print(f"trial {trial.number}: pruned in epoch {(trial.last_step or 0) + 1}", file=sys.stderr, flush=True)

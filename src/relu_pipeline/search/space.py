@@ -1,0 +1,165 @@
+"""What is searched: the section `search` of params.yaml for one task."""
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna import Trial
+from pydantic import ValidationError
+
+from relu_pipeline.config import TASK_NAMES, ImageConfig, SearchRange, TaskName, TextConfig, explain
+from relu_pipeline.errors import ConfigError
+from relu_pipeline.tracking.run import flatten
+
+SECTIONS = ("model", "train")
+NOT_SEARCHED = "monitor"  # what the trials are compared by
+DIGITS = 3  # of a number that is tried
+
+Config = ImageConfig | TextConfig
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """`name`: as `dvc exp run -S` takes it; `default`: its value in params.yaml, which is one of the values.
+
+    The values are `choices`, in JSON because Optuna stores no lists, or where there are none from `low` to `high`.
+    """
+
+    name: str
+    default: Any
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+
+    def suggest(self, trial: Trial) -> None:
+        if self.choices:
+            trial.suggest_categorical(self.name, self.choices)
+        elif isinstance(self.default, int):
+            trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+        else:
+            trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+    def encode(self, value: Any) -> Any:
+        return json.dumps(value) if self.choices else value
+
+    def decode(self, suggested: Any) -> Any:
+        """Return the value for params.yaml: a float in a few digits, so that it can be typed."""
+        if self.choices:
+            return json.loads(suggested)
+        if isinstance(suggested, int):
+            return suggested
+        return min(max(float(f"{suggested:.{DIGITS}g}"), self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Space:
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The values of params.yaml."""
+        return {parameter.name: parameter.default for parameter in self.parameters}
+
+    def encoded_defaults(self) -> dict[str, Any]:
+        """What Optuna would have suggested for `defaults`."""
+        return {parameter.name: parameter.encode(parameter.default) for parameter in self.parameters}
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """Return a value for each parameter."""
+        for parameter in self.parameters:
+            parameter.suggest(trial)
+        return self.values(trial.params)
+
+    def values(self, suggested: Mapping[str, Any]) -> dict[str, Any]:
+        return {parameter.name: parameter.decode(suggested[parameter.name]) for parameter in self.parameters}
+
+    def differences(self, suggested: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values that are not those of params.yaml."""
+        return {name: value for name, value in self.values(suggested).items() if value != self.defaults[name]}
+
+
+def read_space(
+    ranges: Mapping[str, SearchRange], task: TaskName, config: Config, settle: Callable[[Config], Config]
+) -> Space:
+    """Return the ranges of `task`, each with the value of `config`. `settle` puts a number in place of each `auto`.
+
+    Raises ConfigError for unknown parameters, values that they cannot have, and a task without a range.
+    """
+    known = _known(task, config)
+    of_others = tuple(f"{other}." for other in TASK_NAMES if other != task)
+    if unknown := [name for name in ranges if name not in known and not name.startswith(of_others)]:
+        raise ConfigError(f"params.yaml: search: {unknown[0]}: unknown parameter; valid here: {', '.join(known)}")
+    named = {name: span for name, span in ranges.items() if name in known}
+    if not named:
+        raise ConfigError(f"params.yaml: search: no parameter of {task}; valid here: {', '.join(known)}")
+    settled = settle(config)
+    numbers = {name: number if known[name] == "auto" else known[name] for name, number in _known(task, settled).items()}
+    space = Space(tuple(_parameter(name, span, config, known[name], numbers[name]) for name, span in named.items()))
+    for name, default in space.defaults.items():
+        if settle(with_values(config, {name: default})) != settled:
+            raise ConfigError(
+                f"params.yaml: search: other parameters follow from {name} while it is auto; set it to a number "
+                f"(it is {default}), or search choices of it with auto among them"
+            )
+    return space
+
+
+def _known(task: TaskName, config: Config) -> dict[str, Any]:
+    """The parameters that a search may change, with their values."""
+    content = config.model_dump(include=set(SECTIONS))
+    return {name: value for name, value in flatten({task: content}).items() if name.split(".")[-1] != NOT_SEARCHED}
+
+
+def _parameter(name: str, span: SearchRange, config: Config, default: Any, number: Any) -> Parameter:
+    """`number`: what `default` stands for where it is `auto`."""
+    if span.choices is not None:
+        for choice in span.choices:
+            with_values(config, {name: choice})
+        choices = span.choices if default in span.choices else [default, *span.choices]
+        return Parameter(name, default, tuple(json.dumps(choice) for choice in choices))
+    ends = [_number(end, number) for end in (span.low, span.high) if end is not None]
+    for end in ends:
+        with_values(config, {name: end})
+    low, high = min(*ends, number), max(*ends, number)
+    if span.log and low <= 0:
+        raise ConfigError(f"params.yaml: search: {name}: log takes values above 0, but {name} is {number}")
+    return Parameter(name, number, low=low, high=high, log=span.log)
+
+
+def _number(end: float, like: Any) -> float:
+    return int(end) if isinstance(like, int) and end.is_integer() else end
+
+
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """Return `config` with these values by name. Raises ConfigError for those that it cannot have."""
+    content = config.model_dump()
+    for name, value in values.items():
+        _, *sections, key = name.split(".")
+        section = content
+        for part in sections:
+            section = section[part]
+        section[key] = value
+    try:
+        return type(config).model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"params.yaml: search: {explain(error, type(config))}") from error
+
+
+def command_line(values: Mapping[str, Any]) -> str:
+    """Return the command that trains with these values."""
+    words = [part for name, value in values.items() for part in ("-S", f"{name}={as_word(value)}")]
+    return shlex.join(["dvc", "exp", "run", *words])
+
+
+def as_word(value: Any) -> str:
+    """Return the value as `dvc exp run -S` and people read it."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def shortest_names(names: Sequence[str]) -> list[str]:
+    """Return the last part of each name; the whole name where two would be alike."""
+    ends = [name.split(".")[-1] for name in names]
+    return [end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)]

@@ -1,0 +1,66 @@
+"""One trial: a training as in the stage `train`, in a folder that does not last."""
+
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from relu_pipeline import artifacts
+from relu_pipeline.errors import ConfigError, TrainingError, in_one_line
+from relu_pipeline.search.plan import SearchPlan
+from relu_pipeline.search.study import is_shipped
+from relu_pipeline.tracking.run import Run
+from relu_pipeline.training.callbacks import EpochHook
+from relu_pipeline.training.fit import fit
+from relu_pipeline.training.resume import open_state
+
+FAILURES = (ConfigError, TrainingError, MemoryError)  # of one trial, after which the next one begins
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What Optuna maximises: the validation score of the kept epoch. Each trial is a child of `run`."""
+
+    plan: SearchPlan
+    run: Run
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Raises TrialPruned, or one of FAILURES for values that the network cannot be trained with."""
+        space = self.plan.space
+        suggested = space.suggest(trial)
+        values = space.defaults if is_shipped(trial) else suggested
+        with self.run.child(f"trial {trial.number}") as child:
+            child.log_params(values)
+            try:
+                score = self._train(trial, {} if is_shipped(trial) else values, child)
+            except optuna.TrialPruned:
+                child.log_params({"pruned": True})  # and is a finished run
+                score = None
+            except FAILURES as error:
+                print(f"trial {trial.number} failed: {in_one_line(str(error.__cause__ or error))}", file=sys.stderr)
+                raise
+            except SystemExit as stop:
+                raise KeyboardInterrupt from stop  # Lightning makes a SystemExit of Ctrl-C, and Optuna no failed trial
+        if score is None:
+            raise optuna.TrialPruned
+        return score
+
+    def _train(self, trial: optuna.Trial, values: dict[str, Any], run: Run) -> float:
+        training = self.plan.training(values)
+        with tempfile.TemporaryDirectory() as scratch:
+            state = open_state(Path(scratch) / "training", training.key)
+            state.begin(run.run_id)
+            fitted = fit(training, run, state, Path(scratch) / artifacts.CHECKPOINT, self._epoch_hook(trial))
+        return fitted.kept[self.plan.score]
+
+    def _epoch_hook(self, trial: optuna.Trial) -> EpochHook:
+        def report(metrics: Mapping[str, float]) -> None:
+            trial.report(metrics[self.plan.score], int(metrics["epoch"]))
+            if trial.should_prune() and not is_shipped(trial):
+                raise optuna.TrialPruned
+
+        return report
