@@ -1,6 +1,7 @@
 """`relu-pipeline search`: trials until there are enough or the time is over, then the report."""
 
 import sys
+from contextlib import ExitStack
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -32,7 +33,9 @@ def search(task: TaskName, trials: int, timeout_s: float | None) -> str:
     study = join_study(database, plan)
     print(f"search {study.study_name} in {database.shown}: {begun(study)} trials have begun", file=sys.stderr)
     if begun(study) < trials:
-        with start_run(f"{task}-search", git_commit(), stage=f"search@{task}") as run:
+        with ExitStack() as stack:
+            with database.locked():  # one process alone makes MLflow's tables and experiment
+                run = stack.enter_context(start_run(f"{task}-search", git_commit(), stage=f"search@{task}"))
             shipped = {"seed": plan.shipped.seed, task: plan.config.model_dump()}
             run.log_params(flatten({"search": study.study_name} | shipped))
             _optimise(study, plan, database, run, trials, timeout_s)
