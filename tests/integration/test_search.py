@@ -14,7 +14,6 @@ import pytest
 from optuna.trial import TrialState
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import RunInfo
 from relu_pipeline.demo import FOREIGN, copy_project
 from relu_pipeline.recipes import apply_recipe
 from relu_pipeline.search.report import SearchReport
@@ -86,8 +85,8 @@ def test_two_processes_share_a_search_and_its_command_trains_the_best(project: P
     command = shlex.split(report.command)
     done = subprocess.run(command, cwd=project, env=ENVIRONMENT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    run = artifacts.read(project / "checkpoints/text/run.json", RunInfo)
-    history = mlflow.MlflowClient().get_metric_history(run.run_id, report.score)
+    (run, *_) = mlflow.search_runs(experiment_names=["relu-pipeline-text"], output_format="list")
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, report.score)
     assert report.trial(report.best).score in [metric.value for metric in history]
 
 

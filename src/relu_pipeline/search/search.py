@@ -1,7 +1,6 @@
 """`relu-pipeline search`: trials until there are enough or the time is over, then the report."""
 
 import sys
-from contextlib import ExitStack
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -9,7 +8,7 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from relu_pipeline.config import TaskName, load_params
+from relu_pipeline.config import TaskName, flatten, load_params
 from relu_pipeline.errors import TrainingError
 from relu_pipeline.provenance import git_commit
 from relu_pipeline.search.database import Database, find_database
@@ -18,7 +17,7 @@ from relu_pipeline.search.report import as_text, summarise, write_report
 from relu_pipeline.search.study import begun, join_study
 from relu_pipeline.search.trial import FAILURES, Objective
 from relu_pipeline.tracking.mlflow_run import start_run
-from relu_pipeline.tracking.run import Run, flatten
+from relu_pipeline.tracking.run import Run
 
 BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
@@ -33,9 +32,7 @@ def search(task: TaskName, trials: int, timeout_s: float | None) -> str:
     study = join_study(database, plan)
     print(f"search {study.study_name} in {database.shown}: {begun(study)} trials have begun", file=sys.stderr)
     if begun(study) < trials:
-        with ExitStack() as stack:
-            with database.locked():  # one process alone makes MLflow's tables and experiment
-                run = stack.enter_context(start_run(f"{task}-search", git_commit(), stage=f"search@{task}"))
+        with start_run(f"{task}-search", git_commit(), stage=f"search@{task}") as run:
             shipped = {"seed": plan.shipped.seed, task: plan.config.model_dump()}
             run.log_params(flatten({"search": study.study_name} | shipped))
             _optimise(study, plan, database, run, trials, timeout_s)

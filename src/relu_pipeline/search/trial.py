@@ -43,8 +43,6 @@ class Objective:
             except FAILURES as error:
                 print(f"trial {trial.number} failed: {in_one_line(str(error.__cause__ or error))}", file=sys.stderr)
                 raise
-            except SystemExit as stop:
-                raise KeyboardInterrupt from stop  # Lightning makes a SystemExit of Ctrl-C, and Optuna no failed trial
         if score is None:
             raise optuna.TrialPruned
         return score
@@ -53,7 +51,7 @@ class Objective:
         training = self.plan.training(values)
         with tempfile.TemporaryDirectory() as scratch:
             state = open_state(Path(scratch) / "training", training.key)
-            state.begin(run.run_id)
+            state.begin(run.key)
             fitted = fit(training, run, state, Path(scratch) / artifacts.CHECKPOINT, self._epoch_hook(trial))
         return fitted.kept[self.plan.score]
 

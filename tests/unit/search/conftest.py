@@ -16,8 +16,9 @@ def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     The learning rates of its params.yaml are so low that nothing is learnt.
     """
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    # Absolute, as all projects of this process share MLflow's connections.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     rates = {"learning_rate": POOR_RATE, "embedding_learning_rate": POOR_RATE}
     for key, value in ({"max_epochs": 3, "batch_size": 256} | rates).items():
