@@ -9,9 +9,8 @@ from typing import Any
 from optuna import Trial
 from pydantic import ValidationError
 
-from relu_pipeline.config import TASK_NAMES, ImageConfig, SearchRange, TaskName, TextConfig, explain
+from relu_pipeline.config import TASK_NAMES, ImageConfig, SearchRange, TaskName, TextConfig, explain, flatten
 from relu_pipeline.errors import ConfigError
-from relu_pipeline.tracking.run import flatten
 
 SECTIONS = ("model", "train")
 NOT_SEARCHED = "monitor"  # what the trials are compared by
