@@ -115,6 +115,20 @@ def test_an_interrupted_training_ends_with_the_same_bytes_in_another_folder_too(
     assert first == second
 
 
+def test_who_follows_a_training_sees_each_epoch_and_can_end_it(prepared: Path, tmp_path: Path) -> None:
+    seen: list[dict[str, float]] = []
+    fitted = train_at_once("text", small("text"), prepared / "text", tmp_path / "whole", on_epoch=seen.append)
+    assert seen == fitted.history
+
+    def stop(metrics: dict[str, float]) -> None:
+        if metrics["epoch"] == 1:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train_at_once("text", small("text"), prepared / "text", tmp_path / "cut", on_epoch=stop)
+    assert not (tmp_path / "cut/best.ckpt").exists()
+
+
 def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history]
 
