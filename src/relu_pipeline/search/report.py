@@ -1,5 +1,6 @@
 """What a search found: a table, JSON, a picture, and the command that trains with the best values."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,15 +37,16 @@ class TrialReport(Format):
 
 
 class SearchReport(Format):
-    """`reports/search/<task>.json`: `score` is measured on the validation split; `best` is a number of `trials`.
+    """`reports/search/<task>.json`: `score` is measured on the `rows` of the validation split.
 
-    `shipped`: number of the trial with the values of params.yaml; None where it did not finish.
+    `best`: number of a trial; `shipped`: that of the trial with the values of params.yaml, None where it did not finish.
     """
 
     task: TaskName
     study: str
     database: str
     score: str
+    rows: int
     best: int
     shipped: int | None
     command: str
@@ -69,6 +71,7 @@ def summarise(study: optuna.Study, plan: SearchPlan, database: Database) -> Sear
         study=study.study_name,
         database=database.shown,
         score=plan.score,
+        rows=plan.shipped.meta.rows["val"],
         best=best.number,
         shipped=next((trial.number for trial in complete if is_shipped(trial)), None),
         command=command_line({} if is_shipped(best) else plan.space.differences(best.params)),
@@ -103,7 +106,14 @@ def as_text(report: SearchReport) -> str:
     lines = [f"{len(report.trials)} trials: {states}", *_table(report)]
     if report.best == report.shipped:
         return "\n".join([*lines, "no trial is better than params.yaml on the validation split"])
-    return "\n".join([*lines, "train, evaluate and export with the best values:", report.command])
+    return "\n".join([*lines, _luck(report), "train, evaluate and export with the best values:", report.command])
+
+
+def _luck(report: SearchReport) -> str:
+    """How far the best score may be off because its examples are few."""
+    score = report.trial(report.best).score or 0
+    error = math.sqrt(score * (1 - score) / report.rows)
+    return f"one standard error of the best score is {error:.4f}, on {report.rows:,} validation examples"
 
 
 def _table(report: SearchReport) -> list[str]:
