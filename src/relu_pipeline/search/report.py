@@ -39,7 +39,7 @@ class TrialReport(Format):
 class SearchReport(Format):
     """`reports/search/<task>.json`: `score` is measured on the `rows` of the validation split.
 
-    `best`: number of a trial; `shipped`: that of the trial with the values of params.yaml, None where it did not finish.
+    `best`: number of a trial; `shipped`: that of the values of params.yaml, None where it did not finish.
     """
 
     task: TaskName
