@@ -297,9 +297,10 @@ def test_the_page_shows_a_swapped_model(models: Path, visit: Visit, tmp_path: Pa
     shutil.copytree(models, tmp_path / "models")
     with start(tmp_path / "models") as server:
         page = visit(server)
-        expect(page.locator("#model-text .version")).to_have_text("demo-0")
         path = tmp_path / "models/text/manifest.json"
-        path.write_text(path.read_text().replace('"demo-0"', '"demo-1"'))
+        version = json.loads(path.read_text())["version"]
+        expect(page.locator("#model-text .version")).to_have_text(version)
+        path.write_text(path.read_text().replace(f'"{version}"', '"demo-1"'))
         expect(page.locator("#model-text .version")).to_have_text("demo-1", timeout=15_000)
         (tmp_path / "models/text/samples.json").write_text("altered")
         path.write_text(path.read_text().replace('"demo-1"', '"demo-2"'))

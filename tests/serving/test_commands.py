@@ -49,7 +49,7 @@ def test_ask_shows_the_answer_to_each_image(server: Server, tmp_path: Path) -> N
     assert found.returncode == 0, found.stderr
     assert "digit.png: " in found.stdout
     assert "broken.png: The file is not a readable PNG, JPEG or WebP image." in found.stdout
-    assert "answered by relu-pipeline-image demo-0" in found.stdout
+    assert "answered by relu-pipeline-image demo-" in found.stdout
 
 
 def test_ask_shows_the_answer_to_each_text(server: Server) -> None:
@@ -103,6 +103,10 @@ def other(models: Path, tmp_path: Path) -> Path:
     return folder
 
 
+def version_of(models: Path) -> str:
+    return json.loads((models / "text/manifest.json").read_text())["version"]
+
+
 def versions(server: Server) -> set[str]:
     """Return the versions that answer: of many requests, so that each worker gets some."""
     answers = [
@@ -119,7 +123,7 @@ def versions(server: Server) -> set[str]:
 
 
 def test_swap_puts_a_model_into_a_running_service(server: Server, served: Path, other: Path, models: Path) -> None:
-    assert versions(server) == {"demo-0"}
+    assert versions(server) == {version_of(models)}
     found = command("swap", "text", str(other), "--models", str(served))
     assert found.returncode == 0, found.stderr
     assert "version demo-1" in found.stdout
@@ -150,7 +154,7 @@ def test_a_swap_that_is_killed_leaves_one_of_the_two_models_whole(models: Path, 
             time.sleep(0.013 * number)
             process.kill()
         manifest, _ = read_verified(target)
-        assert manifest["version"] in ("demo-0", "demo-1")
+        assert manifest["version"] in (version_of(models), "demo-1")
     command("swap", "text", str(other), "--models", str(target.parent))
     assert [path.name for path in target.parent.iterdir()] == ["text"]
 

@@ -69,7 +69,7 @@ def test_the_top_classes_are_ordered_and_named(predictor: Predictor) -> None:
     probabilities = [score.probability for score in answer.top]
     assert probabilities == sorted(probabilities, reverse=True)
     assert (answer.label, answer.probability) == (answer.top[0].label, probabilities[0])
-    assert answer.model.version == "demo-0"
+    assert answer.model.version == predictor.stores["text"].current.manifest["version"]
 
 
 def test_as_many_classes_are_named_as_the_settings_say(models: Path) -> None:
