@@ -207,7 +207,6 @@ class Metrics(Format):
     balanced_accuracy: float
     f1_macro: float
     precision_macro: float
-    recall_macro: float
     loss: float
     calibration_error: float
 

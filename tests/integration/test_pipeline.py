@@ -139,7 +139,7 @@ def test_every_artifact_of_the_contract_is_there(project: Path) -> None:
         manifest = artifacts.read(project / f"models/{task}/manifest.json", Manifest)
         parity = artifacts.read(project / f"reports/{task}/parity.json", Parity)
         metrics = json.loads((project / f"reports/{task}/metrics.json").read_text())
-        assert {"accuracy", "f1_macro", "precision_macro", "recall_macro", "loss"} <= set(metrics)
+        assert {"accuracy", "balanced_accuracy", "f1_macro", "precision_macro", "loss"} <= set(metrics)
         assert manifest.version.startswith("demo-")
         assert parity.onnx_accuracy == pytest.approx(metrics["accuracy"], abs=1e-6)
         assert parity.onnx_accuracy > 0.9
@@ -156,6 +156,7 @@ def test_every_artifact_of_the_contract_is_there(project: Path) -> None:
 def test_metrics_and_plots_show_what_dvcs_users_expect(project: Path) -> None:
     metrics = json.loads(dvc(project, "metrics", "show", "--json").stdout)[""]["data"]
     assert metrics[str(Path("reports/image/metrics.json"))]["data"]["accuracy"] > 0.9
+    assert max(map(len, dvc(project, "metrics", "show").stdout.splitlines())) <= 120
     plots = dvc(project, "plots", "show")
     assert plots.returncode == 0, plots.stderr
     page = (project / "dvc_plots/index.html").read_text()

@@ -14,7 +14,6 @@ NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "f1_macro": "F1, macro mean",
     "precision_macro": "precision, macro mean",
-    "recall_macro": "recall, macro mean",
     "loss": "cross-entropy in nats",
     "calibration_error": "expected calibration error",
 }

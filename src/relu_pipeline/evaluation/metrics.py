@@ -38,7 +38,6 @@ def measure(probabilities: Probabilities, labels: Labels, calibration_bins: int)
         balanced_accuracy=_to_float(found["balanced_accuracy"]),
         f1_macro=_to_float(found["f1_macro"]),
         precision_macro=_to_float(scores.multiclass_precision(predicted, true, num_classes, average="macro")),
-        recall_macro=_to_float(scores.multiclass_recall(predicted, true, num_classes, average="macro")),
         loss=cross_entropy(probabilities, labels),
         calibration_error=calibration_error(probabilities, labels, calibration_bins),
     )

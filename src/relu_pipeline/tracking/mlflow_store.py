@@ -51,7 +51,7 @@ class Store:
 
     def send(self, entry: Entry, folder: Path) -> None:
         """Send an entry of the outbox `folder`. Raises TrackingError where it may be taken later."""
-        with _explained():
+        with _explained(self.uri):
             client = self.client()
             from mlflow.exceptions import MlflowException
 
@@ -69,7 +69,7 @@ class Store:
 
     def client(self) -> Any:
         """Connect, and send what earlier processes left. Raises TrackingError."""
-        with self._changing, _explained():
+        with self._changing, _explained(self.uri):
             if self._client is None:
                 self._client = _connect(self.uri, self.root)
             if not self._left_is_sent:
@@ -145,23 +145,21 @@ def store_uri(root: Path) -> str:
 def open_registry() -> Iterator[Registry]:
     """The project's registry; no other process of the project has it meanwhile. Raises TrackingError."""
     root = project_root()
-    with FileLock(root / OUTBOXES / "registry.lock"), _explained():
-        yield Registry(Store(root, store_uri(root)).client())
+    uri = store_uri(root)
+    with FileLock(root / OUTBOXES / "registry.lock"), _explained(uri):
+        yield Registry(Store(root, uri).client())
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(uri: str) -> Iterator[None]:
     """Whatever goes wrong in a store (its client, its database, its artifact store) must not end a training."""
     try:
         yield
     except PipelineError:
         raise
     except Exception as error:
-        raise TrackingError(_first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+        reason = (str(error).strip() or "no message").splitlines()[0].replace(uri, shown(uri))
+        raise TrackingError(f"{shown(uri)}: {type(error).__name__}: {reason}") from error
 
 
 _connecting = threading.Lock()
