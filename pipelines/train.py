@@ -22,8 +22,9 @@ def train(task: TaskName) -> None:
         sections = training.config.model_dump(exclude={"model"}) | {"model": training.config.model.used}
         mlflow_run.log_params(flatten({"seed": params.seed, task: sections}))
         # No dependency of the stage: another sentence in the report trains nothing again.
-        data_report = (artifacts.DATA_REPORT, artifacts.DATA_PAGE, artifacts.DATA_PICTURE)
-        mlflow_run.log_files([artifacts.reports_dir(task) / name for name in data_report], "data")
+        names = (artifacts.DATA_REPORT, artifacts.DATA_PAGE, artifacts.DATA_PICTURE)
+        data_report = (artifacts.reports_dir(task) / name for name in names)
+        mlflow_run.log_files([file for file in data_report if file.exists()], "data")
         checkpoint = artifacts.checkpoints_dir(task) / artifacts.CHECKPOINT
         fitted = fit(training, mlflow_run, state, checkpoint)
         mlflow_run.log_metrics({f"calibration/{name}": value for name, value in asdict(fitted.calibration).items()})

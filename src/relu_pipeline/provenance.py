@@ -11,15 +11,20 @@ from relu_pipeline import artifacts
 from relu_pipeline.config import PARAMS, flatten
 from relu_pipeline.errors import ConfigError
 
+SOURCES = ("src", "pipelines", "relu_inputs", "serving", "configs")
+UNUSED = ("health", "promote", "search")  # sections of params.yaml that no out follows from
+
 
 def git_commit() -> str:
-    """The checked-out commit, with "-dirty" behind it if tracked sources differ. Raises ConfigError outside git.
+    """The checked-out commit, with "-dirty" behind it if sources differ or are not in it.
 
-    params.yaml and dvc.lock are not sources: DVC writes them, and every run logs its parameters.
+    params.yaml and dvc.lock are not sources: DVC writes them, and every run logs its parameters. Raises ConfigError
+    outside git.
     """
     commit = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!params.yaml", ":!dvc.lock")
-    return f"{commit}-dirty" if changed else commit
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!params.yaml", ":!*dvc.lock")
+    forgotten = _git("ls-files", "--others", "--exclude-standard", "--", *SOURCES)
+    return f"{commit}-dirty" if changed or forgotten else commit
 
 
 def command_to_repeat(commit: str) -> str:
@@ -28,8 +33,10 @@ def command_to_repeat(commit: str) -> str:
     Raises ConfigError outside git.
     """
     yaml = YAML(typ="safe", pure=True)
-    committed, now = flatten(yaml.load(_git("show", f"HEAD:./{PARAMS}"))), flatten(yaml.load(PARAMS))
-    changes = [f"{name}={json.dumps(value)}" for name, value in now.items() if committed.get(name) != value]
+    contents = (yaml.load(_git("show", f"HEAD:./{PARAMS}")), yaml.load(PARAMS))
+    committed, now = (flatten({key: content[key] for key in content if key not in UNUSED}) for content in contents)
+    changed = {name: value for name, value in now.items() if name not in committed or committed[name] != value}
+    changes = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in changed.items()]
     changes += [f"~{name}" for name in committed if name not in now]
     run = " ".join(["dvc exp run", *(f"-S {shlex.quote(change)}" for change in changes)]) if changes else "dvc repro"
     return f"git checkout {commit.removesuffix('-dirty')} && {run}"

@@ -36,6 +36,19 @@ def test_a_changed_file_makes_the_commit_dirty(tmp_path: Path, monkeypatch: pyte
     assert git_commit() == f"{clean}-dirty"
 
 
+def test_a_source_that_was_not_added_makes_the_commit_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("a")
+    git("init")
+    git("add", "file")
+    git("commit", "-m", "first")
+    (tmp_path / "notes.txt").write_text("no source")
+    assert not git_commit().endswith("-dirty")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/network.py").write_text("")
+    assert git_commit().endswith("-dirty")
+
+
 def test_what_dvc_writes_makes_no_commit_dirty_and_the_command_repeats_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,8 +50,9 @@ def judge(
         return verdict
     earlier = registry.fetch(champion, scratch / CHAMPION)
     of_champion = artifacts.read_manifest(earlier, task)
-    if of_champion.labels != manifest.labels or not _takes(of_champion, test, prepared):
-        verdict.reasons.append(f"{champion} has other classes, sizes or words, and cannot be compared on the same rows")
+    same_data = of_champion.data_sha256 == manifest.data_sha256
+    if not same_data or of_champion.labels != manifest.labels or not _takes(of_champion, test, prepared):
+        verdict.reasons.append(f"{champion} has other data, classes, sizes or words, so no test rows are fair to both")
         return verdict
     _judge_pair(models / ONNX_MODEL, earlier / ONNX_MODEL, test, config, verdict)
     base, variants = VARIANTS[task](test, prepared)
@@ -69,12 +70,13 @@ def _takes(manifest: Manifest, test: PreparedSplit, prepared: Path) -> bool:
 
 
 def _judge_origin(registry: Registry, candidate: Version, verdict: Verdict) -> None:
-    run = registry.run(candidate)
+    run, training = registry.run(candidate), registry.last_training(candidate)
     if candidate.tags["data_source"] == "demo":
         verdict.reasons.append("it was trained on demo data")
-    commit = run.data.tags.get("mlflow.source.git.commit", "unknown-dirty")
-    if commit.endswith("-dirty"):
-        verdict.reasons.append(f"its sources were not committed ({commit})")
+    commits = {name: value for name, value in run.data.tags.items() if name.startswith("commit.")}
+    commits["train"] = training.data.tags.get("mlflow.source.git.commit", "unknown-dirty")
+    if dirty := sorted(name.removeprefix("commit.") for name, commit in commits.items() if commit.endswith("-dirty")):
+        verdict.reasons.append(f"its sources were not committed ({', '.join(dirty)})")
     if run.data.metrics.get("parity/different_top1", 1.0) > 0:
         verdict.reasons.append("its run holds no proof that graph and network give the same labels")
 

@@ -9,7 +9,7 @@ from relu_pipeline.errors import PromotionError
 from relu_pipeline.promotion.judge import judge
 from relu_pipeline.swap import swap
 from relu_pipeline.tasks.catalogue import TASKS
-from relu_pipeline.tracking.mlflow_store import open_registry
+from relu_pipeline.tracking.mlflow_store import open_registry, promotion_lock
 from relu_pipeline.tracking.registry import CANDIDATE, CHAMPION, Registry, Version
 
 REPLACED, REASON, SINCE = "promoted.replaced", "promoted.reason", "promoted.at"
@@ -20,7 +20,7 @@ def promote(task: TaskName, params: Params, forced_for: str | None) -> str:
 
     Raises PromotionError, TrackingError, ArtifactError.
     """
-    with open_registry() as registry, TemporaryDirectory() as scratch:
+    with promotion_lock(), open_registry() as registry, TemporaryDirectory() as scratch:
         candidate, champion = _aliased(registry, task, CANDIDATE), registry.aliased(_name(task), CHAMPION)
         if champion == candidate:
             return f"{candidate} is the champion already"
@@ -39,7 +39,7 @@ def promote(task: TaskName, params: Params, forced_for: str | None) -> str:
 
 def rollback(task: TaskName) -> str:
     """Give the alias back to the version that the champion replaced. Raises PromotionError, TrackingError."""
-    with open_registry() as registry:
+    with promotion_lock(), open_registry() as registry:
         champion = _aliased(registry, task, CHAMPION)
         number = champion.tags.get(REPLACED)
         earlier = [version for version in registry.versions(champion.name) if version.number == number]

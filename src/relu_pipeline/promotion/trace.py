@@ -10,14 +10,14 @@ LEAST_CHARS = 6
 
 def trace(wanted: str) -> str:
     """Describe the model that `wanted` names: its SHA-256 or that of its checkpoint, from its first digits on, the
-    version or the name and number that an answer bears, or the run.
+    version or the name and number that an answer bears, or the run. Of several with the same weights it is the newest.
 
-    Raises PromotionError where it names none, or several.
+    Raises PromotionError where it names none, or different ones.
     """
     with open_registry() as registry:
         versions = [version for task in TASKS for version in registry.versions(f"relu-pipeline-{task}")]
         found = [version for version in versions if _is_named(version, wanted)]
-        if len(found) != 1:
+        if len({version.tags["checkpoint_sha256"] for version in found}) != 1:
             names = f"names {', '.join(map(str, found))}" if found else "names no registered model"
             raise PromotionError(
                 f"{wanted}: {names}; give NAME/NUMBER, a run, or {LEAST_CHARS} digits and more of a SHA-256 or version"

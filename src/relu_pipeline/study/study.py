@@ -39,7 +39,7 @@ Splits = dict[Split, ImageSplit]
 def study(prepared: Path, config: StudyConfig, run: Run, out: Path) -> list[Claim]:
     """Fill the folder `out`, in one step; then log it, and each cell as a child of `run`. The test split is not read.
 
-    Raises TrainingError for a loss that is not finite, TrackingError if MLflow's server is away at the end.
+    Raises TrainingError for a loss that is not finite.
     """
     # One thread each: figures then depend neither on the number of cores nor on what else runs.
     torch.set_num_threads(1)

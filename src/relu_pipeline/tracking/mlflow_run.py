@@ -67,13 +67,13 @@ class MlflowRun:
     def child(self, name: str) -> Iterator["MlflowRun"]:
         """A run below this one."""
         run = _new(self._run["experiment"], uuid.uuid4().hex, name, {}, parent=self._run)
-        with _logged(run) as child:
+        with _ending(MlflowRun(run, self._outbox)) as child:
             yield child
 
     def _put(self, kind: str, **content: Any) -> None:
         self._outbox.put({"kind": kind, "run": self._run} | content)
 
-    def end(self, status: str) -> None:
+    def log_status(self, status: str) -> None:
         self._put("status", status=status, timestamp_ms=_now_ms())
 
 
@@ -92,7 +92,7 @@ def start_run(
     if named:
         described["dvc.experiment"] = named
     run = _new(experiment, interrupted or uuid.uuid4().hex, named or name or stage, described)
-    with _logged(run) as logged:
+    with _outbox(run) as outbox, _ending(MlflowRun(run, outbox)) as logged:
         yield logged
 
 
@@ -103,7 +103,9 @@ def reopen_run(checkpoint_sha256: str, task: TaskName, commit: str, stage: str) 
     name = os.environ.get("DVC_EXP_NAME") or f"{task} {checkpoint_sha256[:8]}"
     run = _new(task, checkpoint_sha256, name, tags, identity="checkpoint")
     with _outbox(run) as outbox:
-        yield MlflowRun(run, outbox)
+        reopened = MlflowRun(run, outbox)
+        reopened.log_tags({f"commit.{stage}": commit})
+        yield reopened
 
 
 def send_outboxes() -> int:
@@ -132,19 +134,18 @@ def _new(
 
 
 @contextmanager
-def _logged(run: Mapping[str, Any]) -> Iterator[MlflowRun]:
+def _ending(run: MlflowRun) -> Iterator[MlflowRun]:
     """The run ends with the block, well or not."""
-    with _outbox(run) as outbox:
-        logged, status = MlflowRun(run, outbox), "FAILED"
-        logged.end("RUNNING")
-        try:
-            yield logged
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            logged.end(status)
+    status = "FAILED"
+    run.log_status("RUNNING")
+    try:
+        yield run
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        run.log_status(status)
 
 
 @contextmanager
@@ -152,10 +153,10 @@ def _outbox(run: Mapping[str, Any]) -> Iterator[Outbox]:
     root = project_root()
     store = _store(root, store_uri(root))
     folder = root / OUTBOXES / f"{time.time_ns()}-{os.getpid()}-{run['value'][:8]}"
-    if not store.is_server:
+    if store.uri.startswith("sqlite:"):
         # In this thread: a process that ended while its outbox makes the tables would leave half of them.
         with suppress(TrackingError):
-            store.client()
+            store.connect()
     outbox = Outbox(folder, store.send, PATIENCE_S)
     try:
         yield outbox

@@ -4,13 +4,14 @@ Nothing here waits for a store or holds up a stage: the thread of an outbox call
 """
 
 import getpass
+import json
 import logging
 import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 from relu_pipeline.errors import PipelineError, TrackingError
-from relu_pipeline.tracking.outbox import Entry, send_left
+from relu_pipeline.tracking.outbox import ENTRIES, Entry, send_left
 from relu_pipeline.tracking.registry import Registry, send_model
 
 OUTBOXES = "mlflow-outbox"
@@ -31,7 +32,7 @@ EXPERIMENT_TAGS = {
     "mlflow.experiment.primaryMetric.name": "test/accuracy",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
 }
-PERMANENT = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "PERMISSION_DENIED", "RESOURCE_ALREADY_EXISTS")
+PERMANENT = "INVALID_PARAMETER_VALUE"  # others may pass: MLflow's BAD_REQUEST is a full pool of connections, too
 
 
 class Store:
@@ -60,34 +61,35 @@ class Store:
             try:
                 SENDERS[entry["kind"]](client, run_id, entry, folder)
             except MlflowException as error:
-                if error.error_code not in PERMANENT:
+                if error.error_code != PERMANENT:
                     raise
                 if client.get_run(run_id).info.lifecycle_stage == "deleted":
                     self._run_ids.clear()
                     raise TrackingError(f"the run {run_id} was deleted meanwhile") from error
-                print(f"warning: MLflow refuses an entry, which is lost: {error.message}", file=sys.stderr)
+                print(f"warning: MLflow refuses an entry, which is lost: {masked(error.message)}", file=sys.stderr)
 
-    def client(self) -> Any:
-        """Connect, and send what earlier processes left. Raises TrackingError."""
+    def connect(self) -> Any:
+        """Raises TrackingError."""
         with self._changing, _explained(self.uri):
             if self._client is None:
                 self._client = _connect(self.uri, self.root)
+            return self._client
+
+    def client(self) -> Any:
+        """Connect, and send once what earlier processes left. Raises TrackingError."""
+        with self._changing:
+            client = self.connect()
             if not self._left_is_sent:
                 self.send_left()
-            return self._client
+            return client
 
     def send_left(self) -> int:
         """Send what processes that have ended left in their outboxes; return the number of entries.
 
         A run whose process was killed ends. Raises TrackingError; what is left stays.
         """
-        self._left_is_sent, count = True, 0
-        for folder, entries in send_left(self.root / OUTBOXES, self.send):
-            count += len(entries)
-            last = [entry for entry in entries if entry["kind"] == "status"][-1:]
-            if last and last[0]["status"] == "RUNNING":
-                self.send(last[0] | {"status": "KILLED", "timestamp_ms": time.time_ns() // 1_000_000}, folder)
-        return count
+        self._left_is_sent = True
+        return send_left(self.root / OUTBOXES, self.send, _with_end)
 
     def _run_id(self, client: Any, run: Mapping[str, Any]) -> str:
         """The newest run that bears the identity and was not deleted, or a new one."""
@@ -100,12 +102,17 @@ class Store:
         experiment = client.get_experiment_by_name(run["experiment"])
         if experiment is None:
             return None
+        if experiment.lifecycle_stage == "deleted":
+            print(f"MLflow: the experiment {run['experiment']} was deleted, and comes back", file=sys.stderr)
+            client.restore_experiment(experiment.experiment_id)
         tag = IDENTITY.format(run["identity"])
         found = client.search_runs([experiment.experiment_id], f"tags.`{tag}` = '{run['value']}'", max_results=1)
         return found[0].info.run_id if found else None
 
     def _begin(self, client: Any, run: Mapping[str, Any]) -> str:
-        tags = run["tags"] | {IDENTITY.format(run["identity"]): run["value"], "mlflow.user": getpass.getuser()}
+        if run["identity"] == "checkpoint" and self._waits(run["value"]):
+            raise TrackingError("its training waits in an outbox that could not be sent")
+        tags = run["tags"] | {IDENTITY.format(run["identity"]): run["value"], "mlflow.user": _user()}
         if run["parent"]:
             tags |= {"mlflow.parentRunId": self._run_id(client, run["parent"])}
         experiment_id = self._experiment_id(client, run["experiment"])
@@ -113,7 +120,7 @@ class Store:
         if run["identity"] == "checkpoint":
             client.set_terminated(created.info.run_id, "FINISHED")
             print(
-                f"MLflow: {shown(self.uri)} has no run of the checkpoint {run['value'][:12]}, which was trained "
+                f"MLflow: {masked(self.uri)} has no run of the checkpoint {run['value'][:12]}, which was trained "
                 f"elsewhere or deleted there; a new run takes what is measured of it: {run['name']}",
                 file=sys.stderr,
             )
@@ -125,9 +132,13 @@ class Store:
             experiment = client.get_experiment_by_name(name)
             if experiment is not None:
                 return experiment.experiment_id
-            local = self.uri.startswith("sqlite:")
-            location = (self.root / "mlartifacts").as_uri() if local else None
+            location = None if self.is_server else (self.root / "mlartifacts").as_uri()
             return client.create_experiment(name, location, EXPERIMENT_TAGS)
+
+    def _waits(self, checkpoint_sha256: str) -> bool:
+        """Whether an outbox holds the tag by which a training is found."""
+        tag = json.dumps({"relu.checkpoint": checkpoint_sha256})[1:-1]
+        return any(tag in file.read_text(encoding="utf-8") for file in self.root.glob(f"{OUTBOXES}/*/{ENTRIES}"))
 
 
 def project_root() -> Path:
@@ -143,11 +154,21 @@ def store_uri(root: Path) -> str:
 
 @contextmanager
 def open_registry() -> Iterator[Registry]:
-    """The project's registry; no other process of the project has it meanwhile. Raises TrackingError."""
+    """The project's registry. Raises TrackingError."""
     root = project_root()
-    uri = store_uri(root)
-    with FileLock(root / OUTBOXES / "registry.lock"), _explained(uri):
-        yield Registry(Store(root, uri).client())
+    store = Store(root, store_uri(root))
+    with _explained(store.uri):
+        client = store.connect()
+        try:
+            store.send_left()
+        except TrackingError as error:
+            print(f"warning: {error}; it stays in {root / OUTBOXES}", file=sys.stderr)
+        yield Registry(client)
+
+
+def promotion_lock() -> FileLock:
+    """Held by one promotion of the project at a time."""
+    return FileLock(project_root() / OUTBOXES / "promotion.lock")
 
 
 @contextmanager
@@ -158,8 +179,8 @@ def _explained(uri: str) -> Iterator[None]:
     except PipelineError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or "no message").splitlines()[0].replace(uri, shown(uri))
-        raise TrackingError(f"{shown(uri)}: {type(error).__name__}: {reason}") from error
+        reason = (str(error).strip() or "no message").splitlines()[0]
+        raise TrackingError(masked(f"{uri}: {type(error).__name__}: {reason}")) from error
 
 
 _connecting = threading.Lock()
@@ -194,19 +215,32 @@ def _creation_lock(root: Path) -> FileLock:
 
 
 def check_server(uri: str) -> None:
-    """Ask once; MLflow itself would retry for minutes. Raises TrackingError."""
+    """Ask once, whatever the answer: MLflow itself would retry for minutes. Raises TrackingError."""
     import requests
 
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S).raise_for_status()
-    except requests.RequestException as error:
-        raise TrackingError(f"the MLflow server {shown(uri)} does not answer ({type(error).__name__})") from error
+        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S)
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise TrackingError(f"the MLflow server {masked(uri)} does not answer ({type(error).__name__})") from error
 
 
-def shown(uri: str) -> str:
-    """`uri` without a password that may stand in it."""
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+def masked(text: str) -> str:
+    """`text` without the users and passwords of the URLs in it."""
+    return re.sub(r"://[^/@\s]*@", "://", text)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def _with_end(entries: Sequence[Entry]) -> list[Entry]:
+    """Add the ends of runs that a killed process did not write."""
+    last = {entry["run"]["value"]: entry for entry in entries if entry["kind"] == "status"}
+    killed = {"status": "KILLED", "timestamp_ms": time.time_ns() // 1_000_000}
+    return [*entries, *(entry | killed for entry in last.values() if entry["status"] == "RUNNING")]
 
 
 def metric_name(name: str) -> str:

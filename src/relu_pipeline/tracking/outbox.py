@@ -5,7 +5,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,7 +33,7 @@ class Outbox:
 
     def __init__(self, folder: Path, send: Send, patience_s: float) -> None:
         self.folder = folder
-        self.problem = ""  # why the last entry was not taken
+        self.problem = "an entry is still being sent"  # or why the last one was not taken
         self._send = send
         self._patience_s = patience_s
         self._lock = _locked(folder)
@@ -114,26 +114,33 @@ class Outbox:
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
-def send_left(root: Path, send: Send) -> Iterator[tuple[Path, list[Entry]]]:
-    """Send what processes that have ended left in the folders of `root`, oldest first; give each with its entries,
-    before it is removed.
+def send_left(root: Path, send: Send, complete: Callable[[list[Entry]], list[Entry]]) -> int:
+    """Send what processes that have ended left in the folders of `root`, oldest first; return the number of entries.
 
-    Raises TrackingError from `send`; what was not sent stays.
+    `complete` adds what a process could not say any more. Raises TrackingError from `send` after all folders were
+    tried; what was not sent stays.
     """
+    count, problem = 0, None
     for folder in sorted(path.parent for path in root.glob(f"*/{ENTRIES}")):
         try:
             lock = _locked(folder)
         except TrackingError:
             continue  # its process lives
         try:
-            entries = read_entries(folder)
+            entries = complete(read_entries(folder))
             for number, entry in enumerate(entries):
                 _keep(folder, entries[number:])
                 send(entry, folder)
-            yield folder, entries
+            count += len(entries)
+        except TrackingError as error:
+            problem = error
+            continue
         finally:
             lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+    if problem:
+        raise problem
+    return count
 
 
 def read_entries(folder: Path) -> list[Entry]:

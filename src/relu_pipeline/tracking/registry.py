@@ -11,6 +11,7 @@ import onnxruntime
 import relu_inputs
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import MANIFEST, SAMPLES, Manifest, Samples
+from relu_pipeline.errors import ArtifactError
 from relu_pipeline.tracking.outbox import Entry
 
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -111,9 +112,10 @@ class Registry:
         self._client = client
 
     def versions(self, name: str) -> list[Version]:
-        """All, the newest first."""
-        found = self._client.search_model_versions(f"name = '{name}'")
-        return sorted(map(_version, found), key=lambda version: int(version.number), reverse=True)
+        """All that the pipeline registered, the newest first."""
+        found = map(_version, self._client.search_model_versions(f"name = '{name}'"))
+        ours = (version for version in found if "manifest_sha256" in version.tags)
+        return sorted(ours, key=lambda version: int(version.number), reverse=True)
 
     def aliased(self, name: str, alias: str) -> Version | None:
         if not self._client.search_registered_models(f"name = '{name}'"):
@@ -128,17 +130,32 @@ class Registry:
         self._client.set_registered_model_alias(version.name, alias, version.number)
 
     def fetch(self, version: Version, folder: Path) -> Path:
-        """Copy the version's files below `folder`; return the one that was `models/<task>/`."""
+        """Copy the version's files below `folder`; return the one that was `models/<task>/`, each file checked.
+
+        Raises ArtifactError.
+        """
         import mlflow
 
         uri, store = f"models:/{version.name}/{version.number}", self._client.tracking_uri
         mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=store, registry_uri=store)
-        (manifest,) = folder.rglob(MANIFEST)
-        return manifest.parent
+        (path,) = folder.rglob(MANIFEST)
+        if artifacts.sha256_of(path) != version.tags["manifest_sha256"]:
+            raise ArtifactError(f"{version}: its manifest is not the one that was registered; `dvc repro` registers it")
+        manifest = artifacts.read(path, Manifest)
+        for name in manifest.files:
+            artifacts.read_verified(path.parent, manifest, name)
+        return path.parent
 
     def run(self, version: Version) -> Any:
         """Return MLflow's run of the version."""
         return self._client.get_run(version.run_id)
+
+    def last_training(self, version: Version) -> Any:
+        """Return the newest of the runs that trained these bytes: the sources of an older one may not be known."""
+        run = self.run(version)
+        same = f"tags.`relu.checkpoint` = '{version.tags['checkpoint_sha256']}'"
+        found = self._client.search_runs([run.info.experiment_id], same, max_results=1)
+        return found[0] if found else run
 
 
 def _version(found: Any) -> Version:

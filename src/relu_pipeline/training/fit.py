@@ -107,7 +107,10 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path, o
     task = training.task
     train, val = (task.load(training.prepared, split).to(training.hardware.device) for split in ("train", "val"))
     name, settings = training.config.model.name, network_settings(training, train)
-    network = build_network(name, settings)
+    try:
+        network = build_network(name, settings)
+    except ValueError as error:
+        raise ConfigError(f"{task.name}.model {name}: {error}") from error
     task.fit_input(network, train)
     run.log_datasets(training.meta, "train", "val")
     num_parameters = sum(parameter.numel() for parameter in network.parameters())

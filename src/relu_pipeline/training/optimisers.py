@@ -18,7 +18,7 @@ NORM_BIAS_FACTOR = 64
 def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
     """Nesterov SGD. No weight decay for biases and norms (Goyal et al. 2017, arXiv:1706.02677).
 
-    `config.optimiser: muon` has Muon for the filter banks of convolutions.
+    `config.optimiser: muon` has Muon for the filter banks of convolutions without a bias.
     """
     plain = {"momentum": 0.0, "nesterov": False}
     has_muon = isinstance(config, ImageTrainConfig) and config.optimiser == "muon"
@@ -39,15 +39,21 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
     for module in network.modules():
         for parameter in module.parameters(recurse=False):
             if parameter.requires_grad:
-                group = "filters" if has_muon and parameter.ndim == 4 else _group_of(module, parameter)
+                group = "filters" if has_muon and _is_scaled(module) else _group_of(module, parameter)
                 groups[group]["params"].append(parameter)
     return (Muon if has_muon else SGD)(
         [group for group in groups.values() if group["params"]],
         lr=config.learning_rate,
         momentum=MOMENTUM,
         nesterov=True,
-        fused=True,
+        # On a GPU the fused step takes half precision's scaled gradients, which Muon and the health report cannot.
+        fused=next(network.parameters()).device.type == "cpu",
     )
+
+
+def _is_scaled(module: nn.Module) -> bool:
+    """Whether a norm follows: a convolution has no bias where a norm would take it away."""
+    return isinstance(module, nn.Conv2d) and module.bias is None
 
 
 def _group_of(module: nn.Module, parameter: nn.Parameter) -> str:

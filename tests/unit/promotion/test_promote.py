@@ -69,13 +69,16 @@ def register(
     shutil.copytree(prepared / "text", tmp_path / "data/prepared/text")
     meta = artifacts.read(prepared / "text/meta.json", PreparedMeta)
 
-    def register(kind: str, commit: str = COMMIT, different: int = 0) -> None:
+    def register(kind: str | Path, commit: str = COMMIT, different: int = 0) -> None:
+        models = folders[kind] if isinstance(kind, str) else kind
         tags = {"mlflow.note.content": "To repeat it: `dvc repro`"}
         with start_run("text", commit, "train@text", tags=tags) as run:
             run.log_params({"text.train.max_epochs": 2})
             run.log_metrics({"parity/different_top1": different})
             run.log_datasets(meta, "test")
-            run.register(folders[kind], meta)
+            run.register(models, meta)
+            manifest = artifacts.read(models / "manifest.json", Manifest)
+            run.log_tags({"relu.checkpoint": manifest.checkpoint_sha256})
 
     return register
 
@@ -185,6 +188,24 @@ def test_an_answer_is_traced_to_what_made_its_model(register: Callable[..., None
     for unknown in ("f" * 64, "", manifest.version[:3]):
         with pytest.raises(PromotionError, match=r"names no registered model; give NAME/NUMBER"):
             trace(unknown)
+
+
+def test_of_models_with_the_same_weights_the_newest_is_traced(
+    register: Callable[..., None], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(folders["good"], tmp_path / "other"))
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps(manifest | {"data_source": "published"}))
+    register("good")
+    register(other)
+    assert f"model: {NAME}/2" in trace(manifest["files"]["model.onnx"])
+    assert f"model: {NAME}/1" in trace(f"{NAME}/1")
+
+
+def test_a_commit_after_the_training_makes_its_bytes_known(register: Callable[..., None], params: Params) -> None:
+    register("good", commit=f"{COMMIT}-dirty")
+    register("good", commit=COMMIT)
+    assert "is the champion now" in promote("text", params, None)
 
 
 def test_promotions_at_once_leave_the_better_model(register: Callable[..., None], params: Params) -> None:

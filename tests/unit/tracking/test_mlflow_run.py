@@ -19,6 +19,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest, PreparedMeta
 from relu_pipeline.config import flatten
 from relu_pipeline.tracking.mlflow_run import MlflowRun, reopen_run, send_outboxes, start_run
+from relu_pipeline.tracking.mlflow_store import masked
 
 CHECKPOINT = "c" * 64
 
@@ -205,6 +206,21 @@ def test_a_run_that_was_deleted_meanwhile_begins_anew(project: Path) -> None:
     assert found(run).data.metrics == {"third": 3.0}
 
 
+def test_a_deleted_experiment_comes_back(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with start_run("text", "abc", "train@text"):
+        pass
+    mlflow.delete_experiment(mlflow.get_experiment_by_name("relu-pipeline-text").experiment_id)
+    with start_run("text", "abc", "train@text") as run:
+        run.log_metrics({"val/accuracy": 0.5})
+    assert found(run).data.metrics == {"val/accuracy": 0.5}
+    assert "was deleted, and comes back" in capsys.readouterr().err
+
+
+def test_no_message_shows_users_and_passwords() -> None:
+    said = "API request to http://me:secret@host:5000/api failed; postgresql://me:secret@db/runs; a@b.org"
+    assert masked(said) == "API request to http://host:5000/api failed; postgresql://db/runs; a@b.org"
+
+
 def test_a_checkpoint_that_the_store_does_not_know_gets_a_run_of_its_own(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,7 +251,7 @@ def test_without_a_server_nothing_fails_and_all_is_sent_later_as_it_was(
     assert "secret" not in said
     report.write_text("of another run")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert send_outboxes() == 6
+    assert send_outboxes() == 7
     assert send_outboxes() == 0
     logged = found(run)
     assert (logged.info.status, logged.data.metrics) == ("FINISHED", {"val/accuracy": 0.5, "test/accuracy": 0.25})

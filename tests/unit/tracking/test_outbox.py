@@ -110,11 +110,8 @@ def test_what_an_ended_process_left_is_sent_and_what_a_living_one_has_is_not(tmp
         outbox.put(ENTRIES[int(name)])
         outbox.close()
     server = Server()
-    assert [(folder.name, entries) for folder, entries in send_left(tmp_path, server.send)] == [
-        ("1", [ENTRIES[1]]),
-        ("3", [ENTRIES[3]]),
-    ]
-    assert server.taken == [ENTRIES[1], ENTRIES[3]]
+    assert send_left(tmp_path, server.send, lambda entries: [*entries, {"end": True}]) == 4
+    assert server.taken == [ENTRIES[1], {"end": True}, ENTRIES[3], {"end": True}]
     assert [path.name for path in tmp_path.iterdir()] == ["2"]
     living.close()
 
@@ -127,13 +124,17 @@ def test_what_is_not_taken_of_what_was_left_stays_from_there_on(tmp_path: Path) 
     taken: list[Entry] = []
 
     def send(entry: Entry, folder: Path) -> None:
-        if len(taken) == 2:
+        if entry in ENTRIES[2:]:
             raise TrackingError("away")
         taken.append(entry)
 
+    other = Outbox(tmp_path / "2", Server(up=False).send, patience_s=0.1)
+    other.put({"step": 99})
+    other.close()
     with pytest.raises(TrackingError):
-        list(send_left(tmp_path, send))
-    assert taken + read_entries(tmp_path / "1") == ENTRIES
+        send_left(tmp_path, send, list)
+    assert taken + read_entries(tmp_path / "1") == [*ENTRIES[:2], {"step": 99}, *ENTRIES[2:]]
+    assert not (tmp_path / "2").exists()  # what one outbox cannot send holds up no other
 
 
 def test_two_processes_do_not_share_an_outbox(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from relu_pipeline.training.optimisers import build_optimiser
 
 def small_network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 2))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 2)
+    )
 
 
 def optimiser_of(network: nn.Module, **changes: object) -> Muon:
@@ -83,3 +85,9 @@ def test_a_restored_state_goes_on_to_the_same_weights() -> None:
     step(network, optimiser)
     step(copy, resumed)
     assert torch.equal(network[0].weight, copy[0].weight)
+
+
+def test_a_convolution_without_a_norm_takes_the_steps_of_sgd() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 2))
+    optimiser = optimiser_of(network)
+    assert not any(group.get("muon") for group in optimiser.param_groups)
