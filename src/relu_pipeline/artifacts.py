@@ -67,6 +67,11 @@ def training_dir(task: TaskName) -> Path:
     return checkpoints_dir(task) / "training"
 
 
+def model_name(task: TaskName) -> str:
+    """The name by which a registry and the service know the model."""
+    return f"relu-pipeline-{task}"
+
+
 def models_dir(task: TaskName) -> Path:
     """What the service needs of a task, and nothing else."""
     return Path("models") / task

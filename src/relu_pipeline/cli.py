@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from relu_pipeline.artifacts import Source
 from relu_pipeline.config import TASK_NAMES
@@ -76,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     swap.add_argument("folder", type=Path, help="as models/TASK/ of another `dvc repro`")
     swap.add_argument("--models", type=Path, default=Path("models"), help="the service's; default: %(default)s")
     swap.set_defaults(command=_swap)
+    _add_registry_commands(commands)
+    send = commands.add_parser("send-metrics", help="send what runs could not log because MLflow's server was away")
+    send.set_defaults(command=_send_metrics)
+    return parser
+
+
+def _add_registry_commands(commands: Any) -> None:
     promote = commands.add_parser("promote", help="make MLflow's candidate the champion, if it is better")
     promote.add_argument("task", choices=TASK_NAMES)
     promote.add_argument("--force", metavar="REASON", help="promote one that does not pass, and record why")
@@ -92,9 +100,6 @@ def _parser() -> argparse.ArgumentParser:
     trace = commands.add_parser("trace", help="what made the model that gave an answer")
     trace.add_argument("model", metavar="MODEL", help="its sha256 or version, as answers bear them, or a run of MLflow")
     trace.set_defaults(command=_trace)
-    send = commands.add_parser("send-metrics", help="send what runs could not log because MLflow's server was away")
-    send.set_defaults(command=_send_metrics)
-    return parser
 
 
 def _add_predict_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], str]) -> None:

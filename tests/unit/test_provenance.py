@@ -24,28 +24,29 @@ def test_a_folder_outside_git_and_one_without_a_commit_are_refused(
         git_commit()
 
 
-def test_a_changed_file_makes_the_commit_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: a git checkout with one committed file."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("a")
     git("init")
     git("add", "file")
     git("commit", "-m", "first")
+    return tmp_path
+
+
+def test_a_changed_file_makes_the_commit_dirty(checkout: Path) -> None:
     clean = git_commit()
     assert len(clean) == 40
-    (tmp_path / "file").write_text("b")
+    (checkout / "file").write_text("b")
     assert git_commit() == f"{clean}-dirty"
 
 
-def test_a_source_that_was_not_added_makes_the_commit_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("a")
-    git("init")
-    git("add", "file")
-    git("commit", "-m", "first")
-    (tmp_path / "notes.txt").write_text("no source")
+def test_a_source_that_was_not_added_makes_the_commit_dirty(checkout: Path) -> None:
+    (checkout / "notes.txt").write_text("no source")
     assert not git_commit().endswith("-dirty")
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src/network.py").write_text("")
+    (checkout / "src").mkdir()
+    (checkout / "src/network.py").write_text("")
     assert git_commit().endswith("-dirty")
 
 

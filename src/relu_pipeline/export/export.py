@@ -19,6 +19,7 @@ from relu_pipeline.artifacts import (
     Pruning,
     TensorInfo,
 )
+from relu_pipeline.card.facts import collect
 from relu_pipeline.card.write import write_card
 from relu_pipeline.config import Params
 from relu_pipeline.data.batches import PreparedSplit
@@ -81,7 +82,8 @@ def export(
             sample_probabilities=[item.probabilities for item in pick(int8_graph).samples],
             **_baselines(int8_graph, relu_layers, val),
         )
-        write_card(task, params, prepared, reports, models, int8, baselines["relu_baseline"])
+        facts = collect(task, params, prepared, reports, models, int8, baselines["relu_baseline"])
+        write_card(facts, reports, models)
         artifacts.copy(reports / artifacts.HEALTH_MAP, models / artifacts.HEALTH_MAP)
         for name in task.served_files:
             artifacts.copy(prepared / name, models / name)
@@ -125,7 +127,7 @@ def _describe(
     files = sorted(models.iterdir())
     return Manifest(
         task=meta.task,
-        name=f"relu-pipeline-{meta.task}",
+        name=artifacts.model_name(meta.task),
         version=_version(meta, artifacts.sha256_of(*files)),
         labels=meta.source.labels,
         input=_tensor_info(model.graph.input[0]),

@@ -1,1 +1,1 @@
-"""Experiment tracking: `run` is what the library sees, `mlflow_run` alone knows MLflow."""
+"""Experiment tracking: `run` is what the library sees, the others write to MLflow by way of an outbox."""

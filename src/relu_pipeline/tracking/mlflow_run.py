@@ -91,7 +91,7 @@ def start_run(
     described = {"mlflow.source.git.commit": commit, "mlflow.source.name": stage, "stage": stage} | dict(tags or {})
     if named:
         described["dvc.experiment"] = named
-    run = _new(experiment, interrupted or uuid.uuid4().hex, named or name or stage, described)
+    run = _new(f"relu-pipeline-{experiment}", interrupted or uuid.uuid4().hex, named or name or stage, described)
     with _outbox(run) as outbox, _ending(MlflowRun(run, outbox)) as logged:
         yield logged
 
@@ -101,7 +101,7 @@ def reopen_run(checkpoint_sha256: str, task: TaskName, commit: str, stage: str) 
     """The newest run that made the checkpoint, or one of its own, where the store has none."""
     tags = {"mlflow.source.git.commit": commit, "mlflow.source.name": stage, "stage": stage, "task": task}
     name = os.environ.get("DVC_EXP_NAME") or f"{task} {checkpoint_sha256[:8]}"
-    run = _new(task, checkpoint_sha256, name, tags, identity="checkpoint")
+    run = _new(f"relu-pipeline-{task}", checkpoint_sha256, name, tags, identity="checkpoint")
     with _outbox(run) as outbox:
         reopened = MlflowRun(run, outbox)
         reopened.log_tags({f"commit.{stage}": commit})
@@ -123,7 +123,7 @@ def _new(
     identity: str = "key",
 ) -> dict[str, Any]:
     return {
-        "experiment": f"relu-pipeline-{experiment}" if parent is None else experiment,
+        "experiment": experiment,
         "identity": identity,
         "value": value,
         "name": name,

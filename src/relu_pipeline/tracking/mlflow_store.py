@@ -28,7 +28,7 @@ MAX_NAME_CHARS, MAX_METRICS, MAX_PARAMS, MAX_TAG_CHARS = 250, 1000, 100, 5000  #
 KEPT_CHARS = 30  # of the end of a name that is too long, which tells what is measured
 IDENTITY = "relu.{}"  # the tag by which a run is found again, whatever store it lies in
 EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",  # or the UI opens in the view of traces
+    "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "test/accuracy",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
 }
@@ -72,6 +72,8 @@ class Store:
         """Raises TrackingError."""
         with self._changing, _explained(self.uri):
             if self._client is None:
+                if self.is_server:
+                    check_server(self.uri)
                 self._client = _connect(self.uri, self.root)
             return self._client
 
@@ -193,8 +195,6 @@ def _connect(uri: str, root: Path) -> Any:
     # The outbox asks again by itself; MLflow's own default blocks for many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    if uri.startswith(("http://", "https://")):
-        check_server(uri)
     with _connecting:
         import mlflow
 
