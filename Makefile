@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint audit repro study ui serve bench lock
+.PHONY: help setup demo test test-all lint audit docs repro study ui serve bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +35,10 @@ lint: $(READY)  ## style, formatting and import rules
 
 audit: $(READY)  ## look for known vulnerabilities in the locks
 	python .ci/audit.py
+
+docs: $(READY)  ## build docs/ as a web site in site/, with the reference pages anew
+	python docs/reference/generate.py
+	zensical build --strict
 
 repro: $(READY)  ## rebuild what changed: data, models, reports, the packed service
 	dvc repro
