@@ -17,7 +17,7 @@ LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at mos
 KINDS = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text", "null": "empty"}
 PARAMS_HEAD = """# params.yaml
 
-Which parameters are there, and which values are valid? `dvc exp run -S NAME=VALUE` changes one; a wrong name or value is
+Which parameters are there, and which values are valid? `dvc exp run -S NAME=VALUE` changes one. A wrong name or value is
 an error that lists the valid ones. This page is generated from `params.yaml` and `src/relu_pipeline/config.py`.
 """
 COMMAND_HEAD = """# Command line
@@ -44,7 +44,8 @@ def _rows(parent: CommentedMap, key: str, field: Any, schema: Mapping[str, Any],
         for name in value:
             yield from _rows(value, name, fields.get(name, model.get("additionalProperties")), schema, f"{path}.{name}")
     else:
-        cells = (f"`{path}`", f"`{_shown(value)}`", _valid(model, schema), _comment(parent, key).replace("|", "\\|"))
+        valid = _valid(model, schema) + (" or `auto`" if value == "auto" and "enum" not in model else "")
+        cells = (f"`{path}`", f"`{_shown(value)}`", valid, _comment(parent, key).replace("|", "\\|"))
         yield f"| {' | '.join(cells)} |"
 
 
