@@ -231,16 +231,12 @@ class Parity(Format):
 
 
 class PrunedLayer(Format):
-    """`dead` of `units`: no measured row activates them, nor what other layers give on the same channel.
-
-    `removed` of the dead ones; `proved`: of the removed ones, those that no input at all can change.
-    """
+    """`removed` of the `dead` of `units`: no measured row activates these, nor other layers on the same channel."""
 
     name: str
     units: int
     dead: int
     removed: int
-    proved: int
 
 
 class RowDifferences(Format):
@@ -274,7 +270,6 @@ class Pruning(Format):
     measured_rows: int
     dead: int
     removed: int
-    proved: int
     layers: list[PrunedLayer]
     measured: RowDifferences | None
     test: RowDifferences | None

@@ -1,1 +1,1 @@
-"""Dead units are cut out of an ONNX graph, and what is left is proved to answer alike."""
+"""Remove dead units from an ONNX graph, and check that no prediction changes."""

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from relu_pipeline.artifacts import PrunedLayer, Pruning, Split
 from relu_pipeline.data.batches import PreparedSplit
-from relu_pipeline.pruning.bounds import Bounds, bounds_of
 from relu_pipeline.pruning.channels import Group, channel_groups
 from relu_pipeline.pruning.cost import cost, latencies_ms, serialised
 from relu_pipeline.pruning.cut import Cut, cut
@@ -52,7 +51,6 @@ def prune(model: onnx.ModelProto, splits: Splits) -> tuple[onnx.ModelProto, Prun
         measured_rows=rows,
         dead=sum(layer.dead for layer in layers),
         removed=sum(layer.removed for layer in layers),
-        proved=sum(layer.proved for layer in layers),
         layers=layers,
         measured=measured,
         test=test,
@@ -77,7 +75,6 @@ def unpruned(
         measured_rows=measured_rows,
         dead=sum(layer.dead for layer in layers),
         removed=0,
-        proved=0,
         layers=layers,
         measured=None,
         test=None,
@@ -109,23 +106,11 @@ def _first_row(split: PreparedSplit) -> NDArray[Any]:
 
 def _layers(graph: Graph, groups: list[Group], seen: Seen, cuts: dict[Group, Cut]) -> list[PrunedLayer]:
     """In the graph's order. Layers that share channels lose the same ones."""
-    bounds = bounds_of(graph) if cuts else {}
     layers: dict[int, PrunedLayer] = {}
     for group in groups:
-        gone = cuts[group].gone if group in cuts else np.zeros(group.size, dtype=bool)
-        proved = gone & _input_independent(group, bounds) if group in cuts else gone
-        dead, removed, certain = (int(channels.sum()) for channels in (dead_channels(group, seen), gone, proved))
+        dead = int(dead_channels(group, seen).sum())
+        removed = int(cuts[group].gone.sum()) if group in cuts else 0
         for node in group.layers:
             name = layer_name(graph.nodes[node])
-            layers[node] = PrunedLayer(name=name, units=group.size, dead=dead, removed=removed, proved=certain)
+            layers[node] = PrunedLayer(name=name, units=group.size, dead=dead, removed=removed)
     return [layers[node] for node in sorted(layers)]
-
-
-def _input_independent(group: Group, bounds: dict[str, Bounds]) -> NDArray[np.bool_]:
-    """Channels `[C]` that every reader finds the same whatever the graph's input is."""
-    proved = np.ones(group.size, dtype=bool)
-    for reader in group.readers:
-        place, fixed = group.tensors[reader.tensor], bounds[reader.tensor].fixed
-        fixed_F = fixed.all(axis=tuple(axis for axis in range(fixed.ndim) if axis != place.axis))
-        proved &= np.broadcast_to(fixed_F, group.size * place.block).reshape(group.size, -1).all(axis=1)
-    return proved

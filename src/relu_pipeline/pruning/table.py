@@ -1,13 +1,13 @@
 """The report as text."""
 
-from relu_pipeline.artifacts import PrunedLayer, Pruning
+from relu_pipeline.artifacts import Pruning
 from relu_pipeline.pruning.prune import CONV_BLOCK
 
 KEPT = f"a layer keeps one unit, a convolution a multiple of {CONV_BLOCK}: ONNX Runtime is slower with other widths"
 
 
 def as_table(report: Pruning) -> str:
-    """Costs before and after, what each layer lost or kept and how that is known, how far the answers moved."""
+    """Return the costs before and after, the units that each layer lost, and how far the outputs moved."""
     before, after = report.before, report.after
     costs = [
         ("", "before", "after"),
@@ -17,7 +17,7 @@ def as_table(report: Pruning) -> str:
         ("latency, ms", f"{before.latency_ms:.3f}", f"{after.latency_ms:.3f}"),
     ]
     layers = [("layer", "units", "removed")]
-    layers += [(layer.name, f"{layer.units:,}", _removed(layer, report.measured_rows)) for layer in report.layers]
+    layers += [(layer.name, f"{layer.units:,}", f"{layer.removed:,} of {layer.dead:,} dead") for layer in report.layers]
     kept = report.dead - report.removed
     lines = [*_aligned(costs), "", *_aligned(layers), "", *_differences(report)]
     lines += [f"{kept:,} of {report.dead:,} dead units are kept: {KEPT}"] * bool(kept)
@@ -35,13 +35,6 @@ def why_whole(report: Pruning) -> str:
 def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
     width = max(len(name) for name, *_ in rows)
     return [f"{name:{width}}  {one:>12}  {other}".rstrip() for name, one, other in rows]
-
-
-def _removed(layer: PrunedLayer, rows: int) -> str:
-    unseen = layer.removed - layer.proved
-    parts = [f"{layer.proved} proved"] * bool(layer.proved) + [f"{unseen} not seen in {rows:,} inputs"] * bool(unseen)
-    kept = layer.dead - layer.removed
-    return (", ".join(parts) or "0") + f"; {kept} dead kept" * bool(kept)
 
 
 def _differences(report: Pruning) -> list[str]:

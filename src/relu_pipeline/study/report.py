@@ -97,10 +97,9 @@ def _pruning(pruning: Pruning, accuracy: float, config: StudyConfig) -> str:
     before, after = pruning.before, pruning.after
     units = sum(layer.units for layer in pruning.layers)
     return (
-        f"{network}{pruning.removed} of {units} units ({pruning.proved} of them proved dead for every input, the rest "
-        f"not seen in {pruning.measured_rows:,} inputs) were cut. Largest difference of an answer on these inputs: "
-        f"{pruning.measured.largest:.1e}; on {pruning.test.rows:,} other validation images: "
-        f"{pruning.test.largest:.1e}, with the same top-1 on all.\n\n"
+        f"{network}{pruning.removed} of {units} units, which none of {pruning.measured_rows:,} inputs activates, were "
+        f"cut. Largest difference of an answer on these inputs: {pruning.measured.largest:.1e}; on "
+        f"{pruning.test.rows:,} other validation images: {pruning.test.largest:.1e}, with the same top-1 on all.\n\n"
         "| | before | after |\n| --- | --- | --- |\n"
         f"| parameters | {before.parameters:,} | {after.parameters:,} |\n"
         f"| multiply-adds an image | {before.multiply_adds:,} | {after.multiply_adds:,} |\n"

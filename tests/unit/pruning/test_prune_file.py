@@ -46,8 +46,8 @@ class Text(nn.Module):
 
 
 NETWORKS: dict[TaskName, tuple[type[nn.Module], str]] = {
-    "image": (Image, "16 proved; 1 dead kept"),
-    "text": (Text, "2 proved"),
+    "image": (Image, "16 of 17 dead"),
+    "text": (Text, "2 of 2 dead"),
 }
 
 
