@@ -1,4 +1,4 @@
-"""Does the network behave as on the validation split? Pure NumPy, so that `evaluate` measures the same code."""
+"""Does the network behave as on the validation split? Pure NumPy, so that the stage `drift` measures the same code."""
 
 import math
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import DataReport, PreparedMeta
-from relu_pipeline.evaluation.drift import DriftRow
+from relu_pipeline.drift.detection import DriftRow
 
 
 def write_reports(prepared: Path, reports: Path) -> None:

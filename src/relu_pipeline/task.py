@@ -1,7 +1,7 @@
 """What differs between tasks once their data are prepared.
 
 A third task is a module in `tasks/`, entries in `validation.validate.MEASURES`, `data.prepare.PREPARERS` and
-`evaluation.shifts.SHIFTS`, its section of params.yaml and its tests. Those three stand apart, or their edits would
+`drift.shifts.SHIFTS`, its section of params.yaml and its tests. Those three stand apart, or their edits would
 train anew: a stage depends on all that it imports.
 """
 
@@ -60,7 +60,7 @@ class Task(ABC, Generic[SplitT]):
 
     @abstractmethod
     def load(self, prepared: Path, split: Split) -> SplitT:
-        """Only `evaluate` and the export's parity check may ask for "test"."""
+        """Only `evaluate`, `drift` and the checks of `export` may ask for "test"."""
 
     @abstractmethod
     def settle(self, config: Any, train: SplitT, num_classes: int) -> Any:

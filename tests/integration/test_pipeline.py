@@ -170,14 +170,15 @@ def test_one_run_a_model_holds_training_and_test_figures(project: Path) -> None:
     for task in ("image", "text"):
         (found,) = mlflow.search_runs(experiment_names=[f"relu-pipeline-{task}"], output_format="list")
         assert found.info.status == "FINISHED"
-        assert {"val/accuracy", "learning_rate", "test/accuracy", "parity/onnx_accuracy"} <= set(found.data.metrics)
+        metrics = {"val/accuracy", "learning_rate", "test/accuracy", "drift/unshifted/auroc_combined"}
+        assert metrics | {"parity/onnx_accuracy"} <= set(found.data.metrics)
         assert len(found.data.metrics) <= 50
         assert found.data.tags["mlflow.source.git.commit"].removesuffix("-dirty") == commit.stdout.strip()
         assert "dvc" in found.data.tags["mlflow.note.content"]
         assert found.data.params["seed"] == "42"
         assert f"{task}.train.learning_rate" in found.data.params
         assert not {"image.model.mlp.activation", "image.model.resnet18.stem"} & set(found.data.params)
-        assert {"evaluate.calibration_bins", "export.opset"} <= set(found.data.params)
+        assert {"evaluate.calibration_bins", "drift.window", "export.opset"} <= set(found.data.params)
         assert {used.tags[0].value for used in found.inputs.dataset_inputs} == {"training", "validation", "testing"}
         version = mlflow.MlflowClient().get_model_version_by_alias(f"relu-pipeline-{task}", "candidate")
         assert version.run_id == found.info.run_id
@@ -207,8 +208,8 @@ def test_one_task_alone_runs_is_packed_and_served(tmp_path: Path, task: str) -> 
     set_param(project / "params.yaml", "tasks", {task: load_params(project / "params.yaml").tasks[task]})
     result = dvc(project, "repro")
     assert result.returncode == 0, result.stderr
-    stages = ("download", "validate", "prepare", "train", "evaluate", "export")
-    assert stages_run(result) == [*(f"{stage}@{task}" for stage in stages), "package"]
+    stages = ("download", "validate", "prepare", "train", "evaluate", "drift", "export")
+    assert set(stages_run(result)) == {*(f"{stage}@{task}" for stage in stages), "package"}
     assert [path.name for path in (project / "models").iterdir()] == [task]
     with tarfile.open(project / artifacts.BENTO) as bento:
         assert {name.split("/models/")[1].split("/")[0] for name in bento.getnames() if "/models/" in name} == {task}
@@ -267,7 +268,7 @@ def test_bad_data_stop_before_preparation_and_the_report_says_why(project: Path)
 def test_without_a_tracking_server_all_stages_succeed_and_what_they_log_waits(project: Path, server: "Server") -> None:
     before = contents(project)
     server.stop()
-    for stage in ("train", "evaluate", "export"):
+    for stage in ("train", "evaluate", "drift", "export"):
         words = ("repro", "--force", "--single-item", f"{stage}@text")
         result = dvc(project, *words, MLFLOW_TRACKING_URI=server.uri)
         assert result.returncode == 0, result.stderr
@@ -281,7 +282,7 @@ def test_without_a_tracking_server_all_stages_succeed_and_what_they_log_waits(pr
     assert sent.returncode == 0, sent.stderr
     (run,) = mlflow.MlflowClient(server.uri).search_runs(["1"])
     assert (run.info.status, run.data.tags["task"]) == ("FINISHED", "text")
-    assert {"val/accuracy", "test/accuracy", "int8/accuracy"} <= set(run.data.metrics)
+    assert {"val/accuracy", "test/accuracy", "drift/unshifted/auroc_combined", "int8/accuracy"} <= set(run.data.metrics)
     assert mlflow.MlflowClient(server.uri).get_model_version_by_alias("relu-pipeline-text", "candidate").version
 
 
@@ -317,11 +318,26 @@ def test_a_changed_evaluation_reruns_no_training(project: Path) -> None:
     assert stages_run(result) == ["evaluate@image", "evaluate@text"]
 
 
+def test_a_setting_of_the_service_evaluates_nothing_again(project: Path) -> None:
+    settings = project / "configs/serving.yaml"
+    before = settings.read_text()
+    ran = []
+    for key, value in (("limits.image_pixels", 1000), ("drift.window", 300)):
+        set_param(settings, key, value)
+        result = dvc(project, "repro")
+        assert result.returncode == 0, result.stderr
+        ran.append(set(stages_run(result)))
+        settings.write_text(before)
+    shown = {"export@image", "export@text"}  # in the model cards
+    assert ran == [{"package"}, {"drift@image", "drift@text", *shown, "package"}]
+    assert stages_run(dvc(project, "repro")) == []
+
+
 def test_a_changed_text_parameter_reruns_text_stages_only(project: Path) -> None:
     images = {path: digest for path, digest in contents(project).items() if "/image/" in path}
     result = dvc(project, "exp", "run", "-S", "text.train.max_epochs=2")
     assert result.returncode == 0, result.stderr
-    assert stages_run(result) == ["train@text", "evaluate@text", "export@text", "package"]
+    assert set(stages_run(result)) == {"train@text", "evaluate@text", "drift@text", "export@text", "package"}
     assert {path: digest for path, digest in contents(project).items() if "/image/" in path} == images
 
 
@@ -332,7 +348,8 @@ def test_a_parameter_there_and_back_costs_nothing(project: Path) -> None:
         result = dvc(project, "exp", "run", "-S", f"text.train.max_epochs={epochs}", "-S", "health.max_growth=11")
         assert result.returncode == 0, result.stderr
         assert [stage for stage in stages_run(result) if stage.startswith("train")] == trained
-        assert stages_run(result)[1:] == (["evaluate@text", "export@text", "package"] if trained else [])
+        later = {"evaluate@text", "drift@text", "export@text", "package"} if trained else set()
+        assert set(stages_run(result)) - {"train@text"} == later
     assert {path for path, digest in contents(project).items() if before[path] != digest} == set()
 
 

@@ -53,11 +53,16 @@ def reached_from(module: str) -> set[Path]:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_all_that_it_imports(name: str) -> None:
+def test_a_stage_depends_on_all_that_it_imports_and_on_no_other_module(name: str) -> None:
     listed = {ROOT / dep.def_path for dep in STAGES[name].deps}
-    module = STAGES[name].cmd.split()[2]
-    missing = {path for path in reached_from(module) if not any(path.is_relative_to(dep) for dep in listed)}
-    assert not missing
+    imported = reached_from(STAGES[name].cmd.split()[2])
+    missing = {path for path in imported if not any(path.is_relative_to(dep) for dep in listed)}
+    unused = {
+        dep
+        for dep in listed
+        if dep.is_relative_to(ROOT / "src") and not any(path.is_relative_to(dep) for path in imported)
+    }
+    assert (missing, unused) == (set(), set())
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -72,12 +77,24 @@ def test_an_evaluation_edit_reruns_no_training() -> None:
         assert not any("evaluation" in path or path == "src/relu_pipeline" for path in listed)
 
 
+def test_a_setting_of_the_service_reruns_no_stage_but_the_package_and_for_the_monitor_the_drift() -> None:
+    for name, stage in STAGES.items():
+        listed = {dep.def_path: getattr(dep, "params", None) for dep in stage.deps}
+        serving = {path: params for path, params in listed.items() if path.startswith(("serving", "configs/serving"))}
+        if name.startswith("drift@"):
+            monitor = {"serving/drift.py": None, "serving/settings.py": None, "configs/serving.yaml": ["drift"]}
+            assert serving == monitor
+        else:
+            assert name == "package" or not serving
+
+
 def test_every_parameter_belongs_to_a_stage() -> None:
     tracked = {
         key
         for stage in STAGES.values()
         for params in stage.params
-        for key in (params.options_key_paths if hasattr(params, "options_key_paths") else params.params)
+        if params.def_path == "params.yaml"
+        for key in params.params
     }
     sections = {"tasks", "seed", "validation", "study", "evaluate", "export"}
     sections |= {f"{task}.{section}" for task in ("image", "text") for section in ("data", "prepare", "model", "train")}

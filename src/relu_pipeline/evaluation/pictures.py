@@ -1,7 +1,7 @@
 """PNG pictures of an evaluation."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,6 @@ from relu_pipeline.figures import NAMED_CLASSES, class_name, save_figure
 
 COLUMNS = 6
 CAPTION_CHARS = 28  # that fit above an image
-DRIFT_SIGNALS = {
-    "zero_shares": "zero shares",
-    "max_softmax": "maximum softmax",
-    "combined": "both, as the service watches them",
-}
 MANY_CLASSES = 20  # above it, a confusion matrix has colours alone
 
 
@@ -85,26 +80,4 @@ def draw_text_gallery(texts: Sequence[str], captions: Sequence[str], path: Path)
     figure = Figure(figsize=(10, max(1.0, 0.18 * lines)))
     # parse_math: a dollar sign in a text is no formula.
     figure.text(0.02, 0.99, "\n\n".join(blocks), va="top", fontsize=8, family="monospace", parse_math=False)
-    save_figure(figure, path)
-
-
-def draw_drift(rows: Sequence[Mapping[str, Any]], stream_rows: int, path: Path) -> None:
-    """By shift: AUROC of a single row's score, and rows until the alarm; for each signal and for both together."""
-    figure = Figure(figsize=(11, 1.6 + 0.65 * len(rows)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    places = np.arange(len(rows))
-    for offset, (signal, label) in zip((-0.27, 0, 0.27), DRIFT_SIGNALS.items(), strict=True):
-        left.barh(places + offset, [row[f"auroc_{signal}"] for row in rows], 0.25, label=label)
-        delays = [row[f"rows_until_alarm_{signal}"] for row in rows]
-        bars = right.barh(places + offset, [delay or 0 for delay in delays], 0.25)
-        never = ["too few rows to tell" if row[f"alarms_{signal}"] is None else "never" for row in rows]
-        words = [no if delay is None else str(delay) for delay, no in zip(delays, never, strict=True)]
-        right.bar_label(bars, words, padding=3, fontsize=7)
-    left.axvline(0.5, color="grey", linestyle="--", linewidth=1)
-    left.set_yticks(places, [row["shift"] for row in rows])
-    left.invert_yaxis()
-    left.set(xlim=(0, 1), xlabel="AUROC, shifted against unshifted rows (0.5: chance)", title="One row")
-    right.set(xlabel="shifted rows until the alarm, median of the streams", title=f"A stream of {stream_rows:,} rows")
-    right.margins(x=0.1)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     save_figure(figure, path)

@@ -45,13 +45,3 @@ def test_pictures_show_odd_names_of_classes(tmp_path: Path) -> None:
     pictures.draw_gallery([np.zeros((4, 4, 3), np.uint8)] * 5, captions, tmp_path / "gallery.png")
     with Image.open(tmp_path / "gallery.png") as picture:
         assert picture.width <= 2000
-
-
-def test_an_alarm_before_the_first_shifted_row_is_not_drawn_as_none(tmp_path: Path) -> None:
-    for name, delay in (("at once", 0), ("never", None)):
-        row = {"shift": "noise"}
-        for signal in pictures.DRIFT_SIGNALS:
-            row |= {f"auroc_{signal}": 0.9, f"rows_until_alarm_{signal}": 100, f"alarms_{signal}": 10}
-        row["rows_until_alarm_zero_shares"] = delay
-        pictures.draw_drift([row], 2000, tmp_path / f"{name}.png")
-    assert (tmp_path / "at once.png").read_bytes() != (tmp_path / "never.png").read_bytes()

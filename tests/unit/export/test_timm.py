@@ -13,8 +13,8 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest, Pruning
 from relu_pipeline.config import ImageConfig, load_params
 from relu_pipeline.describe import describe
+from relu_pipeline.drift.detection import report_drift
 from relu_pipeline.errors import ExportError
-from relu_pipeline.evaluation.drift import report_drift
 from relu_pipeline.evaluation.evaluate import evaluate
 from relu_pipeline.evaluation.predict import predict, predict_onnx
 from relu_pipeline.export.export import export

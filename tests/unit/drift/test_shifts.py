@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.texts import TextSplit
-from relu_pipeline.evaluation import shifts
+from relu_pipeline.drift import shifts
 from relu_pipeline.tasks.catalogue import TASKS
 
 

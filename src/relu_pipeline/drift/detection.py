@@ -1,6 +1,6 @@
-"""What the drift alarm is worth, on shifted copies of the test split.
+"""Measure how well the drift monitor detects shift, on shifted copies of the test split.
 
-It watches zero shares and confidence; what each of them would be worth alone stands beside it.
+The service watches zero shares and confidence; each of these signals is also measured alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,9 +17,9 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import DRIFT_CSV, ColumnBaseline, PreparedMeta
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.data.randomness import generator
-from relu_pipeline.evaluation import pictures
-from relu_pipeline.evaluation.scores import Score, combined_score, max_softmax_score, zero_share_score
-from relu_pipeline.evaluation.shifts import SEED, SHIFTS, sample
+from relu_pipeline.drift import pictures
+from relu_pipeline.drift.scores import Score, combined_score, max_softmax_score, zero_share_score
+from relu_pipeline.drift.shifts import SEED, SHIFTS, sample
 from relu_pipeline.health.zero_shares import Answers, answer, baseline, confidence, confidence_baseline
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.task import Task
@@ -94,7 +94,7 @@ def report_drift(
     artifacts.write_table(out / DRIFT_CSV, list(table[0]), table)
     pictures.draw_drift(table, STREAM_ROWS, out / DRIFT_PNG)
     run.log_metrics({f"drift/{row.shift}/auroc_combined": row.auroc_combined for row in rows})
-    run.log_files([out / DRIFT_CSV, out / DRIFT_PNG], "evaluation")
+    run.log_files([out / DRIFT_CSV, out / DRIFT_PNG], "drift")
     return rows
 
 
@@ -108,9 +108,9 @@ def measure_drift(
     """The first row, "unshifted", is of the test split: its AUROC against validation rows, its false alarms."""
     of_val, of_test = answer(network, val), answer(network, test)
     signals = make_signals(of_val, len(of_test.probabilities), new_monitor)
-    rows = [_measure("unshifted", signals, of_val, of_test, of_test, UNSHIFTED_STREAMS)]
+    rows = [measure_shift("unshifted", signals, of_val, of_test, of_test, UNSHIFTED_STREAMS)]
     for name, split in shifts.items():
-        rows.append(_measure(name, signals, of_test, of_test, answer(network, split), STREAMS))
+        rows.append(measure_shift(name, signals, of_test, of_test, answer(network, split), STREAMS))
     return rows
 
 
@@ -145,9 +145,13 @@ def _of_streams(column: ColumnBaseline, stream_rows: int) -> ColumnBaseline:
     return column.model_copy(update={"rows": max(1, column.rows * stream_rows // (column.rows + stream_rows))})
 
 
-def _measure(
+def measure_shift(
     name: str, signals: list[Signal], usual: Answers, before: Answers, after: Answers, streams: int
 ) -> DriftRow:
+    """Measure each signal: its score of rows `after` a shift against `usual` ones, its alarm on `streams` streams.
+
+    A stream is rows of `before`, followed by rows of `after`.
+    """
     figures: dict[str, Any] = {}
     for signal in signals:
         delays = [

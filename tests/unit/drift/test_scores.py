@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relu_pipeline.evaluation.drift import auroc
-from relu_pipeline.evaluation.scores import combined_score, max_softmax_score, zero_share_score
+from relu_pipeline.drift.detection import auroc
+from relu_pipeline.drift.scores import combined_score, max_softmax_score, zero_share_score
 from relu_pipeline.health.zero_shares import Answers
 
 

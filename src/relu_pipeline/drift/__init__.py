@@ -1,0 +1,1 @@
+"""Measure how well the drift monitor of the service detects shift."""
