@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from relu_pipeline import artifacts
+from relu_pipeline.artifacts import SPLITS
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.tasks.catalogue import TASKS
 
@@ -51,7 +52,7 @@ def main(epochs: int, seed: int) -> None:
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     prepared = artifacts.prepared_dir("image")
-    train, val, test = (TASKS["image"].load(prepared, split) for split in artifacts.SPLITS)
+    train, val, test = (TASKS["image"].load(prepared, split) for split in SPLITS)
     batches = DataLoader(Pictures(train, val), batch_size=64, shuffle=True, num_workers=2)
     test_batches = DataLoader(Pictures(test), batch_size=1000, num_workers=2)
     network = TeachingCNN().to(device)

@@ -3,14 +3,19 @@ from pathlib import Path
 import pytest
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import TrainingMark
+from relu_pipeline.artifacts import Format, atomic
 from relu_pipeline.errors import ArtifactError
 
 
+class Counted(Format):
+    name: str
+    rows: int
+
+
 def test_a_written_artifact_is_read_back(tmp_path: Path) -> None:
-    run = TrainingMark(key="0" * 64, run_key="1")
-    artifacts.write(tmp_path / "deep" / "mark.json", run)
-    assert artifacts.read(tmp_path / "deep" / "mark.json", TrainingMark) == run
+    counted = Counted(name="ä", rows=3)
+    artifacts.write(tmp_path / "deep" / "counted.json", counted)
+    assert artifacts.read(tmp_path / "deep" / "counted.json", Counted) == counted
 
 
 def test_a_failed_write_leaves_the_earlier_file_and_no_litter(tmp_path: Path) -> None:
@@ -54,12 +59,12 @@ def test_a_folder_is_replaced_with_and_without_an_exchange(
     if exchanges:
         (tmp_path / "other").mkdir()
         (path / "mark").touch()
-        assert artifacts._exchange(path, tmp_path / "other"), "tests run where folders can be exchanged"
+        assert atomic.exchange(path, tmp_path / "other"), "tests run where folders can be exchanged"
         assert (tmp_path / "other/mark").exists()
         (tmp_path / "other/mark").unlink()
         (tmp_path / "other").rmdir()
     else:
-        monkeypatch.setattr(artifacts, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(atomic, "exchange", lambda one, other: False)
     with artifacts.atomic_dir(path) as partial:
         (partial / "new").touch()
     assert [entry.name for entry in path.iterdir()] == ["new"]
@@ -77,8 +82,18 @@ def test_what_a_stop_between_two_renames_left_is_put_back(tmp_path: Path) -> Non
 
 
 def test_errors_name_the_file_and_the_next_command(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"mark\.json: no such file.*dvc repro"):
-        artifacts.read(tmp_path / "mark.json", TrainingMark)
-    (tmp_path / "mark.json").write_text('{"run_key": 1}')
-    with pytest.raises(ArtifactError, match=r"mark\.json: not a valid TrainingMark"):
-        artifacts.read(tmp_path / "mark.json", TrainingMark)
+    missing = tmp_path / "missing"
+    reads = (
+        lambda: artifacts.read(missing, Counted),
+        lambda: artifacts.read_lines(missing),
+        lambda: artifacts.read_table(missing),
+        lambda: artifacts.copy(missing, tmp_path / "copy"),
+    )
+    for read in reads:
+        with pytest.raises(ArtifactError, match="missing: no such file; an earlier stage makes it: run `dvc repro`"):
+            read()
+    (tmp_path / "altered").write_text('{"rows": 1')
+    with pytest.raises(ArtifactError, match="altered: not a valid Counted"):
+        artifacts.read(tmp_path / "altered", Counted)
+    with pytest.raises(ArtifactError, match="altered: not JSON lines"):
+        artifacts.read_lines(tmp_path / "altered")

@@ -56,7 +56,7 @@ def collect(
     relu_baseline: Mapping[str, ColumnBaseline],
 ) -> Facts:
     """Read the reports on the task and its graph in `models`. Raises ArtifactError."""
-    meta = artifacts.read(prepared / "meta.json", PreparedMeta)
+    meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     labels = meta.source.labels
     confusion = _confusion(artifacts.read_table(reports / artifacts.PREDICTIONS_CSV), labels)
     accuracy = accuracy_interval(int(confusion.trace()), int(confusion.sum()))

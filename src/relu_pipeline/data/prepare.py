@@ -77,5 +77,5 @@ def _describe(folder: Path, task: TaskName, raw: Path) -> PreparedMeta:
     rows: dict[Split, int] = {split: len(np.load(folder / f"{split}_labels.npy", mmap_mode="r")) for split in SPLITS}
     digests = {split: artifacts.sha256_of(*sorted(folder.glob(f"{split}_*.npy"))) for split in SPLITS}
     meta = PreparedMeta(task=task, source=source, rows=rows, digests=digests)
-    artifacts.write(folder / "meta.json", meta)
+    artifacts.write(folder / artifacts.META, meta)
     return meta

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import DRIFT_CSV, ColumnBaseline, PreparedMeta
+from relu_pipeline.artifacts import ColumnBaseline, PreparedMeta
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.data.randomness import generator
 from relu_pipeline.drift import pictures
@@ -25,7 +25,6 @@ from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 
-DRIFT_PNG = "drift.png"
 TEST_ROWS = 2000  # of the test split, before each shift
 STREAMS = 20
 UNSHIFTED_STREAMS = 100
@@ -85,16 +84,16 @@ def report_drift(
     task: Task[Any], checkpoint: Path, prepared: Path, new_monitor: NewMonitor, run: Run, out: Path
 ) -> list[DriftRow]:
     """Write `drift.csv` and `drift.png` into `out` and log them to `run`. Raises ArtifactError."""
-    meta = artifacts.read(prepared / "meta.json", PreparedMeta)
+    meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     val, test = (task.load(prepared, split) for split in ("val", "test"))
     test = sample(test, TEST_ROWS)
     shifts = SHIFTS[task.name](test, prepared, meta.source.source == "demo")
     rows = measure_drift(load_network(checkpoint), val, test, shifts, new_monitor)
     table = [asdict(row) for row in rows]
-    artifacts.write_table(out / DRIFT_CSV, list(table[0]), table)
-    pictures.draw_drift(table, STREAM_ROWS, out / DRIFT_PNG)
+    artifacts.write_table(out / artifacts.DRIFT_CSV, list(table[0]), table)
+    pictures.draw_drift(table, STREAM_ROWS, out / artifacts.DRIFT_PNG)
     run.log_metrics({f"drift/{row.shift}/auroc_combined": row.auroc_combined for row in rows})
-    run.log_files([out / DRIFT_CSV, out / DRIFT_PNG], "drift")
+    run.log_files([out / artifacts.DRIFT_CSV, out / artifacts.DRIFT_PNG], "drift")
     return rows
 
 

@@ -8,16 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import (
-    BY_CLASS_CSV,
-    CONFUSION_PNG,
-    MISTAKES_CSV,
-    MISTAKES_PNG,
-    PREDICTIONS_CSV,
-    RELIABILITY_PNG,
-    Metrics,
-    PreparedMeta,
-)
+from relu_pipeline.artifacts import Metrics, PreparedMeta
 from relu_pipeline.config import EvaluateConfig
 from relu_pipeline.evaluation import pictures
 from relu_pipeline.evaluation.metrics import (
@@ -33,13 +24,20 @@ from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 
-CONFUSION_CSV = "confusion_matrix.csv"
-LOGGED = (BY_CLASS_CSV, CONFUSION_CSV, CONFUSION_PNG, RELIABILITY_PNG, MISTAKES_CSV, MISTAKES_PNG, artifacts.METRICS)
+LOGGED = (
+    artifacts.BY_CLASS_CSV,
+    artifacts.CONFUSION_CSV,
+    artifacts.CONFUSION_PNG,
+    artifacts.RELIABILITY_PNG,
+    artifacts.MISTAKES_CSV,
+    artifacts.MISTAKES_PNG,
+    artifacts.METRICS,
+)
 
 
 def evaluate(task: Task[Any], checkpoint: Path, prepared: Path, config: EvaluateConfig, run: Run, out: Path) -> Metrics:
     """Fill `out` and log the same to `run`. Raises ArtifactError."""
-    meta = artifacts.read(prepared / "meta.json", PreparedMeta)
+    meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     names = meta.source.labels
     split = task.load(prepared, "test")
     labels = split.labels.numpy()
@@ -48,11 +46,11 @@ def evaluate(task: Task[Any], checkpoint: Path, prepared: Path, config: Evaluate
     artifacts.write(out / artifacts.METRICS, metrics)
     by_class = measure_by_class(probabilities, labels)
     named = ({"class": name} | row for name, row in zip(names, by_class, strict=True))
-    artifacts.write_table(out / BY_CLASS_CSV, ("class", *by_class[0]), named)
+    artifacts.write_table(out / artifacts.BY_CLASS_CSV, ("class", *by_class[0]), named)
     _write_confusion(confusion_counts(probabilities, labels), names, out)
-    _write_predictions(probabilities, labels, names, out / PREDICTIONS_CSV)
+    _write_predictions(probabilities, labels, names, out / artifacts.PREDICTIONS_CSV)
     bins = reliability(probabilities, labels, config.calibration_bins)
-    pictures.draw_reliability(bins, metrics.calibration_error, out / RELIABILITY_PNG)
+    pictures.draw_reliability(bins, metrics.calibration_error, out / artifacts.RELIABILITY_PNG)
     mistakes = confident_mistakes(probabilities, labels, config.gallery_size)
     shown = task.shown(split, mistakes, prepared)
     _write_mistakes(mistakes, probabilities, labels, names, shown, out)
@@ -64,8 +62,8 @@ def evaluate(task: Task[Any], checkpoint: Path, prepared: Path, config: Evaluate
 
 def _write_confusion(counts: NDArray[np.int64], names: Sequence[str], out: Path) -> None:
     cells = ((names[true], names[predicted], count) for (true, predicted), count in np.ndenumerate(counts))
-    _write_csv(out / CONFUSION_CSV, ("actual", "predicted", "rows"), cells)
-    pictures.draw_confusion(counts, names, out / CONFUSION_PNG)
+    _write_csv(out / artifacts.CONFUSION_CSV, ("actual", "predicted", "rows"), cells)
+    pictures.draw_confusion(counts, names, out / artifacts.CONFUSION_PNG)
 
 
 def _write_predictions(
@@ -89,11 +87,11 @@ def _write_mistakes(
     top = [float(value) for value in probabilities[rows].max(axis=1)]
     texts = [item if isinstance(item, str) else "" for item in shown]
     table = zip(rows.tolist(), actual, predicted, (f"{value:.4f}" for value in top), texts, strict=True)
-    _write_csv(out / MISTAKES_CSV, ("row", "actual", "predicted", "probability", "text"), table)
+    _write_csv(out / artifacts.MISTAKES_CSV, ("row", "actual", "predicted", "probability", "text"), table)
     captions = [
         f"{class_name(a)}, not {class_name(p)}\n{t:.0%} sure" for a, p, t in zip(actual, predicted, top, strict=True)
     ]
-    pictures.draw_gallery(shown, captions, out / MISTAKES_PNG)
+    pictures.draw_gallery(shown, captions, out / artifacts.MISTAKES_PNG)
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

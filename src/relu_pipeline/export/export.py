@@ -47,7 +47,7 @@ def export(
     Raises ParityError, ArtifactError.
     """
     config = params.export
-    meta = artifacts.read(prepared / "meta.json", PreparedMeta)
+    meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     metrics = artifacts.read(reports / artifacts.METRICS, Metrics)
     network = load_network(checkpoint)
     splits = bind(task.load, prepared)

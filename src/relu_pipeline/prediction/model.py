@@ -12,7 +12,7 @@ from relu_inputs.errors import InputError
 from relu_inputs.images import decode_image
 from relu_inputs.texts import WordTokenizer, check_text, pad, tokenize
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import INT8_MODEL, ONNX_MODEL, TOKENIZER, Manifest
+from relu_pipeline.artifacts import Manifest
 from relu_pipeline.config import TaskName
 from relu_pipeline.data.pictures import MAX_PIXELS
 from relu_pipeline.data.table_files import MAX_FIELD_CHARS
@@ -21,7 +21,7 @@ from relu_pipeline.errors import ArtifactError
 Precision = Literal["fp32", "int8"]
 Row = Any  # uint8 `[side, side, channels]` of an image, token ids of a text
 
-GRAPHS: dict[Precision, str] = {"fp32": ONNX_MODEL, "int8": INT8_MODEL}
+GRAPHS: dict[Precision, str] = {"fp32": artifacts.ONNX_MODEL, "int8": artifacts.INT8_MODEL}
 BATCH_SIZE = 64
 BATCH_PIXELS = BATCH_SIZE * 64 * 64  # of larger images fewer make a batch, for the memory that a thread takes
 MAX_TEXT_BYTES = 4 * MAX_FIELD_CHARS
@@ -107,7 +107,7 @@ class TextReader:
     batch_size = BATCH_SIZE
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.tokenizer = WordTokenizer(artifacts.read_verified(folder, manifest, TOKENIZER))
+        self.tokenizer = WordTokenizer(artifacts.read_verified(folder, manifest, artifacts.TOKENIZER))
 
     def decode(self, content: str) -> list[int]:
         """Raises InputError."""

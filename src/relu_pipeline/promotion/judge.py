@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import ONNX_MODEL, Manifest, PreparedMeta
+from relu_pipeline.artifacts import Manifest, PreparedMeta
 from relu_pipeline.config import HealthConfig, Params, PromoteConfig, TaskName
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.errors import PromotionError
@@ -38,7 +38,7 @@ def judge(
     _judge_origin(registry, candidate, verdict)
     _judge_alone(manifest, config, params.health, verdict)
     prepared = artifacts.prepared_dir(task)
-    meta = artifacts.read(prepared / "meta.json", PreparedMeta)
+    meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     test = TASKS[task].load(prepared, "test")
     if meta.source.sha256 != manifest.data_sha256 or not _takes(manifest, test, prepared):
         raise PromotionError(
@@ -54,9 +54,9 @@ def judge(
     if not same_data or of_champion.labels != manifest.labels or not _takes(of_champion, test, prepared):
         verdict.reasons.append(f"{champion} has other data, classes, sizes or words, so no test rows are fair to both")
         return verdict
-    _judge_pair(models / ONNX_MODEL, earlier / ONNX_MODEL, test, config, verdict)
+    _judge_pair(models / artifacts.ONNX_MODEL, earlier / artifacts.ONNX_MODEL, test, config, verdict)
     base, variants = VARIANTS[task](test, prepared)
-    _judge_behaviour(models / ONNX_MODEL, earlier / ONNX_MODEL, base, variants, config, verdict)
+    _judge_behaviour(models / artifacts.ONNX_MODEL, earlier / artifacts.ONNX_MODEL, base, variants, config, verdict)
     return verdict
 
 

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from relu_pipeline.artifacts import model_name
+from relu_pipeline import artifacts
 from relu_pipeline.config import Params, TaskName
 from relu_pipeline.errors import PromotionError
 from relu_pipeline.promotion.judge import judge
@@ -22,7 +22,8 @@ def promote(task: TaskName, params: Params, forced_for: str | None) -> str:
     Raises PromotionError, TrackingError, ArtifactError.
     """
     with promotion_lock(), open_registry() as registry, TemporaryDirectory() as scratch:
-        candidate, champion = _aliased(registry, task, CANDIDATE), registry.aliased(model_name(task), CHAMPION)
+        candidate = _aliased(registry, task, CANDIDATE)
+        champion = registry.aliased(artifacts.model_name(task), CHAMPION)
         if champion == candidate:
             return f"{candidate} is the champion already"
         verdict = judge(task, params, registry, candidate, champion, Path(scratch))
@@ -56,7 +57,7 @@ def status() -> str:
     with open_registry() as registry:
         for task in TASKS:
             for alias in (CHAMPION, CANDIDATE):
-                version = registry.aliased(model_name(task), alias)
+                version = registry.aliased(artifacts.model_name(task), alias)
                 lines.append(f"{task} {alias}: {_described(version) if version else 'none'}")
     return "\n".join(lines)
 
@@ -78,10 +79,10 @@ def pull(wanted: str, target: Path) -> str:
 
 
 def _aliased(registry: Registry, task: TaskName, alias: str) -> Version:
-    version = registry.aliased(model_name(task), alias)
+    version = registry.aliased(artifacts.model_name(task), alias)
     if version is None:
         raise PromotionError(
-            f"the registry has no {model_name(task)}@{alias}; `dvc repro` makes candidates, "
+            f"the registry has no {artifacts.model_name(task)}@{alias}; `dvc repro` makes candidates, "
             f"`relu-pipeline promote {task}` champions"
         )
     return version

@@ -1,6 +1,6 @@
 """From an answer back to what made its model."""
 
-from relu_pipeline.artifacts import model_name
+from relu_pipeline import artifacts
 from relu_pipeline.errors import PromotionError
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_store import open_registry
@@ -16,7 +16,7 @@ def trace(wanted: str) -> str:
     Raises PromotionError where it names none, or different ones.
     """
     with open_registry() as registry:
-        versions = [version for task in TASKS for version in registry.versions(model_name(task))]
+        versions = [version for task in TASKS for version in registry.versions(artifacts.model_name(task))]
         found = [version for version in versions if _is_named(version, wanted)]
         if len({version.tags["checkpoint_sha256"] for version in found}) != 1:
             names = f"names {', '.join(map(str, found))}" if found else "names no registered model"

@@ -25,7 +25,7 @@ def prune_file(path: Path, tasks: dict[str, Task[Any]], prepared: Path | None, o
     model = _read(path)
     task = _task(path, model, tasks)
     folder = prepared or artifacts.prepared_dir(task.name)
-    if (found := artifacts.read(folder / "meta.json", PreparedMeta).task) != task.name:
+    if (found := artifacts.read(folder / artifacts.META, PreparedMeta).task) != task.name:
         raise ArtifactError(
             f"{folder}: data of the task {found}, {path} is of {task.name}; name another with --prepared"
         )

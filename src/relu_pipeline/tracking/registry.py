@@ -10,7 +10,7 @@ import onnxruntime
 
 import relu_inputs
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import MANIFEST, SAMPLES, Manifest, Samples
+from relu_pipeline.artifacts import Manifest, Samples
 from relu_pipeline.errors import ArtifactError
 from relu_pipeline.tracking.outbox import Entry
 
@@ -24,7 +24,7 @@ def build_pyfunc(models: Path, out: Path) -> None:
     """Write `models/<task>/` as an MLflow model of the flavour python_function, from code: nothing is pickled."""
     import mlflow
 
-    samples = artifacts.read(models / SAMPLES, Samples).samples
+    samples = artifacts.read(models / artifacts.SAMPLES, Samples).samples
     mlflow.pyfunc.save_model(
         out,
         python_model=str(SERVED_MODEL),
@@ -70,12 +70,12 @@ def _register(client: Any, run_id: str, entry: Entry, folder: Path) -> str:
 
 def describe(models: Path) -> dict[str, Any]:
     """Return what an outbox's entry says of the model in `models/<task>/`."""
-    manifest = artifacts.read(models / MANIFEST, Manifest)
+    manifest = artifacts.read(models / artifacts.MANIFEST, Manifest)
     accuracy = manifest.test_metrics["accuracy"]
     return {
         "task": manifest.task,
         "name": manifest.name,
-        "tags": _tags(manifest, artifacts.sha256_of(models / MANIFEST)),
+        "tags": _tags(manifest, artifacts.sha256_of(models / artifacts.MANIFEST)),
         "metrics": {f"test/{name}": value for name, value in manifest.test_metrics.items()},
         "description": f"{len(manifest.labels)} classes, test accuracy {accuracy:.4f}, {manifest.version}",
     }
@@ -138,7 +138,7 @@ class Registry:
 
         uri, store = f"models:/{version.name}/{version.number}", self._client.tracking_uri
         mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=store, registry_uri=store)
-        (path,) = folder.rglob(MANIFEST)
+        (path,) = folder.rglob(artifacts.MANIFEST)
         if artifacts.sha256_of(path) != version.tags["manifest_sha256"]:
             raise ArtifactError(f"{version}: its manifest is not the one that was registered; `dvc repro` registers it")
         manifest = artifacts.read(path, Manifest)

@@ -75,7 +75,7 @@ def plan(
 
     Raises ConfigError for a GPU or a file of weights that is not there, ArtifactError for data that are not.
     """
-    meta = artifacts.read(prepared / "meta.json", PreparedMeta)
+    meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     config = task.settle(config, task.load(prepared, "train"), len(meta.source.labels))
     hardware = resolve_hardware(task.name, config.train)
     weights = config.model.weights_file

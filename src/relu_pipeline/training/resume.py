@@ -9,13 +9,20 @@ from pathlib import Path
 import torch
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import PreparedMeta, TrainingMark
+from relu_pipeline.artifacts import Format, PreparedMeta
 from relu_pipeline.config import ImageConfig, TextConfig
 from relu_pipeline.errors import ArtifactError
 from relu_pipeline.provenance import source_digest
 from relu_pipeline.training.hardware import Hardware
 
 MARK = "mark.json"
+
+
+class TrainingMark(Format):
+    """`mark.json` beside a training's state: the training that it belongs to, and the run that this one continues."""
+
+    key: str
+    run_key: str
 
 
 @dataclass(frozen=True)

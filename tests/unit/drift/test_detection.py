@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relu_pipeline import artifacts
 from relu_pipeline.drift import detection
 from relu_pipeline.health.zero_shares import Answers
 from relu_pipeline.tasks.catalogue import TASKS
@@ -34,7 +35,7 @@ def test_the_report_holds_every_shift_and_is_the_same_again(
         rows = detection.report_drift(
             TASKS[task], trained / task / "best.ckpt", prepared / task, service_monitor, NullRun(), out
         )
-    first, second = ((out / detection.DRIFT_CSV).read_text() for out in outs)
+    first, second = ((out / artifacts.DRIFT_CSV).read_text() for out in outs)
     assert first == second
     table = {line["shift"]: line for line in csv.DictReader(first.splitlines())}
     assert list(table) == [row.shift for row in rows]
@@ -50,7 +51,7 @@ def test_the_report_holds_every_shift_and_is_the_same_again(
         assert float(table["shuffled words"]["auroc_zero_shares"]) == pytest.approx(0.5, abs=0.01)
     else:
         assert float(table["noise"]["auroc_zero_shares"]) > 0.6
-    assert (outs[0] / detection.DRIFT_PNG).read_bytes().startswith(b"\x89PNG")
+    assert (outs[0] / artifacts.DRIFT_PNG).read_bytes().startswith(b"\x89PNG")
 
 
 def test_rows_like_those_before_are_not_told_apart_and_raise_no_alarm(rng: np.random.Generator) -> None:

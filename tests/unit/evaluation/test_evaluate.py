@@ -19,12 +19,12 @@ def test_an_evaluation_writes_figures_and_pictures(trained: Path, prepared: Path
     checkpoint = trained / task / "best.ckpt"
     metrics = module.evaluate(TASKS[task], checkpoint, prepared / task, load_params().evaluate, NullRun(), tmp_path)
     assert artifacts.read(tmp_path / artifacts.METRICS, Metrics) == metrics
-    with (tmp_path / module.CONFUSION_CSV).open() as file:
+    with (tmp_path / artifacts.CONFUSION_CSV).open() as file:
         cells = list(csv.DictReader(file))
     rows = sum(int(cell["rows"]) for cell in cells)
     right = sum(int(cell["rows"]) for cell in cells if cell["actual"] == cell["predicted"])
     assert right / rows == pytest.approx(metrics.accuracy)
-    for name in (module.CONFUSION_PNG, module.RELIABILITY_PNG, module.MISTAKES_PNG):
+    for name in (artifacts.CONFUSION_PNG, artifacts.RELIABILITY_PNG, artifacts.MISTAKES_PNG):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from relu_pipeline.artifacts import write_table
+from relu_pipeline import artifacts
 from relu_pipeline.health.pictures import draw_health
 from relu_pipeline.health.probe import LayerHealth
 from relu_pipeline.health.record import COLUMNS, epoch_rows, read_rows, summary
@@ -46,7 +46,7 @@ def test_an_epochs_summary_is_of_the_layers_that_have_the_measure() -> None:
 
 def test_the_rows_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     rows = epoch_rows(3, {"stem": HEALTH}, {"head": 0.2})
-    write_table(tmp_path / "relu_health.csv", COLUMNS, rows)
+    artifacts.write_table(tmp_path / "relu_health.csv", COLUMNS, rows)
     assert read_rows(tmp_path / "relu_health.csv") == rows
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import DataReport, Source, Unreadable
+from relu_pipeline.artifacts import SPLITS, DataReport, Source, Unreadable
 from relu_pipeline.config import ImagePrepareConfig, TaskName, ValidationConfig, load_params
 from relu_pipeline.data.image_folder import read_split
 from relu_pipeline.data.images import ImageSplit
@@ -181,7 +181,7 @@ def test_a_hostile_folder_is_prepared_without_what_cannot_be_decoded(tmp_path: P
     unreadable = artifacts.read(tmp_path / "unreadable.json", Unreadable).rows
     assert sum(map(len, unreadable.values())) == 4  # the others were no example from the start
     prepare_images(tmp_path / "raw", ImagePrepareConfig(val_fraction=0.2, size=32), tmp_path / "out", unreadable)
-    splits = {split: ImageSplit.load(tmp_path / "out", split) for split in artifacts.SPLITS}
+    splits = {split: ImageSplit.load(tmp_path / "out", split) for split in SPLITS}
     assert sum(map(len, splits.values())) == 40 + 40 + 4 + 5 + 1
     assert {split: len(splits[split]) for split in ("test",)} == {"test": sum(report.rows["test"].values())}
     readable = np.setdiff1d(np.arange(len(read_split(tmp_path / "raw", "test", 3)[1])), unreadable["test"])
