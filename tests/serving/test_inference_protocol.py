@@ -21,7 +21,8 @@ from starlette.types import Receive, Scope, Send
 
 from serving.app import create_app, intakes
 from serving.drain import Drain
-from serving.inference_protocol import MAX_HEAD_BYTES, ProtocolApi
+from serving.inference_messages import MAX_HEAD_BYTES
+from serving.inference_protocol import ProtocolApi
 from serving.middleware import ServiceMiddleware
 from serving.predictor import Predictor
 from serving.settings import load_settings

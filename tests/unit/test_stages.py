@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = {stage.addressing: stage for stage in Repo(str(ROOT)).stage.collect()}
 # Parameters reach a stage by value, through `params`; what remains of these cannot change an out's content.
 PLUMBING = {"relu_pipeline", "relu_pipeline.config", "relu_pipeline.errors", "relu_pipeline.artifacts"}
-TRACKING = ("", ".run", ".outbox", ".mlflow_run", ".mlflow_store", ".registry")
+TRACKING = ("", ".run", ".outbox", ".mlflow_run", ".mlflow_store", ".registry", ".senders")
 PLUMBING |= {f"relu_pipeline.tracking{part}" for part in TRACKING}
 PLUMBING |= {"relu_pipeline.provenance", "pipelines"}
 

@@ -48,7 +48,8 @@ def evaluate(task: Task[Any], checkpoint: Path, prepared: Path, config: Evaluate
     named = ({"class": name} | row for name, row in zip(names, by_class, strict=True))
     artifacts.write_table(out / artifacts.BY_CLASS_CSV, ("class", *by_class[0]), named)
     _write_confusion(confusion_counts(probabilities, labels), names, out)
-    _write_predictions(probabilities, labels, names, out / artifacts.PREDICTIONS_CSV)
+    pairs = ((names[true], names[top]) for true, top in zip(labels, probabilities.argmax(axis=1), strict=True))
+    _write_csv(out / artifacts.PREDICTIONS_CSV, ("actual", "predicted"), pairs)  # DVC's confusion template counts them
     bins = reliability(probabilities, labels, config.calibration_bins)
     pictures.draw_reliability(bins, metrics.calibration_error, out / artifacts.RELIABILITY_PNG)
     mistakes = confident_mistakes(probabilities, labels, config.gallery_size)
@@ -64,14 +65,6 @@ def _write_confusion(counts: NDArray[np.int64], names: Sequence[str], out: Path)
     cells = ((names[true], names[predicted], count) for (true, predicted), count in np.ndenumerate(counts))
     _write_csv(out / artifacts.CONFUSION_CSV, ("actual", "predicted", "rows"), cells)
     pictures.draw_confusion(counts, names, out / artifacts.CONFUSION_PNG)
-
-
-def _write_predictions(
-    probabilities: NDArray[np.float32], labels: NDArray[np.int64], names: Sequence[str], path: Path
-) -> None:
-    """A line a row: DVC's confusion template counts by itself."""
-    pairs = zip(labels, probabilities.argmax(axis=1), strict=True)
-    _write_csv(path, ("actual", "predicted"), ((names[actual], names[predicted]) for actual, predicted in pairs))
 
 
 def _write_mistakes(

@@ -24,7 +24,8 @@ def pick_samples(
     input_name = session.get_inputs()[0].name
     samples = []
     for index, label in enumerate(labels):
-        if found := _first_plain(_rows_of(split, index), to_sample):
+        rows = (split.gather(row) for row in torch.nonzero(split.labels == index))
+        if found := _first_plain(rows, to_sample):
             row, shown = found
             (probabilities,) = session.run([OUTPUT_NAME], {input_name: row.numpy()})[0]
             samples.append(Sample(input=shown, label=label, probabilities=probabilities.tolist()))
@@ -34,7 +35,7 @@ def pick_samples(
 
 
 def _first_plain(rows: Iterator[Tensor], to_sample: Callable[[Tensor], str | None]) -> tuple[Tensor, str] | None:
-    """Return the first row without unknown words, or the first that can be shown."""
+    """Return the first of `rows`, each `[1, ...]`, without unknown words, or the first that can be shown."""
     first = None
     for row in rows:
         shown = to_sample(row)
@@ -43,8 +44,3 @@ def _first_plain(rows: Iterator[Tensor], to_sample: Callable[[Tensor], str | Non
         if shown is not None and first is None:
             first = row, shown
     return first
-
-
-def _rows_of(split: PreparedSplit, index: int) -> Iterator[Tensor]:
-    """What the graph takes, `[1, ...]`, for each row of the label."""
-    return (split.gather(row) for row in torch.nonzero(split.labels == index))

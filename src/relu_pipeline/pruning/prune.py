@@ -36,7 +36,10 @@ def prune(model: onnx.ModelProto, splits: Splits) -> tuple[onnx.ModelProto, Prun
         train = splits("train")
         seen |= {name: seen[name] | extremes for name, extremes in measure(graph, dead, train).items()}
         rows += len(train)
-    cuts = {group: item for group in dead if (item := _cut(graph, group, seen)).gone.any()}
+    cuts = {}
+    for group in dead:
+        if (gone := _expendable(graph, group, dead_channels(group, seen))).any():
+            cuts[group] = Cut(group, gone, {reader.tensor: seen[reader.tensor].low for reader in group.readers})
     layers = _layers(graph, groups, seen, cuts)
     if not cuts:
         return model, unpruned(model, val, rows, layers)
@@ -83,11 +86,6 @@ def unpruned(
         before=same,
         after=same,
     )
-
-
-def _cut(graph: Graph, group: Group, seen: Seen) -> Cut:
-    gone = _expendable(graph, group, dead_channels(group, seen))
-    return Cut(group, gone, {reader.tensor: seen[reader.tensor].low for reader in group.readers})
 
 
 def _expendable(graph: Graph, group: Group, dead: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -1,4 +1,6 @@
-"""From entries of an outbox to MLflow's store. With `registry` and `served_model` the only modules that import mlflow.
+"""MLflow's store: connect, find the run of an entry or begin it, send the entry.
+
+This module, `senders`, `registry` and `served_model` are the only ones that import mlflow.
 
 Nothing here waits for a store or holds up a stage: the thread of an outbox calls it, again and again where it fails.
 """
@@ -20,12 +22,11 @@ from filelock import FileLock
 
 from relu_pipeline.errors import PipelineError, TrackingError
 from relu_pipeline.tracking.outbox import ENTRIES, Entry, send_left
-from relu_pipeline.tracking.registry import Registry, send_model
+from relu_pipeline.tracking.registry import Registry
+from relu_pipeline.tracking.senders import SENDERS
 
 OUTBOXES = "mlflow-outbox"
 SERVER_TIMEOUT_S = 5
-MAX_NAME_CHARS, MAX_METRICS, MAX_PARAMS, MAX_TAG_CHARS = 250, 1000, 100, 5000  # MLflow's; of a request
-KEPT_CHARS = 30  # of the end of a name that is too long, which tells what is measured
 IDENTITY = "relu.{}"  # the tag by which a run is found again, whatever store it lies in
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
@@ -241,72 +242,3 @@ def _with_end(entries: Sequence[Entry]) -> list[Entry]:
     last = {entry["run"]["value"]: entry for entry in entries if entry["kind"] == "status"}
     killed = {"status": "KILLED", "timestamp_ms": time.time_ns() // 1_000_000}
     return [*entries, *(entry | killed for entry in last.values() if entry["status"] == "RUNNING")]
-
-
-def metric_name(name: str) -> str:
-    """Return the name in characters that MLflow takes, with the code points of others: a class may have any name."""
-    plain = re.sub(r"[^\w\-. :/]", lambda match: f"_{ord(match[0]):x}_", name)
-    parts = (part if part.strip(".") else f"_{part}_" for part in plain.split("/"))
-    name = "/".join(parts)
-    return name if len(name) <= MAX_NAME_CHARS else name[: MAX_NAME_CHARS - KEPT_CHARS] + name[-KEPT_CHARS:]
-
-
-def _send_params(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
-    """MLflow takes a parameter once: where a stage ran again with another value, the run keeps the first."""
-    from mlflow.entities import Param
-
-    logged = client.get_run(run_id).data.params
-    wanted = {metric_name(name): str(value) for name, value in entry["params"].items()}
-    for name, value in wanted.items():
-        if logged.get(name, value) != value:
-            print(f"warning: MLflow's run {run_id} keeps {name} {logged[name]}, not {value}", file=sys.stderr)
-    new = [Param(name, value) for name, value in wanted.items() if name not in logged]
-    for start in range(0, len(new), MAX_PARAMS):
-        client.log_batch(run_id, params=new[start : start + MAX_PARAMS])
-
-
-def _send_metrics(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
-    """MLflow stores a metric of the same name, step, time and value once."""
-    from mlflow.entities import Metric
-
-    named = {metric_name(name): value for name, value in entry["metrics"].items()}
-    metrics = [Metric(name, value, entry["timestamp_ms"], entry["step"]) for name, value in named.items()]
-    for start in range(0, len(metrics), MAX_METRICS):
-        client.log_batch(run_id, metrics[start : start + MAX_METRICS])
-
-
-def _send_tags(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
-    for name, value in entry["tags"].items():
-        client.set_tag(run_id, name, value[:MAX_TAG_CHARS])
-
-
-def _send_input(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
-    from mlflow.data.code_dataset_source import CodeDatasetSource
-    from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    described = MetaDataset(CodeDatasetSource(tags=entry["source"]), name=entry["name"], digest=entry["digest"])
-    tag = InputTag("mlflow.data.context", entry["context"])
-    client.log_inputs(run_id, [DatasetInput(Dataset(**described.to_dict()), [tag])])
-
-
-def _send_file(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
-    client.log_artifact(run_id, str(folder / entry["file"]), entry["folder"])
-
-
-def _send_status(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
-    if entry["status"] == "RUNNING":
-        client.update_run(run_id, entry["status"])
-    else:
-        client.set_terminated(run_id, entry["status"], entry["timestamp_ms"])
-
-
-SENDERS = {
-    "params": _send_params,
-    "metrics": _send_metrics,
-    "tags": _send_tags,
-    "input": _send_input,
-    "file": _send_file,
-    "model": send_model,
-    "status": _send_status,
-}
