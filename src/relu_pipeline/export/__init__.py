@@ -1,1 +1,1 @@
-"""From a checkpoint to an ONNX graph that is proved to answer alike, with a manifest that says what it is."""
+"""From a checkpoint to an ONNX graph that gives the same predictions, with a manifest that says what it is."""
