@@ -1,10 +1,11 @@
 """`params.yaml` and `configs/data/` as strict, frozen models, parsed once where a stage begins."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -15,20 +16,43 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from relu_pipeline.activations import CATALOGUE
 from relu_pipeline.errors import ConfigError
 
 TaskName = Literal["image", "text"]
 PublishedFormat = Literal["cifar10", "ag_news"]
 DataFormat = Literal[PublishedFormat, "image_folder", "table"]
 TokenizerKind = Literal["auto", "word", "bpe"]
-ActivationName = Literal["relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh"]
 
 TASK_NAMES: tuple[TaskName, ...] = ("image", "text")
 
+# The classes of networks by name, imported when one is built. `image.model.name` is a name of IMAGE_NETWORKS.
+IMAGE_NETWORKS = {
+    "residual_cnn": "relu_pipeline.models.residual_cnn:ResidualCNN",
+    "plain_cnn": "relu_pipeline.models.plain_cnn:PlainCNN",
+    "mlp": "relu_pipeline.models.mlp:MLP",
+    "resnet18": "relu_pipeline.models.resnet18:ResNet18",
+    "timm": "relu_pipeline.models.timm_network:TimmNetwork",
+}
+NETWORKS = IMAGE_NETWORKS | {"text_mlp": "relu_pipeline.models.text_mlp:TextMLP"}
+
 MAX_CHARS = 100  # of a wrong value in a message
+
+
+def one_of(names: Collection[str]) -> AfterValidator:
+    """Return a validator of names, whose error is the one of a Literal."""
+    *others, last = map(repr, names)
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
+        return name
+
+    return AfterValidator(check)
 
 
 def or_auto(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -38,6 +62,7 @@ def or_auto(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 ValueT = TypeVar("ValueT")
 OrAuto = Annotated[ValueT, WrapValidator(or_auto), PlainSerializer(lambda value: value)]
+ActivationName = Annotated[str, one_of(CATALOGUE)]
 PARAMS = Path("params.yaml")
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -143,7 +168,7 @@ class ModelConfig(Section):
 class ImageModelConfig(ModelConfig):
     """The network that `name` chooses is built from the section of that name, or from the data alone."""
 
-    name: Literal["residual_cnn", "plain_cnn", "mlp", "resnet18", "timm"]
+    name: Annotated[str, one_of(IMAGE_NETWORKS)]
     residual_cnn: ResidualCNNConfig
     plain_cnn: PlainCNNConfig
     mlp: MLPConfig

@@ -66,6 +66,13 @@ def test_a_stage_depends_on_all_that_it_imports_and_on_no_other_module(name: str
 
 
 @pytest.mark.parametrize("name", STAGES)
+def test_a_stage_that_builds_networks_by_name_depends_on_all_of_them(name: str) -> None:
+    builds = source("relu_pipeline.models.catalogue") in reached_from(STAGES[name].cmd.split()[2])
+    listed = {dep.def_path for dep in STAGES[name].deps}
+    assert not builds or {"src/relu_pipeline/models", "src/relu_pipeline/activations.py"} <= listed
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_is_described_and_its_runs_are_cached(name: str) -> None:
     assert STAGES[name].desc
     assert not any(out.persist for out in STAGES[name].outs)  # or DVC would keep no run cache

@@ -7,10 +7,9 @@ from typing import Any
 from relu_pipeline.artifacts import Source, Split
 from relu_pipeline.card.facts import Facts
 from relu_pipeline.card.section import MANY_CLASSES, Section, bullets, paragraphs
-from relu_pipeline.config import flatten
+from relu_pipeline.config import NETWORKS, flatten
 from relu_pipeline.errors import in_one_line
 from relu_pipeline.markdown import plain, table
-from relu_pipeline.models.catalogue import NETWORKS
 
 ORIGINS: Mapping[str, str] = {
     "published": "from its publisher",

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from relu_pipeline.reference.functions import relu, relu_derivative
-
-Floats = NDArray[np.floating]
+from relu_pipeline.activations import Floats, relu, relu_derivative
 
 
 @dataclass

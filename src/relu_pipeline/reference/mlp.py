@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from relu_pipeline.reference.layers import Floats, ReLU, cross_entropy, he_dense
+from relu_pipeline.activations import Floats
+from relu_pipeline.reference.layers import ReLU, cross_entropy, he_dense
 
 HIDDEN_UNITS = 64
 

@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from relu_pipeline.activations import CATALOGUE
 from relu_pipeline.config import ActivationName
 from relu_pipeline.figures import save_figure
 from relu_pipeline.health.record import Row
-from relu_pipeline.reference.functions import FUNCTIONS
 from relu_pipeline.study.cells import INITIALISATION
 from relu_pipeline.study.results import Results
 
-COLOURS = {name: f"C{index}" for index, name in enumerate(FUNCTIONS)}
+COLOURS = {name: f"C{index}" for index, name in enumerate(CATALOGUE)}
 CUTTING = ("relu", "leaky_relu", "prelu", "elu", "gelu")  # those whose unit can be off for every row
 
 
@@ -24,13 +24,13 @@ def draw_activations(path: Path) -> None:
     x = np.linspace(-4, 4, 801)
     figure = Figure(figsize=(13, 4), layout="constrained")
     alone, functions, derivatives = figure.subplots(1, 3)
-    function, derivative = FUNCTIONS["relu"]
-    alone.plot(x, function(x), label="ReLU: max(0, x)", linewidth=2)
-    alone.plot(x, derivative(x), label="derivative, 0 at 0", linestyle="--", linewidth=2)
+    relu = CATALOGUE["relu"]
+    alone.plot(x, relu.function(x), label="ReLU: max(0, x)", linewidth=2)
+    alone.plot(x, relu.derivative(x), label="derivative, 0 at 0", linestyle="--", linewidth=2)
     alone.set(title="ReLU", xlabel="x", ylim=(-0.5, 4))
-    for name, (function, derivative) in FUNCTIONS.items():
-        functions.plot(x, function(x), label=name, color=COLOURS[name])
-        derivatives.plot(x, derivative(x), label=name, color=COLOURS[name])
+    for name, activation in CATALOGUE.items():
+        functions.plot(x, activation.function(x), label=name, color=COLOURS[name])
+        derivatives.plot(x, activation.derivative(x), label=name, color=COLOURS[name])
     functions.set(title="activation functions", xlabel="x", ylim=(-1.3, 4))
     derivatives.set(title="their derivatives", xlabel="x", ylim=(-0.2, 1.3))
     for axes in (alone, functions, derivatives):

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from relu_pipeline.config import NETWORKS
 from relu_pipeline.data.batches import OrderedBatches
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.texts import TextSplit
-from relu_pipeline.models.catalogue import NETWORKS, build_network
+from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.teaching import TEACHING
 from relu_pipeline.training.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, calibrate, fit_temperature
 
