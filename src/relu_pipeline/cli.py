@@ -22,6 +22,8 @@ def main() -> None:
         print(arguments.command(arguments))
     except PipelineError as error:
         sys.exit(f"error: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {error.name} is not installed; the extra `train` has it: install relu-pipeline[train]")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

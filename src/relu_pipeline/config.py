@@ -398,7 +398,7 @@ def _parse(path: Path, model: type[SectionT]) -> SectionT:
     try:
         content = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; run this in the project's root, or `git checkout {path}`") from error
+        raise ConfigError(f"{path}: no such file; {where_to_find(path)}") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; it must be a YAML file") from error
     except YAMLError as error:
@@ -407,6 +407,16 @@ def _parse(path: Path, model: type[SectionT]) -> SectionT:
         return model.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error, model)}") from error
+
+
+def where_to_find(path: Path) -> str:
+    """Return what to do where a file of the project does not exist."""
+    if PARAMS.is_file():
+        return f"`git checkout {path}` restores a file of the project"
+    return (
+        f"this folder is not a relu-pipeline project: run the command in the root of a clone (`git clone`), "
+        f"or restore the file with `git checkout {path}`"
+    )
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

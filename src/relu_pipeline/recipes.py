@@ -6,7 +6,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from relu_pipeline.config import PARAMS
+from relu_pipeline.config import PARAMS, where_to_find
 from relu_pipeline.errors import ConfigError
 from relu_pipeline.params_file import edited, put
 
@@ -18,7 +18,7 @@ def recipe_path(name: str) -> Path:
     path = RECIPES / f"{name}.yaml"
     if not path.is_file():
         names = ", ".join(sorted(found.stem for found in RECIPES.glob("*.yaml")))
-        raise ConfigError(f"{path}: no such recipe; there are: {names or 'none here: run this in the project root'}")
+        raise ConfigError(f"{path}: no such recipe; {f'there are: {names}' if names else where_to_find(RECIPES)}")
     return path
 
 
