@@ -44,7 +44,7 @@ MAX_CHARS = 100  # of a wrong value in a message
 
 
 def one_of(names: Collection[str]) -> AfterValidator:
-    """Return a validator of names, whose error is the one of a Literal."""
+    """Return a validator of names, with the error of a Literal."""
     *others, last = map(repr, names)
 
     def check(name: str) -> str:
@@ -62,7 +62,7 @@ def or_auto(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 ValueT = TypeVar("ValueT")
 OrAuto = Annotated[ValueT, WrapValidator(or_auto), PlainSerializer(lambda value: value)]
-ActivationName = Annotated[str, one_of(CATALOGUE)]
+ActivationName = Annotated[str, one_of(CATALOGUE), Field(json_schema_extra={"enum": list(CATALOGUE)})]
 PARAMS = Path("params.yaml")
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -168,7 +168,7 @@ class ModelConfig(Section):
 class ImageModelConfig(ModelConfig):
     """The network that `name` chooses is built from the section of that name, or from the data alone."""
 
-    name: Annotated[str, one_of(IMAGE_NETWORKS)]
+    name: Annotated[str, one_of(IMAGE_NETWORKS), Field(json_schema_extra={"enum": list(IMAGE_NETWORKS)})]
     residual_cnn: ResidualCNNConfig
     plain_cnn: PlainCNNConfig
     mlp: MLPConfig
