@@ -106,6 +106,19 @@ def test_a_text_is_sent_by_button_and_by_keys(server: Server, visit: Visit) -> N
     expect_answer(page, "text", answered_text(server, other))
 
 
+def test_a_probability_stays_on_one_line(server: Server, visit: Visit) -> None:
+    answer = answered_text(server, TEXT)
+    answer["top"][0]["probability"] = 0.9999
+    page = visit(server)
+    page.route("**/classify_text", lambda route: route.fulfill(json=answer))
+    page.locator("#words").fill(TEXT)
+    page.get_by_role("button", name="Classify").click()
+    values = page.locator("#text .bars .value")
+    expect(values.first).to_have_text("> 99.9 %")
+    heights = values.evaluate_all("values => values.map(value => value.offsetHeight)")
+    assert set(heights) == {min(heights)}
+
+
 def test_each_sample_shows_its_true_label_and_an_answer(server: Server, visit: Visit) -> None:
     page, offered = visit(server), samples(server)
     for task in TASKS:
