@@ -1,0 +1,1 @@
+"""Scripts that make the pictures of docs/ from a finished project: `python -m docs.pictures.NAME PROJECT`."""

@@ -1,0 +1,74 @@
+"""What the scripts share: their command line, a browser, and how a picture is written."""
+
+import argparse
+import io
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from relu_pipeline import artifacts
+from relu_pipeline.config import TASK_NAMES
+from relu_pipeline.errors import PipelineError
+
+DOCS = Path(__file__).resolve().parent.parent
+MAX_BYTES = 250_000
+COLOURS = 256
+
+
+class PictureError(PipelineError):
+    """A picture cannot be made: a program is missing, or the picture is too large."""
+
+
+def run(draw: Callable[[Path], Path]) -> None:
+    """Call `draw` with the project that the command line names, and print the path of the picture."""
+    parser = argparse.ArgumentParser(description=sys.modules[draw.__module__].__doc__)
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="after `dvc repro`: demo/, or . for this one")
+    project = parser.parse_args().project.resolve()
+    try:
+        for task in TASK_NAMES:
+            artifacts.read_manifest(project / artifacts.models_dir(task), task)
+        print(draw(project))
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
+
+
+def find_program(name: str) -> str:
+    """Return the path of a program. Raises PictureError if it is not installed."""
+    path = shutil.which(name)
+    if path is None:
+        raise PictureError(f"{name} is not on the PATH; on Debian: `apt-get install {name}`")
+    return path
+
+
+@contextmanager
+def browser_page(width: int, height: int, scale: float) -> Iterator[Page]:
+    """Yield a page of Chromium. `width` and `height` are in CSS pixels, of which each has `scale` pixels."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_program("chromium"), args=["--no-sandbox"])
+        try:
+            size = {"width": width, "height": height}
+            yield browser.new_page(viewport=size, device_scale_factor=scale)  # type: ignore[arg-type]
+        finally:
+            browser.close()
+
+
+def save_png(png: bytes, path: Path) -> Path:
+    """Write a PNG with a palette, which takes a third of the bytes. Raises PictureError if it is still too large."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return write(path, buffer.getvalue())
+
+
+def write(path: Path, content: bytes) -> Path:
+    """Write a picture. Raises PictureError if it is too large for a repository."""
+    if len(content) > MAX_BYTES:
+        raise PictureError(f"{path}: {len(content):,} bytes, at most {MAX_BYTES:,}; draw it smaller")
+    with artifacts.atomic_file(path) as partial:
+        partial.write_bytes(content)
+    return path
