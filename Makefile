@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint audit docs repro study ui serve bench lock
+.PHONY: help setup demo test test-all lint audit docs pictures repro study ui serve bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -61,6 +61,13 @@ bench: $(READY)  ## measure against what people use instead, about an hour; afte
 	RELU_FUZZ_CASES=5000 pytest tests/serving/safety/test_fuzz.py
 	python -m benchmarks.serve
 	python -m benchmarks.reliability --soak-seconds $(SOAK_SECONDS)
+
+pictures: $(READY)  ## make the pictures of docs/ anew, three minutes; after `dvc repro`, with chromium and prometheus
+	python -m docs.pictures.terminal .
+	python -m docs.pictures.web_page .
+	python -m docs.pictures.model_card .
+	python -m docs.pictures.dashboard .
+	cp reports/image/relu_health.png docs/
 
 UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--python-version 3.11 pyproject.toml --extra serve

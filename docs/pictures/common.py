@@ -1,6 +1,7 @@
-"""What the scripts share: their command line, a browser, and how a picture is written."""
+"""What the scripts share: their command line, an example image, a browser, and how a picture is written."""
 
 import argparse
+import base64
 import io
 import shutil
 import sys
@@ -8,16 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.sync_api import Page, sync_playwright
 
 from relu_pipeline import artifacts
+from relu_pipeline.artifacts import Samples
 from relu_pipeline.config import TASK_NAMES
 from relu_pipeline.errors import PipelineError
 
 DOCS = Path(__file__).resolve().parent.parent
 MAX_BYTES = 250_000
 COLOURS = 256
+DRAWN_LABEL = "ship"
 
 
 class PictureError(PipelineError):
@@ -72,3 +75,30 @@ def write(path: Path, content: bytes) -> Path:
     with artifacts.atomic_file(path) as partial:
         partial.write_bytes(content)
     return path
+
+
+def example_image(project: Path) -> bytes:
+    """Return a PNG: a drawing where the model knows ships, as that of CIFAR-10 does; else a sample of the model.
+
+    CIFAR-10 states no licence, so none of its images may be in a picture of this repository.
+    """
+    model = project / artifacts.models_dir("image")
+    if DRAWN_LABEL in artifacts.read_manifest(model, "image").labels:
+        return draw_ship()
+    return base64.b64decode(artifacts.read(model / artifacts.SAMPLES, Samples).samples[0].input)
+
+
+def draw_ship() -> bytes:
+    """Return a PNG of 128x128."""
+    image = Image.new("RGB", (128, 128), "#a9cfe8")
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((0, 82, 128, 128), fill="#1f5f8b")
+    pen.polygon(((14, 72), (114, 72), (102, 92), (26, 92)), fill="#27303f")
+    pen.rectangle((36, 56, 92, 72), fill="#f3f1ea")
+    pen.rectangle((46, 44, 80, 56), fill="#f3f1ea")
+    pen.rectangle((66, 24, 76, 44), fill="#c0392b")
+    for left in range(42, 88, 9):
+        pen.rectangle((left, 61, left + 4, 65), fill="#27303f")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

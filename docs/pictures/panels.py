@@ -73,6 +73,9 @@ def draw_panel(figure: Figure, panel: Mapping[str, Any], series: Sequence[Series
     card.set(xticks=[], yticks=[], facecolor="white")
     card.spines[:].set_color("#d5d8dc")
     card.set_title(panel["title"], loc="left", x=GAP / width, y=1, pad=-24, fontsize=FONT, fontweight="bold")
+    if not series:
+        card.text(0.5, 0.5, "No data", fontsize=FONT, color="0.5", ha="center", va="center")
+        return
     if panel["type"] == "table":
         draw_table(card, panel, series)
         return
@@ -96,7 +99,7 @@ def draw_panel(figure: Figure, panel: Mapping[str, Any], series: Sequence[Series
 
 
 def legend_columns(series: Sequence[Series]) -> int:
-    longest = max((len(one.name) for one in series), default=0)
+    longest = max(len(one.name) for one in series)
     return max(1, min(len(series), LEGEND_CHARS // (longest + LEGEND_MARK_CHARS)))
 
 
