@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, ImageDraw
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Samples
@@ -54,8 +54,7 @@ def browser_page(width: int, height: int, scale: float) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_program("chromium"), args=["--no-sandbox"])
         try:
-            size = {"width": width, "height": height}
-            yield browser.new_page(viewport=size, device_scale_factor=scale)  # type: ignore[arg-type]
+            yield browser.new_page(viewport=ViewportSize(width=width, height=height), device_scale_factor=scale)
         finally:
             browser.close()
 

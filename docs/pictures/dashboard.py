@@ -10,7 +10,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -93,16 +93,16 @@ def expression(target: dict[str, Any]) -> str:
     return str(target["expr"]).replace("$__rate_interval", RATE_INTERVAL)
 
 
-def query(url: str, promql: str, when: Mapping[str, float]) -> list[dict[str, Any]]:
+def query(url: str, promql: str, when: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the `result` of Prometheus' HTTP API: series over a span with a `step`, or values at one `time`.
 
     Raises PictureError if Prometheus rejects the query.
     """
     path = "query_range" if "step" in when else "query"
-    answer = requests.get(f"{url}/api/v1/{path}", params={"query": promql, **when}, timeout=30).json()
+    answer = requests.get(f"{url}/api/v1/{path}", params={"query": promql} | when, timeout=30).json()
     if answer["status"] != "success":
         raise common.PictureError(f"Prometheus rejects {promql}: {answer['error']}")
-    return answer["data"]["result"]
+    return list(answer["data"]["result"])
 
 
 if __name__ == "__main__":

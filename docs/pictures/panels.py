@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
+from matplotlib.transforms import Bbox
 
 GRID_COLUMNS = 24  # of Grafana
 DPI = 100
@@ -148,7 +149,7 @@ def draw_table(card: Axes, panel: Mapping[str, Any], series: Sequence[Series]) -
         cellLoc="left",
         colLoc="left",
         edges="horizontal",
-        bbox=(0.003, TABLE_TOP - height, 0.994, height),
+        bbox=Bbox.from_bounds(0.003, TABLE_TOP - height, 0.994, height),
     )
     table.auto_set_font_size(False)
     table.set_fontsize(SMALL)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from benchmarks.reliability.bench import serve
 from docs.pictures import common
@@ -19,7 +19,7 @@ bars => Promise.all(bars.flatMap(bar => bar.getAnimations()).map(animation => an
 
 
 def draw(project: Path) -> Path:
-    picture = {"name": "picture.png", "mimeType": "image/png", "buffer": common.example_image(project)}
+    picture = FilePayload(name="picture.png", mimeType="image/png", buffer=common.example_image(project))
     with serve(project / "models", project) as bench, common.browser_page(WIDTH, HEIGHT, SCALE) as page:
         page.goto(bench.server.url)
         page.locator("#file").set_input_files(picture)
@@ -38,9 +38,8 @@ def screenshot(page: Page) -> bytes:
     page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
     card = page.locator(".model").first
     expect(card.locator(".map img")).to_have_js_property("complete", True)
-    box = card.bounding_box()
-    bottom = box["y"] + box["height"] + MARGIN
-    return page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": bottom})
+    bottom = card.evaluate("card => card.getBoundingClientRect().bottom")
+    return page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": bottom + MARGIN})
 
 
 if __name__ == "__main__":
