@@ -104,7 +104,7 @@ def reopen_run(checkpoint_sha256: str, task: TaskName, commit: str, stage: str) 
     run = _new(f"relu-pipeline-{task}", checkpoint_sha256, name, tags, identity="checkpoint")
     with _outbox(run) as outbox:
         reopened = MlflowRun(run, outbox)
-        reopened.log_tags({f"commit.{stage}": commit})
+        reopened.log_tags({f"commit.{stage.partition('@')[0]}": commit})  # MLflow takes no @
         yield reopened
 
 

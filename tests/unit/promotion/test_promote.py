@@ -19,7 +19,7 @@ from relu_pipeline.export.export import export
 from relu_pipeline.promotion.promote import promote, pull, rollback, status
 from relu_pipeline.promotion.trace import trace
 from relu_pipeline.tasks.catalogue import TASKS
-from relu_pipeline.tracking.mlflow_run import start_run
+from relu_pipeline.tracking.mlflow_run import reopen_run, start_run
 from relu_pipeline.tracking.run import NullRun
 from tests.reports import write_reports
 
@@ -200,6 +200,17 @@ def test_of_models_with_the_same_weights_the_newest_is_traced(
     register(other)
     assert f"model: {NAME}/2" in trace(manifest["files"]["model.onnx"])
     assert f"model: {NAME}/1" in trace(f"{NAME}/1")
+
+
+def test_sources_that_were_not_committed_when_the_model_was_exported_count(
+    register: Callable[..., None], params: Params, folders: dict[str, Path]
+) -> None:
+    register("good")
+    manifest = artifacts.read(folders["good"] / "manifest.json", Manifest)
+    with reopen_run(manifest.checkpoint_sha256, "text", f"{COMMIT}-dirty", "export@text"):
+        pass
+    with pytest.raises(PromotionError, match=r"sources were not committed \(export\)"):
+        promote("text", params, None)
 
 
 def test_a_commit_after_the_training_makes_its_bytes_known(register: Callable[..., None], params: Params) -> None:

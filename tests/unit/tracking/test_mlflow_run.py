@@ -53,7 +53,9 @@ def found(run: MlflowRun) -> mlflow.entities.Run:
     return only
 
 
-def test_a_run_is_found_by_later_stages_through_the_bytes_of_its_checkpoint(project: Path, prepared: Path) -> None:
+def test_a_run_is_found_by_later_stages_through_the_bytes_of_its_checkpoint(
+    project: Path, prepared: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     meta = artifacts.read(prepared / "text" / "meta.json", PreparedMeta)
     with start_run("text", "abc", "train@text", tags={"task": "text"}) as run:
         run.log_params({"text.train.max_epochs": 2})
@@ -68,8 +70,9 @@ def test_a_run_is_found_by_later_stages_through_the_bytes_of_its_checkpoint(proj
     assert logged.info.status == "FINISHED"
     assert logged.data.params == {"text.train.max_epochs": "2"}
     assert logged.data.metrics == {"val/accuracy": 0.5, "test/accuracy": 0.25}
-    tags = {"mlflow.source.git.commit": "abc", "stage": "train@text", "task": "text"}
+    tags = {"mlflow.source.git.commit": "abc", "stage": "train@text", "task": "text", "commit.evaluate": "def"}
     assert tags.items() <= logged.data.tags.items()
+    assert "refuses" not in capfd.readouterr().err
     names = {dataset.dataset.name for dataset in logged.inputs.dataset_inputs}
     assert names == {"headlines-train", "headlines-val", "headlines-test"}
     assert not list((project / "mlflow-outbox").glob("*/"))
