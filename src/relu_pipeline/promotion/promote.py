@@ -13,6 +13,7 @@ from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_store import open_registry, promotion_lock
 from relu_pipeline.tracking.registry import CANDIDATE, CHAMPION, Registry, Version
 
+# Tags of a version that is or was champion. REPLACED has the numbers of all champions before it, the last one first.
 REPLACED, REASON, SINCE = "promoted.replaced", "promoted.reason", "promoted.at"
 
 
@@ -33,22 +34,34 @@ def promote(task: TaskName, params: Params, forced_for: str | None) -> str:
                 f"{candidate} stays candidate: {'; '.join(verdict.reasons)}; `relu-pipeline promote {task} --force "
                 f"REASON` promotes it all the same\n{report}"
             )
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        tags = {SINCE: now, REPLACED: champion.number if champion else "", REASON: forced_for or "passed"}
-        registry.set_alias(candidate, CHAMPION, tags)
+        replaced = [champion.number, *_replaced(champion)] if champion else []
+        _make_champion(registry, candidate, replaced, forced_for or "passed")
     return f"{report}\n{candidate} is the champion now"
 
 
 def rollback(task: TaskName) -> str:
-    """Give the alias back to the version that the champion replaced. Raises PromotionError, TrackingError."""
+    """Make the version that the champion replaced the champion again, and record it. Repeated, it goes further back.
+
+    Raises PromotionError, TrackingError.
+    """
     with promotion_lock(), open_registry() as registry:
         champion = _aliased(registry, task, CHAMPION)
-        number = champion.tags.get(REPLACED)
-        earlier = [version for version in registry.versions(champion.name) if version.number == number]
-        if not earlier:
+        versions = {version.number: version for version in registry.versions(champion.name)}
+        replaced = [number for number in _replaced(champion) if number in versions]
+        if not replaced:
             raise PromotionError(f"{champion} replaced no version that is still there")
-        registry.set_alias(earlier[0], CHAMPION, {})
-    return f"{earlier[0]} is the champion again, in place of {champion}"
+        earlier = versions[replaced[0]]
+        _make_champion(registry, earlier, replaced[1:], f"rollback from {champion.number}")
+    return f"{earlier} is the champion again, in place of {champion}"
+
+
+def _replaced(version: Version) -> list[str]:
+    return version.tags.get(REPLACED, "").split()
+
+
+def _make_champion(registry: Registry, version: Version, replaced: list[str], reason: str) -> None:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    registry.set_alias(version, CHAMPION, {SINCE: now, REPLACED: " ".join(replaced), REASON: reason})
 
 
 def status() -> str:
@@ -64,7 +77,8 @@ def status() -> str:
 
 def _described(version: Version) -> str:
     promoted = f", since {version.tags[SINCE]}: {version.tags[REASON]}" if SINCE in version.tags else ""
-    return f"{version}, run {version.run_id}{promoted}"
+    replaced = f"; replaced {', '.join(_replaced(version))}" if _replaced(version) else ""
+    return f"{version}, run {version.run_id}{promoted}{replaced}"
 
 
 def pull(wanted: str, target: Path) -> str:

@@ -113,6 +113,30 @@ def test_the_better_model_becomes_champion_the_worse_does_not_and_back_again(
         rollback("text")
 
 
+def test_rollbacks_go_back_along_all_promotions_and_are_recorded(
+    register: Callable[..., None], params: Params, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(folders["good"], tmp_path / "other"))
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps(manifest | {"data_source": "published"}))
+    for kind in ("worse", "good", other, "worse", "good"):
+        register(kind)
+        promote("text", params, "it is its turn")
+    assert champion() == "2"
+    assert "2 (" in status()
+    assert "it is its turn; replaced 1, 3, 2, 1" in status()
+    mlflow.MlflowClient().delete_model_version(NAME, "3")
+    went_back_to = []
+    for _ in range(3):
+        rollback("text")
+        went_back_to.append(champion())
+    assert went_back_to == ["1", "2", "1"]  # not 3, which was deleted
+    (shown,) = [line for line in status().splitlines() if line.startswith("text champion")]
+    assert shown.endswith(": rollback from 2")
+    with pytest.raises(PromotionError, match="replaced no version"):
+        rollback("text")
+
+
 @pytest.mark.parametrize(
     ("registered", "reason"),
     [
