@@ -8,6 +8,8 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export BENTOML_DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
+# Of MLflow's page: seven processes of 240 MB each, which serve GenAI applications alone.
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,7 +49,7 @@ study: $(READY)  ## measure what is said about ReLU on the images, four minutes;
 	dvc repro study/dvc.yaml
 
 ui: $(READY)  ## compare the runs in the MLflow UI on http://127.0.0.1:5000
-	mlflow ui --host 127.0.0.1 --port 5000
+	MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" mlflow ui
 
 serve: $(READY)  ## serve what `dvc repro` made on http://127.0.0.1:3000
 	bentoml serve --host 127.0.0.1 --port 3000

@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from relu_pipeline.demo import FOREIGN, TEXT
+from tests.documents import blocks
 from tests.servers import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
 ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}:{ENVIRONMENT['PATH']}"
 START_TIMEOUT_S = 60
@@ -37,9 +37,8 @@ def pack(project: Path) -> tuple[str, str]:
 
 
 def documented() -> list[str]:
-    section = (ROOT / "docs/deploy.md").read_text().partition("\n## Bento\n")[2].partition("\n## ")[0]
-    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    return block.splitlines()
+    (block,) = blocks("docs/deploy.md", "sh", "Bento")
+    return block.commands()
 
 
 def test_changed_code_is_another_bento_and_the_same_content_is_the_same(finished: Path, tmp_path: Path) -> None:

@@ -1,48 +1,105 @@
-"""Several experiments at once, as `dvc queue` runs them."""
+"""Several experiments at once, as `dvc queue` runs them, from an empty store."""
 
-import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import mlflow
 import pytest
 
 from relu_pipeline.demo import FOREIGN
+from tests.postgres import Cluster, postgres
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {"OMP_NUM_THREADS": "1"}
 NAMES = [f"rate-{number}" for number in range(4)]
+MODEL = "relu-pipeline-text"
+QUEUE_TIMEOUT_S = 600
 pytestmark = pytest.mark.pipeline
 
 
-def dvc(project: Path, *words: str) -> str:
-    command = [sys.executable, "-m", "dvc", *words]
-    done = subprocess.run(command, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with postgres() as running:
+        yield running
+
+
+def run(project: Path, environment: Mapping[str, str], *words: str) -> str:
+    """Run a Python module with its arguments; return all that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
-def test_experiments_that_run_at_once_on_an_empty_store_are_all_found_by_their_names(finished: Path) -> None:
-    (finished / "mlflow.db").unlink()
+def run_at_once(project: Path, environment: Mapping[str, str]) -> str:
+    """Queue an experiment for each of NAMES and run them together; return all that was printed."""
+    printed = ""
     for number, name in enumerate(NAMES):
-        dvc(finished, "exp", "run", "--queue", "--name", name, "-S", f"text.train.learning_rate={0.05 + number / 100}")
-    dvc(finished, "queue", "start", "--jobs", "4")
-    end = time.monotonic() + 400
-    while any(state in dvc(finished, "queue", "status") for state in ("Running", "Queued")):
+        rate = f"text.train.learning_rate={0.05 + number / 100}"
+        printed += run(project, environment, "dvc", "exp", "run", "--queue", "--name", name, "-S", rate)
+    printed += run(project, environment, "dvc", "queue", "start", "--jobs", "4")
+    end = time.monotonic() + QUEUE_TIMEOUT_S
+    while any(state in run(project, environment, "dvc", "queue", "status") for state in ("Running", "Queued")):
         assert time.monotonic() < end
         time.sleep(2)
-    assert dvc(finished, "queue", "status").count("Success") == len(NAMES), dvc(finished, "queue", "logs", NAMES[0])
-    words = [sys.executable, "-m", "relu_pipeline.cli", "send-metrics"]
-    subprocess.run(words, cwd=finished, env=ENVIRONMENT, check=True)  # what was too slow for the patience of a stage
-    mlflow.set_tracking_uri(f"sqlite:///{finished / 'mlflow.db'}")
-    runs = mlflow.search_runs(experiment_names=["relu-pipeline-text"], output_format="list")
+    for name in NAMES:
+        printed += run(project, environment, "dvc", "queue", "logs", name)
+    assert run(project, environment, "dvc", "queue", "status").count("Success") == len(NAMES), printed
+    # What was too slow for the patience of a stage.
+    return printed + run(project, environment, "relu_pipeline.cli", "send-metrics")
+
+
+def expect_all(uri: str) -> None:
+    """Check the runs of all experiments and their models in the store."""
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name(MODEL)
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id])
     assert sorted(run.info.run_name for run in runs) == NAMES
     assert {run.info.status for run in runs} == {"FINISHED"}
     for run in runs:
         assert run.data.tags["dvc.experiment"] == run.info.run_name
         assert float(run.data.params["text.train.learning_rate"]) == 0.05 + NAMES.index(run.info.run_name) / 100
         assert {"val/accuracy", "test/accuracy", "int8/accuracy"} <= set(run.data.metrics)
-    shown = json.loads(dvc(finished, "exp", "show", "--json"))
-    assert set(NAMES) <= {name for name in json.dumps(shown).split('"') if name in NAMES}
+    versions = client.search_model_versions(f"name = '{MODEL}'")
+    assert {version.run_id for version in versions} == {run.info.run_id for run in runs}
+
+
+def test_experiments_that_run_at_once_on_an_empty_store_are_all_found_by_their_names(finished: Path) -> None:
+    (finished / "mlflow.db").unlink()
+    run_at_once(finished, ENVIRONMENT)
+    expect_all(f"sqlite:///{finished / 'mlflow.db'}")
+    shown = run(finished, ENVIRONMENT, "dvc", "exp", "show", "--csv")
+    assert all(f",{name}," in shown for name in NAMES)
+
+
+def test_experiments_at_once_are_all_in_an_empty_postgresql_which_keeps_its_password(
+    finished: Path, cluster: Cluster
+) -> None:
+    environment = ENVIRONMENT | {"MLFLOW_TRACKING_URI": cluster.uri}
+    (finished / "mlflow.db").unlink()
+    printed = run_at_once(finished, environment)
+    expect_all(cluster.uri)
+    printed += run(finished, environment, "relu_pipeline.cli", "promote", "text", "--force", "a test")
+    status = run(finished, environment, "relu_pipeline.cli", "status")
+    assert f"text champion: {MODEL} " in status
+    assert "a test" in status
+    printed += status + run(finished, environment, "relu_pipeline.cli", "pull", "text@champion")
+    assert not (finished / "mlflow.db").exists()
+    unreachable = environment | {"MLFLOW_TRACKING_URI": cluster.uri.replace("/postgres", "/missing")}
+    refused = subprocess.run(
+        [sys.executable, "-m", "relu_pipeline.cli", "status"],
+        cwd=finished,
+        env=unreachable,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "missing" in refused.stderr
+    assert cluster.password not in printed + refused.stdout + refused.stderr
+    files = [path for folder in (finished, cluster.folder) for path in folder.rglob("*") if path.is_file()]
+    assert [path for path in files if cluster.password.encode() in path.read_bytes()] == []

@@ -19,6 +19,7 @@ from relu_pipeline.artifacts import Manifest, Metrics
 from relu_pipeline.data.demo import PHRASES
 from relu_pipeline.data.digits import digits
 from relu_pipeline.demo import FOREIGN, copy_project, serving
+from tests.documents import blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
@@ -65,8 +66,8 @@ def stages_run(folder: Path) -> list[str]:
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/own-data.md").read_text(), re.DOTALL)
-    return [line.split("  #")[0].strip() for block in blocks for line in block.strip().splitlines()]
+    found = (line for block in blocks("docs/own-data.md", "sh") for line in block.commands())
+    return [line.split("  #")[0].strip() for line in found]
 
 
 @pytest.fixture(scope="module")

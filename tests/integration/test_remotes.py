@@ -1,7 +1,6 @@
 """Models on their way from one clone to another, by the README's commands, a folder and S3."""
 
 import os
-import re
 import secrets
 import subprocess
 import sys
@@ -18,7 +17,9 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest
 from relu_pipeline.config import TASK_NAMES
 from relu_pipeline.demo import FOREIGN, TEXT, serving
+from tests.documents import INSTALLED, blocks, followed
 from tests.params import set_param
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = secrets.token_hex()
@@ -40,10 +41,9 @@ def run(command: str, folder: Path, environment: Mapping[str, str]) -> str:
 
 def commands() -> tuple[str, str, str, str]:
     """Return the README's commands: name the remote, push, clone, pull; without `make`, which the tests ran before."""
-    block = re.search(r"```sh\n(dvc remote add .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert block
-    assert block[1] in (ROOT / "docs/remotes.md").read_text()
-    name, push, clone, pull = (line.partition(" && make")[0] for line in block[1].splitlines())
+    block = blocks("docs/remotes.md", "sh")[0]
+    assert block.code in (ROOT / "README.md").read_text()
+    name, push, clone, pull = (line.partition(" && make")[0] for line in block.commands())
     return name, push, clone, pull
 
 
@@ -116,6 +116,19 @@ def test_another_clone_serves_what_was_pushed_to_s3(first: Path, s3: dict[str, s
     assert copy.joinpath(".dvc/config").read_text().count(S3) == 1
     files = [path for folder in (first, copy) for path in folder.rglob("*") if path.is_file()]
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+
+
+def test_the_commands_on_remotes(first: Path, s3: dict[str, str]) -> None:
+    port = str(free_port())
+    replaced = {
+        "ADDRESS": str(first.with_name("origin.git")),
+        "make setup": INSTALLED,
+        "make serve": f"bentoml serve --host 127.0.0.1 --port {port}",
+        "COMMIT": "HEAD",
+    }
+    services = {"make serve": f"http://127.0.0.1:{port}/readyz"}
+    with followed("docs/remotes.md", first, ENVIRONMENT | s3, replaced, services):
+        assert served(f"http://127.0.0.1:{port}") == versions(first)
 
 
 def test_new_and_earlier_models_come_from_a_folder_and_nothing_is_rerun(first: Path) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from relu_pipeline.demo import sample_digit
-from tests.servers import ROOT, Server, start
+from tests.documents import blocks
+from tests.servers import Server, start
 
 pytestmark = pytest.mark.pipeline
+SECTION = "Ask the service"
 PORT = re.compile(r"127\.0\.0\.1:3000")
 
 
@@ -28,15 +30,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def blocks(language: str, title: str = "Ask the service") -> list[str]:
-    """Return the code blocks of a section."""
-    section = (ROOT / "README.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-
-
 def test_the_shell_commands_answer(server: Server, folder: Path) -> None:
-    (block,) = blocks("sh")
-    commands = block.replace("\\\n", " ").strip().splitlines()
+    (block,) = blocks("README.md", "sh", SECTION)
+    commands = block.commands()
     assert {command.split()[0] for command in commands} == {"curl", "relu-pipeline"}
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for command in commands:
@@ -54,16 +50,16 @@ def test_the_commands_that_need_no_service_write_tables(models: Path, tmp_path: 
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/7.png").write_bytes(sample_digit())
     (tmp_path / "articles.csv").write_text("title,body,topic\nThe cup final,The striker wins,Sports\n")
-    (block,) = blocks("sh", "Predict a folder or a table without the service")
+    (block,) = blocks("README.md", "sh", "Predict a folder or a table without the service")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for command in block.strip().splitlines():
+    for command in block.commands():
         done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         assert (tmp_path / command.split()[-1]).exists()
 
 
 def test_the_python_code_answers(server: Server, folder: Path) -> None:
-    (block,) = blocks("python")
-    code = PORT.sub(f"127.0.0.1:{server.port}", block)
+    (block,) = blocks("README.md", "python", SECTION)
+    code = PORT.sub(f"127.0.0.1:{server.port}", block.code)
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -92,7 +92,7 @@ def report_drift(
     table = [asdict(row) for row in rows]
     artifacts.write_table(out / artifacts.DRIFT_CSV, list(table[0]), table)
     pictures.draw_drift(table, STREAM_ROWS, out / artifacts.DRIFT_PNG)
-    run.log_metrics({f"drift/{row.shift}/auroc_combined": row.auroc_combined for row in rows})
+    run.log_metrics({f"drift_auroc/{row.shift}": row.auroc_combined for row in rows})
     run.log_files([out / artifacts.DRIFT_CSV, out / artifacts.DRIFT_PNG], "drift")
     return rows
 

@@ -29,7 +29,6 @@ OUTBOXES = "mlflow-outbox"
 SERVER_TIMEOUT_S = 5
 IDENTITY = "relu.{}"  # the tag by which a run is found again, whatever store it lies in
 EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",
     "mlflow.experiment.primaryMetric.name": "test/accuracy",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
 }

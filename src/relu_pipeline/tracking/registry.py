@@ -77,7 +77,7 @@ def describe(models: Path) -> dict[str, Any]:
         "name": manifest.name,
         "tags": _tags(manifest, artifacts.sha256_of(models / artifacts.MANIFEST)),
         "metrics": {f"test/{name}": value for name, value in manifest.test_metrics.items()},
-        "description": f"{len(manifest.labels)} classes, test accuracy {accuracy:.4f}, {manifest.version}",
+        "description": f"test accuracy {accuracy:.4f}, {len(manifest.labels)} classes, {manifest.version}",
     }
 
 

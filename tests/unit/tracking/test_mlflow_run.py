@@ -86,13 +86,6 @@ def test_a_run_bears_the_name_of_its_dvc_experiment(project: Path, monkeypatch: 
     assert (run.info.run_name, run.data.tags["dvc.experiment"]) == ("pulpy-jibs", "pulpy-jibs")
 
 
-def test_the_ui_opens_in_the_view_of_trainings(project: Path) -> None:
-    with start_run("text", "abc", "train@text"):
-        pass
-    tags = mlflow.get_experiment_by_name("relu-pipeline-text").tags
-    assert tags["mlflow.experimentKind"] == "custom_model_development"
-
-
 def test_classes_of_any_name_and_number_are_logged(project: Path) -> None:
     odd = ["Sci/Tech", "reverted?", "卡", "a//b", "..", "/", "x" * 300, "\n", "a:b", "50 % off"]
     metrics = {f"test/f1/{label}": number / 10 for number, label in enumerate(odd)}
