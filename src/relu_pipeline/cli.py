@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,21 @@ from relu_pipeline.artifacts import Source
 from relu_pipeline.config import TASK_NAMES
 from relu_pipeline.errors import PipelineError, in_one_line
 from relu_pipeline.models.teaching import TEACHING
+from relu_pipeline.parser import Parser, add_command
 
+DESCRIPTION = """\
+Commands beside `dvc repro`, which builds the data, the models and the service.
+`relu-pipeline COMMAND --help` shows the options of a command and an example."""
+COMPLETION = """\
+Print a script by which the shell completes commands, options and file names.
+bash: add `eval "$(relu-pipeline completion bash)"` to ~/.bashrc.
+zsh: add `eval "$(relu-pipeline completion zsh)"` to ~/.zshrc, below `compinit`."""
 SHOWN_CLASSES = 5
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
 
 
 def main() -> None:
-    arguments = _parser().parse_args()
+    arguments = build_parser().parse_args()
     try:
         print(arguments.command(arguments))
     except PipelineError as error:
@@ -28,80 +36,80 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="relu-pipeline", description="What stands beside `dvc repro`.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    use = commands.add_parser("use", help="your own images or texts in place of CIFAR-10 and AG News")
+def build_parser(files: Mapping[str, Any] | None = None) -> Parser:
+    """Return the parser of the command line; `files` as `Parser` takes it."""
+    parser = Parser(prog="relu-pipeline", description=DESCRIPTION, example="recipe quick", files=files)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_project_commands(commands)
+    _add_model_commands(commands)
+    _add_service_commands(commands)
+    _add_registry_commands(commands)
+    return parser
+
+
+def _add_project_commands(commands: Any) -> None:
+    doctor = add_command(commands, "doctor", "check the project, its data and this machine", "--json")
+    doctor.add_argument("--json", action="store_true", help="print the checks as a JSON array")
+    doctor.add_argument("--port", type=int, default=3000, help="port of the service; default: %(default)s")
+    doctor.set_defaults(command=_doctor)
+    use = add_command(commands, "use", "train on your own images or texts", "image photos")
     tasks = use.add_subparsers(required=True, metavar="{image,text}")
-    images = tasks.add_parser("image", help="a folder of images, one folder a class, or an archive of it")
+    images = add_command(tasks, "image", "a folder of images, one folder per class, or an archive", "photos")
     images.add_argument("location", type=Path, metavar="FOLDER", help="or .zip, .tar.gz; below train, val, test or not")
     images.set_defaults(command=_use_images)
-    texts = tasks.add_parser("text", help="a table with columns for text and label")
+    example = "reviews.csv --text title --text body --label stars"
+    texts = add_command(tasks, "text", "a table with columns for text and label", example)
     texts.add_argument("location", type=Path, metavar="TABLE", help=".csv .tsv .jsonl .parquet, or a folder of them")
     texts.add_argument("--text", action="append", metavar="COLUMN", help="several are joined; default: text")
     texts.add_argument("--label", default="label", metavar="COLUMN", help="default: %(default)s")
     texts.add_argument("--val", type=Path, metavar="TABLE", help="default: a part of the training rows")
     texts.add_argument("--test", type=Path, metavar="TABLE", help="default: a part of the rows")
     texts.set_defaults(command=_use_texts)
-    recipe = commands.add_parser("recipe", help="write a recipe of configs/recipes/ into params.yaml")
-    recipe.add_argument("name", help="file name without .yaml; `git checkout params.yaml` takes it back")
+    recipe = add_command(commands, "recipe", "write a recipe of configs/recipes/ into params.yaml", "quick")
+    recipe.add_argument("name", help="file name without .yaml; `git checkout params.yaml` restores the defaults")
     recipe.set_defaults(command=_recipe)
-    describe = commands.add_parser("describe", help="layers, parameters and output shapes of a network")
-    describe.add_argument("network", help=f"{', '.join(TEACHING)}, or a trained best.ckpt")
-    describe.set_defaults(command=_describe)
-    search = commands.add_parser("search", help="look for better hyper-parameters on the validation split")
+    search = add_command(
+        commands, "search", "search for better hyper-parameters on the validation split", "text --trials 30"
+    )
     search.add_argument("task", choices=TASK_NAMES)
     search.add_argument("--trials", type=int, default=30, metavar="N", help="trainings in all; default: %(default)s")
     search.add_argument("--timeout", type=_seconds, metavar="TIME", help="after it no trial begins: 90s, 20m, 2h")
     search.set_defaults(command=_search)
-    prune = commands.add_parser("prune", help="cut the units that no training or validation input activates")
+    completion = add_command(
+        commands, "completion", "print the completion script of a shell", "bash", description=COMPLETION
+    )
+    completion.add_argument("shell", choices=("bash", "zsh"))
+    completion.set_defaults(command=_completion)
+
+
+def _add_model_commands(commands: Any) -> None:
+    describe = add_command(
+        commands, "describe", "show layers, parameters and output shapes of a network", "cnn_cifar10"
+    )
+    describe.add_argument("network", help=f"{', '.join(TEACHING)}, or a trained best.ckpt")
+    describe.set_defaults(command=_describe)
+    prune = add_command(
+        commands, "prune", "remove the units that no training input activates", "models/image/model.onnx"
+    )
     prune.add_argument("model", type=Path, metavar="MODEL.onnx")
     prune.add_argument("--prepared", type=Path, help="default: data/prepared/ of the task that the graph's input tells")
     prune.add_argument("--output", type=Path, help="default: MODEL.pruned.onnx beside it")
     prune.set_defaults(command=_prune)
-    predict = commands.add_parser("predict", help="classify a folder of images or a table of texts, without a service")
+    predict = add_command(
+        commands, "predict", "classify a folder of images or a table of texts", "image photos --out predictions.csv"
+    )
     tasks = predict.add_subparsers(required=True, metavar="{image,text}")
-    images = tasks.add_parser("image", help="every image below a folder or in an archive, or one image")
+    images = add_command(
+        tasks, "image", "every image below a folder or in an archive, or one", "photos --out predictions.csv"
+    )
     images.add_argument("location", type=Path, metavar="FOLDER", help="with metrics where folders are named as classes")
     _add_predict_options(images, _predict_images)
-    texts = tasks.add_parser("text", help="every row of a table")
+    example = "news.csv --label topic --out predictions.csv"
+    texts = add_command(tasks, "text", "every row of a table", example)
     texts.add_argument("table", type=Path, metavar="TABLE", help=".csv .tsv .txt .jsonl .ndjson .parquet")
     texts.add_argument("--text", action="append", metavar="COLUMN", help="several are joined; default: text")
     texts.add_argument("--label", metavar="COLUMN", help="of the true labels, for metrics; default: none")
     _add_predict_options(texts, _predict_texts)
-    ask = commands.add_parser("ask", help="ask a running service")
-    ask.add_argument("task", choices=TASK_NAMES)
-    ask.add_argument("item", nargs="+", metavar="ITEM", help="image files, or texts")
-    ask.add_argument("--url", default="http://127.0.0.1:3000", help="default: %(default)s")
-    ask.set_defaults(command=_ask)
-    swap = commands.add_parser("swap", help="put other model files in the place of those that a service answers with")
-    swap.add_argument("task", choices=TASK_NAMES)
-    swap.add_argument("folder", type=Path, help="as models/TASK/ of another `dvc repro`")
-    swap.add_argument("--models", type=Path, default=Path("models"), help="the service's; default: %(default)s")
-    swap.set_defaults(command=_swap)
-    _add_registry_commands(commands)
-    send = commands.add_parser("send-metrics", help="send what runs could not log because MLflow's server was away")
-    send.set_defaults(command=_send_metrics)
-    return parser
-
-
-def _add_registry_commands(commands: Any) -> None:
-    promote = commands.add_parser("promote", help="make MLflow's candidate the champion, if it is better")
-    promote.add_argument("task", choices=TASK_NAMES)
-    promote.add_argument("--force", metavar="REASON", help="promote one that does not pass, and record why")
-    promote.set_defaults(command=_promote)
-    rollback = commands.add_parser("rollback", help="bring back the champion that the present one replaced")
-    rollback.add_argument("task", choices=TASK_NAMES)
-    rollback.set_defaults(command=_rollback)
-    status = commands.add_parser("status", help="candidates and champions of MLflow's registry")
-    status.set_defaults(command=_status)
-    pull = commands.add_parser("pull", help="fill models/TASK/ from MLflow's registry")
-    pull.add_argument("model", metavar="TASK@ALIAS", help="as image@champion")
-    pull.add_argument("--models", type=Path, default=Path("models"), help="default: %(default)s")
-    pull.set_defaults(command=_pull)
-    trace = commands.add_parser("trace", help="what made the model that gave an answer")
-    trace.add_argument("model", metavar="MODEL", help="its sha256 or version, as answers bear them, or a run of MLflow")
-    trace.set_defaults(command=_trace)
 
 
 def _add_predict_options(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], str]) -> None:
@@ -109,6 +117,52 @@ def _add_predict_options(parser: argparse.ArgumentParser, command: Callable[[arg
     parser.add_argument("--models", type=Path, default=Path("models"), help="default: %(default)s")
     parser.add_argument("--precision", choices=["fp32", "int8"], default="fp32", help="default: %(default)s")
     parser.set_defaults(command=command)
+
+
+def _add_service_commands(commands: Any) -> None:
+    ask = add_command(commands, "ask", "send images or texts to a running service", "image picture.png")
+    ask.add_argument("task", choices=TASK_NAMES)
+    ask.add_argument("item", nargs="+", metavar="ITEM", help="image files, or texts")
+    ask.add_argument("--url", default="http://127.0.0.1:3000", help="default: %(default)s")
+    ask.set_defaults(command=_ask)
+    swap = add_command(commands, "swap", "replace the model of a running service", "image ../other/models/image")
+    swap.add_argument("task", choices=TASK_NAMES)
+    swap.add_argument("folder", type=Path, help="as models/TASK/ of another `dvc repro`")
+    swap.add_argument("--models", type=Path, default=Path("models"), help="the service's; default: %(default)s")
+    swap.set_defaults(command=_swap)
+
+
+def _add_registry_commands(commands: Any) -> None:
+    promote = add_command(commands, "promote", "make the candidate the champion, if it is better", "image")
+    promote.add_argument("task", choices=TASK_NAMES)
+    promote.add_argument("--force", metavar="REASON", help="promote one that does not pass, and record why")
+    promote.set_defaults(command=_promote)
+    rollback = add_command(commands, "rollback", "restore the champion before the present one", "image")
+    rollback.add_argument("task", choices=TASK_NAMES)
+    rollback.set_defaults(command=_rollback)
+    status = add_command(commands, "status", "list candidates and champions of MLflow's registry", "")
+    status.set_defaults(command=_status)
+    pull = add_command(commands, "pull", "copy a model of the registry to models/TASK/", "image@champion")
+    pull.add_argument("model", metavar="TASK@ALIAS", help="as image@champion")
+    pull.add_argument("--models", type=Path, default=Path("models"), help="default: %(default)s")
+    pull.set_defaults(command=_pull)
+    trace = add_command(commands, "trace", "show what produced the model of a prediction", "1b2c3d4e5f60")
+    trace.add_argument("model", metavar="MODEL", help="its sha256 or version, as predictions name them, or a run ID")
+    trace.set_defaults(command=_trace)
+    send = add_command(commands, "send-metrics", "send what a run could not log to MLflow's server", "")
+    send.set_defaults(command=_send_metrics)
+
+
+def _doctor(arguments: argparse.Namespace) -> str:
+    from relu_pipeline.doctor.doctor import doctor
+
+    return doctor(arguments.port, arguments.json)
+
+
+def _completion(arguments: argparse.Namespace) -> str:
+    import shtab
+
+    return shtab.complete(build_parser(shtab.FILE), arguments.shell)
 
 
 def _use_images(arguments: argparse.Namespace) -> str:

@@ -80,7 +80,7 @@ def _from_demo(data: PublishedData, out: Path) -> list[SourceFile]:
 def _from_publisher(data: PublishedData, mirror: Path | None, out: Path) -> list[SourceFile]:
     files = []
     for file in data.files:
-        path = _from_mirror(file, mirror) if mirror else _from_network(file)
+        path = find_in_mirror(file, mirror) if mirror else _from_network(file)
         PUBLISHED[data.format].place(path, out, len(data.labels))
         files.append(SourceFile(name=path.name, url=None if mirror else file.url, sha256=artifacts.sha256_of(path)))
     return files
@@ -92,7 +92,8 @@ def _from_network(file: PublishedFile) -> Path:
     return path
 
 
-def _from_mirror(file: PublishedFile, mirror: Path) -> Path:
+def find_in_mirror(file: PublishedFile, mirror: Path) -> Path:
+    """Return the path of the file in the mirror, checked against SHA256SUMS. Raises DownloadError."""
     path = mirror / file.mirror
     expected = _mirror_checksums(mirror).get(file.mirror)
     if expected is None:

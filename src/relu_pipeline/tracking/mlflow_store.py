@@ -26,6 +26,7 @@ from relu_pipeline.tracking.registry import Registry
 from relu_pipeline.tracking.senders import SENDERS
 
 OUTBOXES = "mlflow-outbox"
+DATABASE = "mlflow.db"
 SERVER_TIMEOUT_S = 5
 IDENTITY = "relu.{}"  # the tag by which a run is found again, whatever store it lies in
 EXPERIMENT_TAGS = {
@@ -151,7 +152,7 @@ def project_root() -> Path:
 def store_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, or the project's own mlflow.db."""
     # Relative: a "?" or "%" in the path would be read as part of a URL (mlflow#4785).
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.relpath(root / 'mlflow.db')}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.relpath(root / DATABASE)}"
 
 
 @contextmanager

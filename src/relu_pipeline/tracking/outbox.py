@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -140,6 +141,17 @@ def send_left(root: Path, send: Send, complete: Callable[[list[Entry]], list[Ent
         shutil.rmtree(folder, ignore_errors=True)
     if problem:
         raise problem
+    return count
+
+
+def count_left(root: Path) -> int:
+    """Return the number of entries that processes that have ended left in the folders of `root`."""
+    count = 0
+    for file in root.glob(f"*/{ENTRIES}"):
+        with suppress(TrackingError):  # its process lives
+            lock = _locked(file.parent)
+            count += len(read_entries(file.parent))
+            lock.release()
     return count
 
 

@@ -1,0 +1,1 @@
+"""`relu-pipeline doctor`: what a user needs, checked."""

@@ -1,0 +1,35 @@
+"""MLflow's tracking store, and what waits for it."""
+
+import os
+from collections.abc import Iterator
+
+from relu_pipeline.doctor.check import Check
+from relu_pipeline.errors import TrackingError
+from relu_pipeline.tracking.mlflow_store import DATABASE, OUTBOXES, Store, masked, project_root, store_uri
+from relu_pipeline.tracking.outbox import count_left
+
+
+def check_tracking() -> Iterator[Check]:
+    """Check that the store lists its experiments, and that no entries wait for it."""
+    root = project_root()
+    uri = store_uri(root)
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / DATABASE).exists():
+        yield Check("tracking", "ok", f"{DATABASE}, which the first run creates")
+    else:
+        yield _check_store(Store(root, uri))
+    left = count_left(root / OUTBOXES)
+    if left:
+        message = f"entries of earlier runs that wait in {OUTBOXES}/: {left}"
+        yield Check("outbox", "warning", message, "relu-pipeline send-metrics")
+    else:
+        yield Check("outbox", "ok", "empty")
+
+
+def _check_store(store: Store) -> Check:
+    try:
+        store.connect()
+    except TrackingError as error:
+        upgrade = f"mlflow db upgrade {store.uri}, or move {DATABASE} away"
+        fix = f"start the server, or `unset MLFLOW_TRACKING_URI` to use {DATABASE}" if store.is_server else upgrade
+        return Check("tracking", "error", str(error), fix)
+    return Check("tracking", "ok", f"{masked(store.uri)} lists its experiments")

@@ -1,0 +1,99 @@
+"""The `relu-pipeline` command: its help, its completion, its progress bars, and what Ctrl-C leaves."""
+
+import contextlib
+import io
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relu_pipeline.cli import build_parser
+
+COMMAND = [sys.executable, "-m", "relu_pipeline.cli"]
+
+
+def help_of(*words: str) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit) as ended:
+        build_parser().parse_args([*words, "--help"])
+    assert ended.value.code == 0
+    return printed.getvalue()
+
+
+def commands(*words: str) -> Iterator[tuple[str, ...]]:
+    """Yield the command `words` and all below it, as their help lists them."""
+    yield words
+    for name in re.findall(r"^    ([a-z-]+)(?=  |$)", help_of(*words), re.MULTILINE):
+        yield from commands(*words, name)
+
+
+COMMANDS = list(commands())
+
+
+def test_the_help_names_every_command() -> None:
+    assert {("doctor",), ("use", "text"), ("predict", "image"), ("send-metrics",)} < set(COMMANDS)
+    assert len(COMMANDS) > 20
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_help_fits_and_ends_with_an_example_that_is_valid(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = help_of(*words)
+    assert max(map(len, text.splitlines())) <= 80
+    *_, example = text.rstrip().partition("\nexample:\n  ")
+    assert "\n" not in example
+    program, *given = shlex.split(example)
+    assert program == "relu-pipeline"
+    assert tuple(given[: len(words)]) == words
+    assert callable(build_parser().parse_args(given).command)
+
+
+@pytest.fixture(scope="module")
+def bash_completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    script = tmp_path_factory.mktemp("completion") / "relu-pipeline.bash"
+    with script.open("w") as output:
+        subprocess.run([*COMMAND, "completion", "bash"], stdout=output, check=True)
+    return script
+
+
+def complete(script: Path, folder: Path, *words: str) -> list[str]:
+    """Return what bash offers for the last of the words on the command line."""
+    line = " ".join(map(shlex.quote, ("relu-pipeline", *words)))
+    commands = f"""
+        source {shlex.quote(str(script))}
+        COMP_WORDS=({line}); COMP_CWORD={len(words)}; COMP_LINE={shlex.quote(line)}; COMP_POINT=${{#COMP_LINE}}
+        registered=$(complete -p relu-pipeline); registered=${{registered#*-F }}
+        "${{registered%% *}}" relu-pipeline {shlex.quote(words[-1])} {shlex.quote(words[-2] if words[1:] else "")}
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "--norc", "-c", commands], cwd=folder, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_options_choices_and_files(bash_completion: Path, tmp_path: Path) -> None:
+    subprocess.run(["bash", "-n", bash_completion], check=True)
+    (tmp_path / "photos").mkdir()
+    assert complete(bash_completion, tmp_path, "prom") == ["promote"]
+    assert complete(bash_completion, tmp_path, "promote", "im") == ["image"]
+    assert complete(bash_completion, tmp_path, "promote", "image", "--fo") == ["--force"]
+    assert complete(bash_completion, tmp_path, "predict", "text", "--prec") == ["--precision"]
+    assert complete(bash_completion, tmp_path, "use", "image", "pho") == ["photos"]
+
+
+def test_zsh_accepts_the_completion_script(tmp_path: Path) -> None:
+    script = subprocess.run([*COMMAND, "completion", "zsh"], capture_output=True, text=True, check=True).stdout
+    assert script.startswith("#compdef relu-pipeline\n")
+    assert "_shtab_relu_pipeline_promote" in script
+    if not shutil.which("zsh"):
+        pytest.skip("zsh is not installed")
+    (tmp_path / "_relu-pipeline").write_text(script)
+    subprocess.run(["zsh", "-n", tmp_path / "_relu-pipeline"], check=True)
