@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from relu_pipeline.artifacts import Source
+from relu_pipeline.artifacts import Source, Split
 from relu_pipeline.config import TASK_NAMES
 from relu_pipeline.errors import PipelineError, in_one_line
 from relu_pipeline.models.teaching import TEACHING
@@ -172,12 +172,14 @@ def _use_images(arguments: argparse.Namespace) -> str:
 
 
 def _use_texts(arguments: argparse.Namespace) -> str:
-    from relu_pipeline.use import link_tables, use
+    from relu_pipeline.use import linked_tables, use
 
-    files = {"train": arguments.location, "val": arguments.val, "test": arguments.test}
-    given = {split: file for split, file in files.items() if file}
-    location = link_tables(given) if len(given) > 1 else arguments.location
-    return _used(use("text", location, {"text": arguments.text or ["text"], "label": arguments.label}))
+    settings = {"text": arguments.text or ["text"], "label": arguments.label}
+    if not arguments.val and not arguments.test:
+        return _used(use("text", arguments.location, settings))
+    files: dict[Split, Path] = {"train": arguments.location, "val": arguments.val, "test": arguments.test}
+    with linked_tables({split: file for split, file in files.items() if file}) as folder:
+        return _used(use("text", folder, settings))
 
 
 def _used(source: Source) -> str:

@@ -1,12 +1,13 @@
 """`relu-pipeline use`: params.yaml names own data as the data of a task."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Source, Split
 from relu_pipeline.config import PARAMS, TaskName, load_params
 from relu_pipeline.data.sources import is_own, obtain
@@ -36,15 +37,48 @@ def use(task: TaskName, location: Path, settings: Mapping[str, Any], params: Pat
     return source
 
 
-def link_tables(files: Mapping[Split, Path]) -> Path:
-    """Return a folder with a link to the table of each split, named as its split is. Raises DataError."""
+@contextmanager
+def linked_tables(files: Mapping[Split, Path]) -> Iterator[Path]:
+    """Yield a folder with a link to the table of each split, named as its split is.
+
+    The links of an earlier call come back if the block does not end well. Raises DataError, in which the files have
+    their own names.
+    """
     folder = LINKS / "text"
-    with artifacts.atomic_dir(folder) as partial:
-        for split, file in files.items():
-            if not file.is_file():
-                raise DataError(f"{file}: no such file")
-            (partial / f"{split}{file.suffix.lower()}").symlink_to(file.resolve())
+    LINKS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=LINKS) as scratch:
+        earlier, existed = Path(scratch) / folder.name, folder.exists()
+        try:
+            if existed:
+                folder.replace(earlier)
+            yield _link(files, folder)
+        except BaseException as error:
+            if earlier.exists() or not existed:
+                shutil.rmtree(folder, ignore_errors=True)
+            if earlier.exists():
+                earlier.replace(folder)
+            if isinstance(error, DataError):
+                raise DataError(_with_own_names(str(error), files, folder)) from error
+            raise
+
+
+def _link(files: Mapping[Split, Path], folder: Path) -> Path:
+    folder.mkdir()
+    for split, file in files.items():
+        if not file.is_file():
+            raise DataError(f"{file}: no such file")
+        _link_of(split, file, folder).symlink_to(file.resolve())
     return folder
+
+
+def _link_of(split: Split, file: Path, folder: Path) -> Path:
+    return folder / f"{split}{file.suffix.lower()}"
+
+
+def _with_own_names(message: str, files: Mapping[Split, Path], folder: Path) -> str:
+    for split, file in files.items():
+        message = message.replace(str(_link_of(split, file, folder)), str(file))
+    return message
 
 
 def _from_project(location: Path) -> str:

@@ -1,8 +1,10 @@
 import difflib
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,3 +109,31 @@ def test_the_command_is_one_line_where_it_fails() -> None:
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: configs/recipes/fast.yaml: no such recipe")
     assert failed.stderr.count("\n") == 1
+
+
+def interrupted_while_it_writes(params: Path) -> bool:
+    """Apply a recipe and interrupt it; return whether the signal came before the end."""
+    partial = params.with_name(".params.yaml.partial")
+    with subprocess.Popen(
+        [sys.executable, "-m", "relu_pipeline.cli", "recipe", "quick"],
+        cwd=params.parent,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        while not partial.exists() and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+    assert not partial.exists()
+    return process.returncode == 130
+
+
+def test_an_interrupt_changes_nothing(params: Path) -> None:
+    shutil.copytree("configs", params.parent / "configs")
+    before = params.read_text()
+    for _ in range(5):
+        params.write_text(before)
+        if interrupted_while_it_writes(params):
+            break
+    else:
+        pytest.fail("the recipe was written before each signal")
+    assert params.read_text() == before

@@ -1,8 +1,10 @@
 """`relu-pipeline use`: own data take the place of the published ones in params.yaml, or nothing changes."""
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,39 @@ def test_a_failure_is_one_line_and_changes_nothing(project: Path, words: tuple[s
     assert failed.stderr.startswith(f"error: {message}")
     assert failed.stderr.count("\n") == 1
     assert (project / "params.yaml").read_text() == before
+
+
+def test_a_failure_keeps_the_links_to_earlier_tables(project: Path) -> None:
+    columns = ("--text", "title", "--label", "stars")
+    assert use(project, "text", "reviews.csv", *columns, "--val", "reviews.csv").returncode == 0
+    (project / "broken.csv").write_text('title,stars\n"never closed,1\n')
+    before = (project / "params.yaml").read_text()
+    failed = use(project, "text", "broken.csv", *columns, "--test", "reviews.csv")
+    assert failed.stderr.startswith("error: broken.csv, line 2: ")
+    assert (project / "params.yaml").read_text() == before
+    links = {path.name: path.resolve().name for path in (project / "data/own/text").iterdir()}
+    assert links == {"train.csv": "reviews.csv", "val.csv": "reviews.csv"}
+    assert [path.name for path in (project / "data/own").iterdir()] == ["text"]
+
+
+def test_an_interrupt_leaves_params_and_links_as_they_were(project: Path) -> None:
+    columns = ("--text", "title", "--label", "stars")
+    assert use(project, "text", "reviews.csv", *columns, "--val", "reviews.csv").returncode == 0
+    before = (project / "params.yaml").read_text()
+    (project / "large.csv").write_text("title,stars\n" + "".join(f"title {n},{n % 2}\n" for n in range(1_000_000)))
+    link = project / "data/own/text/train.csv"
+    with subprocess.Popen(
+        [sys.executable, "-m", "relu_pipeline.cli", "use", "text", "large.csv", *columns, "--test", "reviews.csv"],
+        cwd=project,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        end = time.monotonic() + 60
+        while not link.exists() or link.resolve().name != "large.csv":
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert (project / "params.yaml").read_text() == before
+    assert link.resolve().name == "reviews.csv"
+    assert [path.name for path in (project / "data/own").iterdir()] == ["text"]
