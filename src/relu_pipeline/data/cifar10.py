@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from relu_pipeline.artifacts import Split
 from relu_pipeline.data.pictures import Pixels
@@ -26,7 +27,7 @@ def place(archive: Path, out: Path, num_classes: int) -> None:
     wanted = set(TRAIN_FILES + TEST_FILES)
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
+            for member in tqdm(tar, archive.name, unit=" files", disable=None):
                 name = _checked_name(archive, member)
                 if name in wanted:
                     content = tar.extractfile(member)

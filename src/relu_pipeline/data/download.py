@@ -67,7 +67,9 @@ def _receive(url: str, part: Path, timeout: tuple[float, float]) -> None:
         expected = done + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
         with (
             part.open("ab" if done else "wb") as file,
-            tqdm(desc=part.stem, initial=done, total=expected, unit="B", unit_scale=True, mininterval=1) as progress,
+            tqdm(
+                desc=part.stem, initial=done, total=expected, unit="B", unit_scale=True, mininterval=1, disable=None
+            ) as progress,
         ):
             for chunk in response.iter_content(CHUNK_BYTES):
                 file.write(chunk)

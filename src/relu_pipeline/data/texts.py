@@ -8,17 +8,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from relu_pipeline.artifacts import PAD_ID, Split
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer  # needed to prepare texts, not to train on them
 
+CHUNK = 1000  # texts that are encoded at a time
+
 
 def save_split(folder: Path, split: Split, tokenizer: "Tokenizer", texts: list[str], labels: NDArray[np.int64]) -> None:
     """Encode `texts` and write the arrays that `TextSplit.load` reads; `labels` int64 `[N]`."""
     tokenizer.no_padding()
-    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+    ids = []
+    for start in tqdm(range(0, len(texts), CHUNK), f"{split} texts", unit_scale=CHUNK, leave=False, disable=None):
+        ids += [encoding.ids for encoding in tokenizer.encode_batch_fast(texts[start : start + CHUNK])]
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     np.save(folder / f"{split}_tokens.npy", np.concatenate([np.array(row, dtype=np.int32) for row in ids]))
     np.save(folder / f"{split}_offsets.npy", np.concatenate(([0], lengths.cumsum())))

@@ -1,5 +1,6 @@
 """Tokenizers that carry their own normalisation, truncation and padding, so that serving cannot differ."""
 
+import sys
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -49,7 +50,10 @@ def _of_words(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.train_from_iterator(
-        texts, trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=[PAD, UNKNOWN], show_progress=False)
+        texts,
+        trainers.WordLevelTrainer(
+            vocab_size=vocab_size, special_tokens=[PAD, UNKNOWN], show_progress=sys.stderr.isatty()
+        ),
     )
     return tokenizer
 
@@ -65,6 +69,8 @@ def _of_parts(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Metaspace()])
     tokenizer.decoder = decoders.Metaspace()
     special = [PAD, UNKNOWN]
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, min_frequency=2, special_tokens=special, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, min_frequency=2, special_tokens=special, show_progress=sys.stderr.isatty()
+    )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer

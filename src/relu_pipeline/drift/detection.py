@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import nn
+from tqdm import tqdm
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import ColumnBaseline, PreparedMeta
@@ -108,7 +109,7 @@ def measure_drift(
     of_val, of_test = answer(network, val), answer(network, test)
     signals = make_signals(of_val, len(of_test.probabilities), new_monitor)
     rows = [measure_shift("unshifted", signals, of_val, of_test, of_test, UNSHIFTED_STREAMS)]
-    for name, split in shifts.items():
+    for name, split in tqdm(shifts.items(), "shifts", unit="", leave=False, disable=None):
         rows.append(measure_shift(name, signals, of_test, of_test, answer(network, split), STREAMS))
     return rows
 

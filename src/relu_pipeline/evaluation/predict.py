@@ -7,6 +7,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from tqdm import tqdm
 
 from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 
@@ -18,15 +19,15 @@ OUTPUT_NAME = "probabilities"  # of the graphs that `export` makes
 def predict(network: nn.Module, split: PreparedSplit) -> NDArray[np.float32]:
     """Probabilities `[N, C]`, on the CPU in full precision: the same on every machine that trained."""
     network.eval()
-    batches = (torch.softmax(network(inputs), dim=1) for inputs, _ in OrderedBatches(split, BATCH_SIZE))
-    return torch.cat(list(batches)).numpy()
+    batches = tqdm(OrderedBatches(split, BATCH_SIZE), "torch", unit=" batches", leave=False, disable=None)
+    return torch.cat([torch.softmax(network(inputs), dim=1) for inputs, _ in batches]).numpy()
 
 
 def predict_onnx(model: Path | bytes, split: PreparedSplit, output: str = OUTPUT_NAME) -> NDArray[np.float32]:
     """One of the graph's outputs, `[N, ...]`, by ONNX Runtime on the CPU."""
     session = cpu_session(model)
     name = session.get_inputs()[0].name
-    batches = OrderedBatches(split, BATCH_SIZE)
+    batches = tqdm(OrderedBatches(split, BATCH_SIZE), "ONNX Runtime", unit=" batches", leave=False, disable=None)
     return np.concatenate([session.run([output], {name: inputs.numpy()})[0] for inputs, _ in batches])
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from relu_pipeline.activations import CATALOGUE
 from relu_pipeline.artifacts import ColumnBaseline
@@ -32,7 +33,8 @@ class Answers:
 def answer(network: nn.Module, split: PreparedSplit) -> Answers:
     """All rows, on the CPU in full precision."""
     network.eval()
-    batches = [with_zero_shares(network, inputs) for inputs, _ in OrderedBatches(split, BATCH_SIZE)]
+    progress = tqdm(OrderedBatches(split, BATCH_SIZE), "zero fractions", unit=" batches", leave=False, disable=None)
+    batches = [with_zero_shares(network, inputs) for inputs, _ in progress]
     return Answers(
         layers=batches[0][1],
         probabilities=torch.cat([torch.softmax(logits, dim=1) for logits, _, _ in batches]).numpy(),

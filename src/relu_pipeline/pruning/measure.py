@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from tqdm import tqdm
 
 from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 from relu_pipeline.evaluation.predict import BATCH_SIZE, cpu_session
@@ -41,7 +42,7 @@ def measure(graph: Graph, groups: list[Group], split: PreparedSplit) -> Seen:
         return {}
     session = cpu_session(_with_extremes(graph, axes).SerializeToString())
     seen: Seen = {}
-    for inputs, _ in OrderedBatches(split, BATCH_SIZE):
+    for inputs, _ in tqdm(OrderedBatches(split, BATCH_SIZE), "dead units", unit=" batches", leave=False, disable=None):
         values = iter(session.run(None, {session.get_inputs()[0].name: inputs.numpy()}))
         batch = {name: Extremes(next(values), next(values)) for name in axes}
         seen = {name: seen[name] | batch[name] for name in axes} if seen else batch

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from relu_pipeline.artifacts import RowDifferences
 from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
@@ -31,7 +32,8 @@ def _by_batch(before: bytes, after: bytes, splits: Iterable[PreparedSplit]) -> I
     feed, names = sessions[0].get_inputs()[0].name, [output.name for output in sessions[0].get_outputs()]
     top = names.index(OUTPUT_NAME)
     for split in splits:
-        for inputs, _ in OrderedBatches(split, BATCH_SIZE):
+        batches = OrderedBatches(split, BATCH_SIZE)
+        for inputs, _ in tqdm(batches, "pruned graph", unit=" batches", leave=False, disable=None):
             ours, theirs = (session.run(names, {feed: inputs.numpy()}) for session in sessions)
             differences = [_by_row(*pair) for pair in zip(ours, theirs, strict=True)]
             largest = differences.pop(top)

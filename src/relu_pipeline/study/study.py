@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 import torch
 import torch.nn.functional as F
+from tqdm import tqdm
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Pruning, Split
@@ -45,7 +46,9 @@ def study(prepared: Path, config: StudyConfig, run: Run, out: Path) -> list[Clai
     torch.set_num_threads(1)
     splits = load_splits(prepared, config)
     cost, synthetic = measure_cost(), analyse(SEED)
-    cells = list(train_cells(grid(config), config, splits))
+    networks = grid(config)
+    trained = train_cells(networks, config, splits)
+    cells = list(tqdm(trained, "networks", len(networks), unit="", disable=None))
     results = Results(cells, config, cost)
     claims = judge(results)
     with artifacts.atomic_dir(out) as partial:

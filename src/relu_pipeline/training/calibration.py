@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from relu_pipeline.data.batches import OrderedBatches
 
@@ -31,7 +32,8 @@ def calibrate(network: nn.Module, val: OrderedBatches) -> Calibration:
     whose `head` is None stays as it is.
     """
     network.eval()
-    logits_NC, labels_N = (torch.cat(parts).cpu() for parts in zip(*((network(x), y) for x, y in val), strict=True))
+    batches = tqdm(val, "calibration", unit=" batches", leave=False, disable=None)
+    logits_NC, labels_N = (torch.cat(parts).cpu() for parts in zip(*((network(x), y) for x, y in batches), strict=True))
     temperature = 1.0
     if network.head is None:
         print("warning: the probabilities are not calibrated, the last layer is not one linear layer", file=sys.stderr)

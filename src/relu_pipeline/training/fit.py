@@ -179,7 +179,7 @@ def _run_trainer(
         ],
         default_root_dir=state.folder,
         num_sanity_val_steps=0,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=sys.stdout.isatty(),  # to which Lightning writes it
         enable_model_summary=False,
     )
     if config.compile:

@@ -3,7 +3,6 @@
 import http.server
 import json
 import os
-import pty
 import re
 import shutil
 import socket
@@ -20,6 +19,7 @@ from relu_pipeline.recipes import apply_recipe
 from relu_pipeline.tracking.outbox import Outbox
 from tests.params import set_param
 from tests.servers import free_port
+from tests.terminal import run_on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-m", "relu_pipeline.cli", "doctor"]
@@ -191,19 +191,7 @@ def test_what_waits_for_the_store_is_a_warning(committed: Path) -> None:
 
 
 def on_a_terminal(folder: Path, **variables: str) -> str:
-    terminal, end = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, "--port", str(free_port())], cwd=folder, env=environment(**variables), stdout=end, stderr=end
-    ):
-        os.close(end)
-        printed = b""
-        try:
-            while part := os.read(terminal, 1 << 16):
-                printed += part
-        except OSError:  # the other end is closed
-            pass
-    os.close(terminal)
-    return printed.decode()
+    return run_on_a_terminal([*COMMAND, "--port", str(free_port())], folder, environment(**variables))
 
 
 def test_colours_and_marks_follow_terminal_and_environment(tmp_path: Path) -> None:
