@@ -27,12 +27,17 @@ $(READY): requirements/full.txt pyproject.toml
 demo: $(READY)  ## the whole pipeline, small and offline, to an answered image and text
 	python -m relu_pipeline.demo
 
-test: $(READY)  ## every test; those on real data run where RELU_DATA_MIRROR is set
-	pytest
+test: $(READY)  ## the fast tests, two at a time
+	pytest --numprocesses 2 --dist loadfile -m "not slow"
 
-lint: $(READY)  ## style, formatting and import rules
+test-all: $(READY)  ## every test, with servers, browsers and trainings; on real data where RELU_DATA_MIRROR is set
+	pytest --numprocesses 2 --dist loadfile -m "not alone"
+	pytest -m alone
+
+lint: $(READY)  ## style, types and import rules
 	ruff check .
 	ruff format --check .
+	mypy
 	lint-imports
 
 audit: $(READY)  ## look for known vulnerabilities in the locks
@@ -52,7 +57,7 @@ ui: $(READY)  ## compare the runs in the MLflow UI on http://127.0.0.1:5000
 	MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" mlflow ui
 
 serve: $(READY)  ## serve what `dvc repro` made on http://127.0.0.1:3000
-	bentoml serve --host 127.0.0.1 --port 3000
+	bentoml serve --host 127.0.0.1
 
 bench: $(READY)  ## measure against what people use instead, about an hour; after `dvc repro`, with wrk
 	python -m benchmarks.text

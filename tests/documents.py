@@ -1,5 +1,6 @@
 """The commands and the code in the documents, executed as a reader would type them."""
 
+import re
 import secrets
 import shlex
 import subprocess
@@ -25,11 +26,15 @@ INSTALLED = f"mkdir .venv && ln -s {shlex.quote(str(Path(sys.executable).parent)
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a document. `section`: the heading above it."""
+    """A fenced block of a document. `section`: the heading above it.
+
+    `skipped`: why no test executes it, from a comment `<!-- not executed: REASON -->` in the line above.
+    """
 
     section: str
     language: str
     code: str
+    skipped: str | None
 
     def commands(self) -> list[str]:
         """Return the commands of a shell block, each with the lines that continue it, without empty lines."""
@@ -41,13 +46,15 @@ def blocks(document: str, language: str | None = None, section: str | None = Non
 
     A section is the nearest heading of any level.
     """
-    found, heading = [], ""
-    tokens = MarkdownIt().parse((ROOT / document).read_text(encoding="utf-8"))
-    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
-        if token.type == "heading_open" and after:
-            heading = after.content
+    found, heading, comment, opened = [], "", "", ""
+    for token in MarkdownIt().parse((ROOT / document).read_text(encoding="utf-8")):
+        if token.type == "inline" and token.level == 1 and opened == "heading_open":
+            heading = token.content
         elif token.type == "fence":
-            found.append(Block(heading, token.info.strip(), token.content))
+            reason = re.fullmatch(r"<!-- not executed: (.+) -->", comment)
+            found.append(Block(heading, token.info.strip(), token.content, reason and reason[1]))
+        comment = token.content.strip() if token.type == "html_block" else ""
+        opened = token.type
     return [
         block for block in found if block.language == (language or block.language) and section in (None, block.section)
     ]
@@ -132,6 +139,8 @@ def followed(
     shell, printed, unused = Shell(folder, environment), [], {*replaced, *services}
     try:
         for block in blocks(document):
+            if block.skipped:
+                continue
             for command in {"sh": block.commands(), "python": [block.code]}.get(block.language, []):
                 unused -= {key for key in unused if key in command}
                 changed = _replace(command, replaced)

@@ -13,7 +13,7 @@ from playwright.sync_api import Error as PlaywrightError
 
 from tests.servers import Server, copy_project, start
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 KEY = "secret"
 ASK = """async ({ url, headers, body }) => {

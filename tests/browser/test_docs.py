@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import KEY, Visit
 from tests.servers import Server
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 POSTS = ["classify_image", "classify_images", "classify_text", "classify_texts"]
 GETS = ["info", "samples", "metrics", "livez", "readyz"]

@@ -23,7 +23,7 @@ from tests.browser.conftest import Visit
 from tests.reports import write_reports
 from tests.servers import Server, start
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 CLASSES = 77
 TALLEST_PX = 2500

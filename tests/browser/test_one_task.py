@@ -13,7 +13,7 @@ from relu_pipeline.demo import sample_digit
 from tests.browser.conftest import Visit
 from tests.servers import Server, start
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 TEXT = "The striker wins the cup final"
 OTHERS = {"image": "text", "text": "image"}

@@ -19,7 +19,7 @@ from tests.servers import Server, copy_project, start
 TEXT = "The striker wins the cup final"
 TASKS = ("image", "text")
 PHONE = {"width": 360, "height": 740}
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 
 def answered_image(server: Server, path: Path) -> dict[str, Any]:

@@ -67,14 +67,14 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_the_lock_of_the_service_brings_no_training_stack(venv: Path) -> None:
     code = f"from importlib.util import find_spec; print([name for name in {TRAINING} if find_spec(name)])"
     found = subprocess.run([venv / "bin/python", "-I", "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_the_lock_of_the_service_serves(venv: Path, context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(venv / "bin/python"))  # which tests.servers starts
     with servers.start(context / "models", project=context) as server:
@@ -90,7 +90,7 @@ def mounts_allowed() -> bool:
     return bool(shutil.which("unshare")) and subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 @pytest.mark.skipif(not find_engine() and not mounts_allowed(), reason="neither an engine nor root that may mount")
 def test_the_image_serves(context: Path) -> None:
     words = [sys.executable, "-m", "deploy.check_image", str(context)]

@@ -62,7 +62,7 @@ def read(expression: str) -> Iterator[tuple[str, set[str]]]:
         yield selector.name, grouped | {matcher.name for matcher in selector.matchers.matchers}
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "expression"), list(expressions()))
 def test_what_is_asked_for_is_served(served: dict[str, set[str]], place: str, expression: str) -> None:
     asked = dict(read(expression))
@@ -72,7 +72,7 @@ def test_what_is_asked_for_is_served(served: dict[str, set[str]], place: str, ex
         assert labels - CLUSTER_ADDS <= served[name], f"{place}: {name} has the labels {served[name]}"
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_single_events_are_counted_from_zero(busy_service: str) -> None:
     """`increase` of a counter that begins at 1 is 0: the first refused model would raise no alert."""
     lines = requests.get(f"{busy_service}/metrics", timeout=10).text.splitlines()
@@ -98,7 +98,7 @@ def test_the_dashboard_draws_the_threshold_of_the_service() -> None:
     assert line["value"] == load_settings().drift.threshold
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_the_dashboard_shows_all_that_is_served(served: dict[str, set[str]]) -> None:
     shown = {name for _, expression in expressions() for name, _ in read(expression)}
     families = {name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count") for name in served}

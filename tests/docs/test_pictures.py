@@ -85,7 +85,7 @@ def metrics_port() -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed")
 def test_prometheus_evaluates_the_queries_of_a_panel(metrics_port: int) -> None:
     (panel,) = [panel for panel in DASHBOARD["panels"] if "relu_queue_depth" in str(panel)]

@@ -18,7 +18,7 @@ from tests.servers import free_port
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
 ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}:{ENVIRONMENT['PATH']}"
 START_TIMEOUT_S = 60
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 
 def run(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -62,10 +62,10 @@ def execute(commands: str, project: Path) -> None:
     "title",
     [
         "Add an activation",
-        pytest.param("Add a network", marks=pytest.mark.pipeline),
+        pytest.param("Add a network", marks=pytest.mark.slow),
         "Add a metric",
-        pytest.param("Add a stage", marks=pytest.mark.pipeline),
-        pytest.param("Add a data source", marks=pytest.mark.pipeline),
+        pytest.param("Add a stage", marks=pytest.mark.slow),
+        pytest.param("Add a data source", marks=pytest.mark.slow),
     ],
 )
 def test_an_example_works_as_written_and_is_clean(title: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in 
 NAMES = [f"rate-{number}" for number in range(4)]
 MODEL = "relu-pipeline-text"
 QUEUE_TIMEOUT_S = 600
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

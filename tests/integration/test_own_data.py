@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
 ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}:{ENVIRONMENT['PATH']}"
 STARS = ("1", "2", "3", "10")
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 
 def write_photos(folder: Path) -> None:

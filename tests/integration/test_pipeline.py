@@ -28,7 +28,7 @@ from tests.params import set_param
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 
 def dvc(project: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

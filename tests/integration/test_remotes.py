@@ -28,7 +28,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in 
 ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}:{ENVIRONMENT['PATH']}"
 RELOAD_TIMEOUT_S = 60
 S3 = "s3://my-bucket/relu-pipeline"
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 
 def run(command: str, folder: Path, environment: Mapping[str, str]) -> str:

@@ -100,7 +100,7 @@ def test_what_is_missing_outside_of_a_project_is_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_exported_models_predict_outside_of_the_project(command: Path, models: Path, tmp_path: Path) -> None:
     (tmp_path / "digit.png").write_bytes(sample_digit())
     words = ("predict", "image", "digit.png", "--models", str(models), "--out", "predictions.csv")

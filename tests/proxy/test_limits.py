@@ -14,7 +14,7 @@ from deploy.nginx import proxy
 from tests.proxy.wire import TIMEOUT_S, connect, post_head, refusal
 from tests.servers import Server
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 TEXT = {"text": "The striker wins the cup final"}
 MOST = 4

@@ -18,7 +18,7 @@ from relu_pipeline.demo import sample_digit
 from tests.proxy.wire import TIMEOUT_S, answered, connect, echo, post_head, read_all, refusal
 from tests.servers import Server, free_port
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 TEXT = {"text": "The striker wins the cup final"}
 JSON = {"Content-Type": "application/json"}

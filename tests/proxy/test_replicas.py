@@ -18,7 +18,7 @@ from tests.proxy.conftest import ONE_WORKER
 from tests.proxy.wire import TIMEOUT_S, answered, echo
 from tests.servers import Server, free_port, start
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 TEXT = {"text": "The striker wins the cup final"}
 CLIENTS = 8

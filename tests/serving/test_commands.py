@@ -17,7 +17,7 @@ from relu_pipeline.demo import sample_digit
 from serving.model import read_verified
 from tests.servers import Server, start
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import requests
 
 from tests.servers import Server, copy_project, start
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 DEADLINE_S = 1.0
 MARGIN_S = 4.0  # of a busy machine
 TEXT = b'{"text": "The striker wins the cup final"}'

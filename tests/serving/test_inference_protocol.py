@@ -468,7 +468,7 @@ def check_same(found: dict[str, np.ndarray], predictions: list[dict[str, Any]]) 
         assert sorted(row.tolist(), reverse=True)[: len(top)] == top
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_tritons_client_finds_the_service_ready(triton: Any) -> None:
     assert triton.is_server_live()
     assert triton.is_server_ready()
@@ -478,7 +478,7 @@ def test_tritons_client_finds_the_service_ready(triton: Any) -> None:
     assert triton.get_model_metadata("text")["inputs"][0]["datatype"] == "BYTES"
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_tritons_client_gets_the_same_predictions_of_images(url: str, triton: Any) -> None:
     files = [("images", content) for content in FILES]
     expected = requests.post(f"{url}/classify_images", files=files, timeout=10).json()["predictions"]
@@ -489,14 +489,14 @@ def test_tritons_client_gets_the_same_predictions_of_images(url: str, triton: An
     check_same(infer(triton, "image", PREPARED, binary=False), expected)
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_tritons_client_gets_the_same_predictions_of_texts(url: str, triton: Any) -> None:
     expected = requests.post(f"{url}/classify_texts", json={"texts": TEXTS}, timeout=10).json()["predictions"]
     check_same(infer(triton, "text", objects([text.encode() for text in TEXTS])), expected)
     check_same(infer(triton, "text", objects(TEXTS), binary=False), expected)
 
 
-@pytest.mark.pipeline
+@pytest.mark.slow
 def test_tritons_client_raises_a_readable_error(triton: Any) -> None:
     from tritonclient.utils import InferenceServerException
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.servers import Certificate, Server, copy_project, start
 from tests.serving.safety.pictures import picture, plain
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"

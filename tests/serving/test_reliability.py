@@ -16,7 +16,7 @@ from tests.servers import copy_project
 CALM_S = 1.0
 REPLACED_S = 20.0  # BentoML looks for dead workers every ten seconds
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from tests.serving.safety.pictures import picture, plain
 
 PNG = plain(picture())
 BATCH = {"texts": ["The striker wins the cup final"] * 256}
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from benchmarks.peers.serving.sides import LIMIT, OURS, SIDES
 from benchmarks.serve import LOOP, png, summarise, tables, validation_texts
 
 pytestmark = [
-    pytest.mark.pipeline,
+    pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed"),
 ]
 

@@ -11,7 +11,7 @@ from tests.serving.safety.answers import JSON, TIMEOUT_S, refusal
 from tests.serving.safety.conftest import KEY
 from tests.serving.safety.pictures import picture, plain
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 PUBLIC = ["/", "/static/app.js", "/docs", "/docs.json", "/livez", "/readyz", "/healthz"]
 PUBLIC += ["/schema.json"]  # BentoML's client asks for it first

@@ -10,7 +10,7 @@ from tests.serving.safety import wire
 from tests.serving.safety.answers import JSON, Caller
 from tests.serving.safety.pictures import picture, plain
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 LIMITS = yaml.safe_load((ROOT / "configs/serving.yaml").read_text())["limits"]
 FORM = "multipart/form-data; boundary=x"

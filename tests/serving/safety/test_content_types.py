@@ -14,7 +14,7 @@ from tests.serving.safety import wire
 from tests.serving.safety.answers import JSON, TIMEOUT_S, Caller, check_promise, refusal
 from tests.serving.safety.pictures import encode, picture, plain
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 PNG = plain(picture())
 PATHS = ["/classify_image", "/classify_images", "/classify_text", "/classify_texts"]

@@ -14,7 +14,7 @@ from tests.serving.safety import pictures, wire
 from tests.serving.safety.answers import JSON, TIMEOUT_S, check_headers, refusal
 from tests.serving.safety.conftest import DEADLINE_S, KEY
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 SLACK_S = 2.0
 PAUSE_S = 0.05

@@ -25,7 +25,7 @@ from tests.servers import Server
 from tests.serving.safety.answers import JSON, TIMEOUT_S, Caller
 from tests.serving.safety.pictures import encode, picture, translucent
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 CASES = int(os.environ.get("RELU_FUZZ_CASES", "300"))  # of each kind; `make bench` has 5,000
 CHECKS = [

@@ -19,7 +19,7 @@ from tests.serving.safety import pictures
 from tests.serving.safety.answers import Caller, code_of, refusal, scores, scores_of
 from tests.serving.safety.pictures import encode, picture, plain
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 ROTATED_CLOCKWISE = 6  # EXIF: turn it by 90 degrees to see it upright

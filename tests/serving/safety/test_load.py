@@ -15,7 +15,7 @@ from tests.serving.safety import wire
 from tests.serving.safety.answers import TIMEOUT_S, Caller, refusal
 from tests.serving.safety.pictures import RGB, jpeg_of_segments, photograph, picture, plain, png, scan_bomb, zeros
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 SOON_S = 1.0
 PAUSE_S = 0.02

@@ -9,7 +9,7 @@ from tests.servers import Server
 from tests.serving.safety import wire
 from tests.serving.safety.answers import TIMEOUT_S, Caller, code_of, refusal
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import requests
 from tests.servers import ROOT, Server, copy_project, free_port, serve_command, service_environment, start
 from tests.serving.safety.conftest import ELSEWHERE
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 
 def flip_a_byte(path: Path) -> None:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from tests.serving.safety.answers import JSON, Caller, refusal, scores, scores_of
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 Ask = Callable[[str], dict[str, float] | None]
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

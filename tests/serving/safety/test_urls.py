@@ -8,7 +8,7 @@ import pytest
 
 from tests.serving.safety.answers import JSON, Caller
 
-pytestmark = pytest.mark.pipeline
+pytestmark = pytest.mark.slow
 
 URLS = [
     "http://127.0.0.1:{port}/a.png",

@@ -23,6 +23,7 @@ from relu_pipeline.search.search import search
 from relu_pipeline.search.study import join_study
 from tests.params import set_param
 
+pytestmark = pytest.mark.slow
 RATES = {"low": 1e-5, "high": 1.0, "log": True}
 # Begins the first trial of the search and is killed in it.
 KILLED = """
