@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -244,7 +245,8 @@ TURNS = {
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """Return what brings the image upright, by its EXIF or XMP; None where nothing does, or they are broken."""
     try:
-        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        orientation: Any = image.getexif().get(ExifTags.Base.Orientation)
+        return TURNS.get(orientation)
     except Exception:  # Pillow raises errors of nearly all kinds here, too
         return None
 
@@ -286,7 +288,7 @@ def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | 
         return None
     sample = SAMPLE.convert(mode)
     change = ImageChops.difference(_in_srgb(sample, transform), sample.convert("RGB"))
-    return transform if max(largest for _, largest in change.getextrema()) > ROUNDING else None
+    return transform if np.asarray(change).max() > ROUNDING else None
 
 
 def _in_srgb(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:

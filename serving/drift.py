@@ -130,7 +130,8 @@ def stability_index(counts_RB: NDArray[np.float64], expected_RB: NDArray[np.floa
     found_RB = (counts_RB + expected_RB) / (counts_RB.sum(axis=1, keepdims=True) + 1)
     used_RB = expected_RB > 0  # the rest fills up the rows of layers with fewer bins
     ratio_RB = np.divide(found_RB, expected_RB, out=np.ones_like(found_RB), where=used_RB)
-    return ((found_RB - expected_RB) * np.log(ratio_RB)).sum(axis=1)
+    index_R: NDArray[np.float64] = ((found_RB - expected_RB) * np.log(ratio_RB)).sum(axis=1)
+    return index_R
 
 
 def _filled(rows: list[list[float]], width: int, value: float) -> NDArray[np.float64]:

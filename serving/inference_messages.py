@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from threading import Event
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -24,7 +24,9 @@ from serving.responses import JsonResponse
 
 HEAD_LENGTH = "Inference-Header-Content-Length"
 MAX_HEAD_BYTES = 1 << 14  # of the JSON without `data`: its objects take many times as much memory
-OUTPUTS = {"label": "BYTES", "probability": "FP32", "probabilities": "FP32"}
+OutputName = Literal["label", "probability", "probabilities"]
+
+OUTPUTS: dict[OutputName, str] = {"label": "BYTES", "probability": "FP32", "probabilities": "FP32"}
 
 FormT = TypeVar("FormT")
 Size = Annotated[int, Meta(ge=0, le=1 << 32)]
@@ -49,7 +51,7 @@ class Input(Struct):
 
 
 class Output(Struct):
-    name: Literal["label", "probability", "probabilities"]
+    name: OutputName
     parameters: Parameters | None = None
 
 
@@ -115,9 +117,9 @@ def read_rows(model: Model, tensor: Input, data: memoryview | Raw, given_up: Eve
     form, (count, *shape) = (tensor.name, tensor.datatype), tensor.shape
     if form == (model.task, "BYTES") and shape in ([], [1]):
         elements = parse_elements(data, count) if isinstance(data, Raw) else split_elements(data, count)
-        return [read_element(model, *entry) for entry in until_given_up(given_up, enumerate(elements))]
+        return [read_element(model, index, item) for index, item in until_given_up(given_up, enumerate(elements))]
     if form == (model.task, "UINT8") and shape == model.manifest["input"]["shape"][1:]:
-        return read_array(data, tensor.shape)
+        return cast(Sequence[Row], read_array(data, tensor.shape))  # an array of rows does not declare that it is one
     forms = "BYTES [N] or [N, 1]" + (f", or {prepared_form(model)}" if model.task == "image" else "")
     raise invalid(f"The input of this model is {model.task}: {forms}.")
 
@@ -137,7 +139,7 @@ def read_array(data: memoryview | Raw, shape: list[int]) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def parse_elements(data: Raw, count: int) -> list[str]:
+def parse_elements(data: Raw, count: int) -> Sequence[str | bytes]:
     """Return the strings of JSON. Raises RequestError if they are not `count`."""
     check_string_count(data, count)
     elements = decode(data, list[Element])
@@ -145,9 +147,10 @@ def parse_elements(data: Raw, count: int) -> list[str]:
     return [element if isinstance(element, str) else element[0] for element in elements]
 
 
-def split_elements(data: memoryview, count: int) -> list[bytes]:
+def split_elements(data: memoryview, count: int) -> Sequence[str | bytes]:
     """Return the elements of binary data, each of which has 4 bytes with its length in front. Raises RequestError."""
-    elements, start, end = [], 0, 0
+    elements: list[bytes] = []
+    start = end = 0
     while end < len(data) and len(elements) < count:
         start = end + 4
         end = start + int.from_bytes(data[end:start], "little")
@@ -192,7 +195,7 @@ def encode_response(model: Model, wanted: InferenceRequest, probabilities: NDArr
     tensors = {"label": labels, "probability": probabilities.max(axis=1), "probabilities": probabilities}
     parameters = wanted.parameters or Parameters()
     entries, contents = [], []
-    for output in wanted.outputs or map(Output, OUTPUTS):
+    for output in wanted.outputs or [Output(name) for name in OUTPUTS]:
         tensor = tensors[output.name]
         entry = {"name": output.name, "datatype": OUTPUTS[output.name], "shape": tensor.shape}
         if is_binary(output, parameters):

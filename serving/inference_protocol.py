@@ -28,6 +28,7 @@ from starlette.routing import Route
 from serving.inference_messages import (
     HEAD_LENGTH,
     OUTPUTS,
+    OutputName,
     encode_response,
     find_data,
     parse_head,
@@ -110,7 +111,9 @@ def describe(model: Model) -> dict[str, Any]:
     if model.task == "image":
         content = "PNG, JPEG or WebP files; base64 strings in JSON"
         tensor["parameters"] = {"content": content, "alternative": prepared_form(model)}
-    outputs = {name: {"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in OUTPUTS.items()}
+    outputs: dict[OutputName, dict[str, Any]] = {
+        name: {"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in OUTPUTS.items()
+    }
     outputs["probabilities"] |= {"shape": [-1, len(model.labels)], "parameters": {"labels": model.labels}}
     return {
         "name": model.task,

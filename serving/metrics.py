@@ -61,9 +61,9 @@ def render() -> bytes:
         pid = int(path.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):
             with suppress(FileNotFoundError):  # another worker is asked at the same time
-                mark_process_dead(pid)
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 

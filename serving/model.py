@@ -98,6 +98,7 @@ class Model:
 
     def probabilities(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return `[N, C]` for the graph's input, and watch for drift."""
+        probabilities: NDArray[np.float32]
         probabilities, zero_fractions = self.session.run(OUTPUTS, {self.input: batch})
         self.watch.add(zero_fractions, probabilities)
         self.batch_size.observe(len(probabilities))
@@ -255,7 +256,7 @@ def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(path.read_text())
     except OSError as error:
         message = f"{path}: {error.strerror}; run `dvc repro`, or set RELU_MODELS_DIR to the folder that it made"
         raise ModelError(message) from error

@@ -39,7 +39,7 @@ def open_session(graph: bytes, path: Path, device: Device) -> InferenceSession:
 
 
 def on_gpu(session: InferenceSession) -> bool:
-    return session.get_providers()[0] == CUDA
+    return bool(session.get_providers()[0] == CUDA)
 
 
 def has_gpu() -> bool:
@@ -47,7 +47,7 @@ def has_gpu() -> bool:
     if CUDA not in onnxruntime.get_available_providers():
         return False
     try:
-        return ctypes.CDLL(NVIDIA_DRIVER).cuInit(0) == 0
+        return bool(ctypes.CDLL(NVIDIA_DRIVER).cuInit(0) == 0)
     except OSError:
         return False
 

@@ -66,7 +66,7 @@ def in_flight() -> int:
 DRAIN = Drain(SETTINGS.drain_notice_s, SETTINGS.deadline_s, in_flight)
 
 
-@bentoml.service(
+@bentoml.service(  # type: ignore[operator]  # mypy takes BentoML's package of this name for the function
     name="relu_pipeline",
     workers=SETTINGS.workers,
     http={"host": "127.0.0.1"},
@@ -143,15 +143,16 @@ if SETTINGS.access_log:
     ACCESS.addHandler(logging.StreamHandler(sys.stdout))
     ACCESS.setLevel(logging.INFO)
     ACCESS.propagate = False  # or BentoML would write each line again, in its own format
+SERVICE: Any = ReluPipeline  # which the decorator has made a `bentoml.Service`
 if SETTINGS.cors_allow_origins:
-    ReluPipeline.add_asgi_middleware(
+    SERVICE.add_asgi_middleware(
         CORSMiddleware,
         allow_origins=SETTINGS.cors_allow_origins,
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
         expose_headers=["X-Request-ID", "Retry-After"],
     )
-ReluPipeline.add_asgi_middleware(
+SERVICE.add_asgi_middleware(
     ServiceMiddleware,
     service=create_app(PREDICTOR, lambda: not DRAIN.began),
     intakes=INTAKES,

@@ -49,7 +49,7 @@ def _post(url: str, **content: Any) -> dict[str, Any]:
         raise ServiceError(f"{url}: not this project's service ({error}); name another by --url") from error
     match answer:
         case {"predictions": _, "model": _}:
-            return answer
+            return dict(answer)
         case {"error": {"message": message}}:
             raise ServiceError(f"{url}: {message}")
     raise ServiceError(f"{url}: not this project's service (status {response.status_code}); name another by --url")

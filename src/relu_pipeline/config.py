@@ -57,7 +57,12 @@ def one_of(names: Collection[str]) -> AfterValidator:
 
 def or_auto(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     """Let "auto" pass: the number follows from the data, as `Task.settle` says."""
-    return value if value == "auto" else validate(value)
+    return value if is_auto(value) else validate(value)
+
+
+def is_auto(value: object) -> bool:
+    """Return whether the value of an `OrAuto` field, whose type is that of the settled value, is not settled yet."""
+    return value == "auto"
 
 
 ValueT = TypeVar("ValueT")
@@ -438,8 +443,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for name in path:
         if name in model.model_fields:  # not the number of an entry of a list, or the key of an entry of a mapping
-            annotation = model.model_fields[name].annotation  # type: ignore[index]
-            model = [annotation, *get_args(annotation)][-1]  # type: ignore[assignment]
+            annotation = model.model_fields[name].annotation
+            model = [annotation, *get_args(annotation)][-1]
     return list(model.model_fields)
 
 

@@ -127,7 +127,8 @@ def sample_digit() -> bytes:
 def _post(url: str, **content: Any) -> dict[str, Any]:
     response = requests.post(url, timeout=10, **content)
     response.raise_for_status()
-    return response.json()
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 def _shown(answer: dict[str, Any]) -> str:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.model_summary import ModelSummary
+from lightning.pytorch.utilities.model_summary.model_summary import ModelSummary
 from torch import Tensor, nn
 
 from relu_pipeline.errors import ConfigError
-from relu_pipeline.models.catalogue import build_network
+from relu_pipeline.models.catalogue import Network, build_network
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.models.teaching import TEACHING, teaching_network
 from relu_pipeline.models.text_mlp import TextMLP
@@ -27,7 +27,8 @@ class Shown(L.LightningModule):
         self.example_input_array = example
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.network(inputs)
+        logits_BC: Tensor = self.network(inputs)
+        return logits_BC
 
 
 def describe(name: str) -> str:
@@ -40,7 +41,7 @@ def describe(name: str) -> str:
     return f"{ModelSummary(Shown(network, example), max_depth=-1)}\n\n{answer(network, example)}"
 
 
-def find_network(name: str) -> nn.Module:
+def find_network(name: str) -> Network:
     if name in TEACHING:
         return build_network(*teaching_network(name))
     if Path(name).suffix == ".ckpt":
@@ -48,7 +49,7 @@ def find_network(name: str) -> nn.Module:
     raise ConfigError(f"{name}: no such network; there are {', '.join(TEACHING)}, or a path of a trained best.ckpt")
 
 
-def random_input(network: nn.Module) -> Tensor:
+def random_input(network: Network) -> Tensor:
     """One row: every pixel or token is drawn by itself."""
     if isinstance(network, TextMLP):
         return torch.randint(1, network.embedding.num_embeddings, (1, NUM_TOKENS))

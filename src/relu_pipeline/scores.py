@@ -19,7 +19,7 @@ def classification_scores(predicted: Tensor, labels: Tensor, num_classes: int) -
         recall_C = multiclass_recall(predicted, labels, num_classes, average="none")
         return {
             "accuracy": multiclass_accuracy(predicted, labels, num_classes, average="micro"),
-            "balanced_accuracy": recall_C[labels.unique()].mean(),
+            "balanced_accuracy": recall_C[torch.bincount(labels, minlength=num_classes) > 0].mean(),
             "f1_macro": multiclass_f1_score(predicted, labels, num_classes, average="macro"),
         }
 

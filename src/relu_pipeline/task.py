@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from relu_pipeline.artifacts import Split
-from relu_pipeline.config import TaskName, TrainConfig
+from relu_pipeline.config import TaskName, TrainConfig, is_auto
 from relu_pipeline.data.augment import Augmented
 from relu_pipeline.data.batches import PreparedSplit
 
@@ -35,7 +35,7 @@ class Budget:
     def settle(self, config: TrainConfig, rows: int) -> dict[str, int]:
         """Return a number for each of epochs and batch size that is `auto`."""
         numbers = {"max_epochs": self.epochs_for(rows), "batch_size": self.batch_size_for(rows)}
-        return {name: number for name, number in numbers.items() if getattr(config, name) == "auto"}
+        return {name: number for name, number in numbers.items() if is_auto(getattr(config, name))}
 
     def epochs_for(self, rows: int) -> int:
         return _within(round(self.examples / rows), self.epochs)
@@ -75,7 +75,7 @@ class Task(ABC, Generic[SplitT]):
         """Return the constructor's arguments that follow from the data, besides `num_classes`."""
 
     @abstractmethod
-    def fit_input(self, network: nn.Module, train: SplitT) -> None:
+    def fit_input(self, network: Any, train: SplitT) -> None:
         """Let the network learn what it can in one look, before the first step."""
 
     @abstractmethod

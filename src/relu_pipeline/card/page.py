@@ -64,11 +64,9 @@ def _rendered(text: str) -> str:
     for token in tokens:
         if token.attrs.pop("style", None):
             token.attrSet("class", "number")
-    return (
-        MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
-        .replace("<table>", '<div class="table" tabindex="0">\n<table>')
-        .replace("</table>", "</table>\n</div>")
-    )
+    page: str = MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
+    page = page.replace("<table>", '<div class="table" tabindex="0">\n<table>')
+    return page.replace("</table>", "</table>\n</div>")
 
 
 def _figure(path: Path, alt: str) -> str:

@@ -78,8 +78,8 @@ class AugmentedImages:
         """bool `[B, H, W]`: the pixels under the square."""
         _, height, width, _ = self.images_BHWC.shape
         y, x = (torch.arange(length, device=rows.device) + 0.5 for length in (height, width))
-        in_rows = (y - self.centre_y[rows, None]).abs() < self.erasing * height / 2
-        in_columns = (x - self.centre_x[rows, None]).abs() < self.erasing * width / 2
+        in_rows: Tensor = (y - self.centre_y[rows, None]).abs() < self.erasing * height / 2
+        in_columns: Tensor = (x - self.centre_x[rows, None]).abs() < self.erasing * width / 2
         return in_rows[:, :, None] & in_columns[:, None, :]
 
 

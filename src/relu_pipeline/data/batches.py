@@ -39,7 +39,7 @@ class OrderedBatches:
         return -(-len(self.split) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in torch.arange(len(self.split), device=self.split.labels.device).split(self.batch_size):
+        for rows in torch.split(torch.arange(len(self.split), device=self.split.labels.device), self.batch_size):
             yield self.split.gather(rows), self.split.labels[rows]
 
 

@@ -28,7 +28,7 @@ class OwnAdapter(Adapter, Protocol):
         """List the examples at `location` in the raw folder `out`, as `data.own` does, and return the labels."""
 
 
-PUBLISHED: dict[PublishedFormat, PublishedAdapter] = {"cifar10": cifar10, "ag_news": ag_news}
+PUBLISHED: dict[DataFormat, PublishedAdapter] = {"cifar10": cifar10, "ag_news": ag_news}
 FORMATS: dict[TaskName, list[PublishedFormat]] = {"image": ["cifar10"], "text": ["ag_news"]}
 OWN: dict[TaskName, DataFormat] = {"image": "image_folder", "text": "table"}
 OWN_ADAPTERS: dict[DataFormat, OwnAdapter] = {"image_folder": image_folder, "table": table}

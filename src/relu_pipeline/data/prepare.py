@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import SPLITS, PreparedMeta, Source, Split
-from relu_pipeline.config import ImagePrepareConfig, TaskName, TextPrepareConfig
+from relu_pipeline.config import ImagePrepareConfig, TaskName, TextPrepareConfig, is_auto
 from relu_pipeline.data import packing, texts
 from relu_pipeline.data.formats import read_raw
 from relu_pipeline.data.splits import stratified_split
@@ -24,7 +24,7 @@ NONE: Skipped = MappingProxyType({})
 def prepare_images(raw: Path, config: ImagePrepareConfig, out: Path, unreadable: Skipped = NONE) -> PreparedMeta:
     """Write the arrays of `ImageSplit`. Raises DataError, ArtifactError."""
     splits = read_splits(raw, config.val_fraction, unreadable)
-    side = packing.automatic_side(splits["train"][0]) if config.size == "auto" else config.size
+    side = packing.automatic_side(splits["train"][0]) if is_auto(config.size) else config.size
     with artifacts.atomic_dir(out) as partial:
         for split, (pictures, labels) in splits.items():
             packing.save_split(partial, split, pictures, labels, side)
@@ -61,8 +61,9 @@ def read_splits(raw: Path, val_fraction: float, unreadable: Skipped = NONE) -> d
     splits = {split: _read_split(raw, split, unreadable.get(split, ())) for split in source.rows}
     if "val" not in splits:
         items, labels = splits["train"]
-        rows = dict(zip(("train", "val"), stratified_split(labels, val_fraction), strict=True))
-        splits |= {split: ([items[row] for row in chosen], labels[chosen]) for split, chosen in rows.items()}
+        train_rows, val_rows = stratified_split(labels, val_fraction)
+        splits["train"] = [items[row] for row in train_rows], labels[train_rows]
+        splits["val"] = [items[row] for row in val_rows], labels[val_rows]
     return splits
 
 

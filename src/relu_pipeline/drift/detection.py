@@ -34,7 +34,8 @@ STEP = 10  # rows between two looks at the monitor
 
 
 class Verdict(Protocol):
-    raised_since: str | None
+    @property
+    def raised_since(self) -> str | None: ...
 
 
 class Monitor(Protocol):

@@ -48,24 +48,28 @@ def combined_score(val: Answers) -> Score:
 
 
 def _predicted(answers: Answers) -> NDArray[np.int64]:
-    return answers.probabilities.argmax(axis=1)
+    predicted_N: NDArray[np.int64] = answers.probabilities.argmax(axis=1)
+    return predicted_N
 
 
 def _class_means(val: Answers) -> NDArray[np.float64]:
     """`[C, R]`, by predicted class."""
     one_hot_NC = np.eye(val.probabilities.shape[1])[_predicted(val)]
     prior_R = PRIOR_ROWS * val.zero_shares.mean(axis=0, dtype=np.float64)
-    return (one_hot_NC.T @ val.zero_shares + prior_R) / (one_hot_NC.sum(axis=0)[:, None] + PRIOR_ROWS)
+    rows_C1 = one_hot_NC.sum(axis=0)[:, None]
+    means_CR: NDArray[np.float64] = (one_hot_NC.T @ val.zero_shares + prior_R) / (rows_C1 + PRIOR_ROWS)
+    return means_CR
 
 
-def _precision(centred_NR: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+def _precision(centred_NR: NDArray[np.float64]) -> tuple[NDArray[np.floating], int]:
     """The inverse of the covariance, and its rank: a layer whose share never varies tells nothing."""
     covariance = centred_NR.T @ centred_NR / len(centred_NR)
     return np.linalg.pinv(covariance, hermitian=True), int(np.linalg.matrix_rank(covariance, hermitian=True))
 
 
-def _squared_distance(centred_NR: NDArray[np.float64], precision: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.einsum("ni,ij,nj->n", centred_NR, precision, centred_NR)
+def _squared_distance(centred_NR: NDArray[np.float64], precision: NDArray[np.floating]) -> NDArray[np.float64]:
+    distance_N: NDArray[np.float64] = np.einsum("ni,ij,nj->n", centred_NR, precision, centred_NR)
+    return distance_N
 
 
 def _log_chi_squared_tail(values: NDArray[np.float64], degrees: int) -> NDArray[np.float64]:
@@ -74,4 +78,5 @@ def _log_chi_squared_tail(values: NDArray[np.float64], degrees: int) -> NDArray[
         return np.zeros_like(values)
     spread = 2 / (9 * degrees)
     z = (np.cbrt(values / degrees) - (1 - spread)) / np.sqrt(spread)
-    return torch.special.log_ndtr(torch.from_numpy(-z)).numpy()
+    tail: NDArray[np.float64] = torch.special.log_ndtr(torch.from_numpy(-z)).numpy()
+    return tail

@@ -6,8 +6,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxscript import ir
-from onnxscript.rewriter import RewriteRuleClassBase, rewrite
+from onnxscript.rewriter import MatchResult, RewriteRuleClassBase, rewrite
 from onnxscript.rewriter.rules.common import fuse_batchnorm_into_conv_rule
+
+from relu_pipeline.export.rewriting import constant, inputs_of, is_constant, matches, producer
 
 EPSILON = 1e-5  # of a BatchNormalization that names none
 DENSE = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # of a Gemm that names none
@@ -15,7 +17,8 @@ DENSE = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # of a Gemm that 
 
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
     """Rewritten wherever a rule below holds, each on what the one before it left."""
-    for rule in (NormBeforePooling.rule(), fuse_batchnorm_into_conv_rule, NormIntoDense.rule()):
+    before_pooling, into_dense = NormBeforePooling.rule(), NormIntoDense.rule()  # type: ignore[no-untyped-call]
+    for rule in (before_pooling, fuse_batchnorm_into_conv_rule, into_dense):
         model = rewrite(model, [rule])
     return model
 
@@ -27,13 +30,13 @@ class NormBeforePooling(RewriteRuleClassBase):
         pooled = op.MaxPool(x, _outputs=["pooled"])
         return op.BatchNormalization(pooled, _allow_other_inputs=True, _outputs=["normed"])
 
-    def check(self, context: Any, x: ir.Value, normed: ir.Value, **_: ir.Value) -> bool:
-        layer, affine = x.producer(), _affine(normed.producer())
+    def check(self, op: Any, x: ir.Value, normed: ir.Value, **_: ir.Value) -> MatchResult:
+        layer, norm = x.producer(), producer(normed)
         follows_conv = layer is not None and layer.op_type == "Conv" and len(x.uses()) == 1
-        return follows_conv and affine is not None and bool((affine[0] > 0).all())
+        return matches(follows_conv and _is_fixed(norm) and bool((_affine(norm)[0] > 0).all()))
 
-    def rewrite(self, op: Any, x: ir.Value, pooled: ir.Value, normed: ir.Value) -> ir.Value:
-        norm, pool = normed.producer(), pooled.producer()
+    def rewrite(self, op: Any, x: ir.Value, pooled: ir.Value, normed: ir.Value) -> Any:
+        norm, pool = producer(normed), producer(pooled)
         return op.MaxPool(op.BatchNormalization(x, *norm.inputs[1:], **norm.attributes), **pool.attributes)
 
 
@@ -44,38 +47,35 @@ class NormIntoDense(RewriteRuleClassBase):
         normed = op.BatchNormalization(x, _allow_other_inputs=True, _outputs=["normed"])
         return op.Gemm(normed, _allow_other_inputs=True, _outputs=["dense"])
 
-    def check(self, context: Any, normed: ir.Value, dense: ir.Value, **_: ir.Value) -> bool:
-        layer = dense.producer()
+    def check(self, op: Any, normed: ir.Value, dense: ir.Value, **_: ir.Value) -> MatchResult:
+        layer = producer(dense)
         attributes = {name: item.value for name, item in layer.attributes.items()}
-        return (
-            _affine(normed.producer()) is not None
+        weights = inputs_of(layer)[1:]
+        return matches(
+            _is_fixed(producer(normed))
             and DENSE | attributes == DENSE | {"transB": 1}
-            and len(layer.inputs) == 3
-            and all(_constant(value) is not None and len(value.uses()) == 1 for value in layer.inputs[1:])
+            and len(weights) == 2
+            and all(is_constant(value) and len(value.uses()) == 1 for value in weights)
         )
 
-    def rewrite(self, op: Any, x: ir.Value, normed: ir.Value, dense: ir.Value) -> ir.Value:
-        scale_F, shift_F = _affine(normed.producer())
-        weight, bias = dense.producer().inputs[1:]
-        weight_OF, bias_O = _constant(weight), _constant(bias)
+    def rewrite(self, op: Any, x: ir.Value, normed: ir.Value, dense: ir.Value) -> Any:
+        scale_F, shift_F = _affine(producer(normed))
+        weight, bias = inputs_of(producer(dense))[1:]
+        weight_OF, bias_O = constant(weight), constant(bias)
         return op.Gemm(
             x,
-            op.initializer(ir.tensor((weight_OF * scale_F).astype(weight.dtype.numpy())), name=weight.name),
-            op.initializer(ir.tensor((weight_OF @ shift_F + bias_O).astype(bias.dtype.numpy())), name=bias.name),
-            **dense.producer().attributes,
+            op.initializer(ir.tensor((weight_OF * scale_F).astype(weight_OF.dtype)), name=weight.name),
+            op.initializer(ir.tensor((weight_OF @ shift_F + bias_O).astype(bias_O.dtype)), name=bias.name),
+            **producer(dense).attributes,
         )
 
 
-def _affine(norm: ir.Node) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Scale and shift `[C]` of a BatchNormalization; None where they are not constant."""
-    arrays = [_constant(value) for value in norm.inputs[1:]]
-    if any(array is None for array in arrays):
-        return None
-    gamma_C, beta_C, mean_C, variance_C = arrays
+def _is_fixed(norm: ir.Node) -> bool:
+    return all(is_constant(value) for value in inputs_of(norm)[1:])
+
+
+def _affine(norm: ir.Node) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scale and shift `[C]` of a BatchNormalization that is fixed."""
+    gamma_C, beta_C, mean_C, variance_C = (constant(value).astype(np.float64) for value in inputs_of(norm)[1:])
     scale_C = gamma_C / np.sqrt(variance_C + norm.attributes.get_float("epsilon", EPSILON))
     return scale_C, beta_C - mean_C * scale_C
-
-
-def _constant(value: ir.Value) -> NDArray[np.float64] | None:
-    fixed = value.is_initializer() and not value.is_graph_input() and value.const_value is not None
-    return value.const_value.numpy().astype(np.float64) if fixed else None

@@ -17,12 +17,13 @@ from onnx import NodeProto
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from onnxscript import ir
-from onnxscript.rewriter import RewriteRuleClassBase, rewrite
+from onnxscript.rewriter import MatchResult, RewriteRuleClassBase, rewrite
 
 from relu_pipeline.artifacts import Int8
 from relu_pipeline.config import ExportConfig
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.export.graph import strip_traces
+from relu_pipeline.export.rewriting import constant, inputs_of, matches, producer
 from relu_pipeline.pruning.channels import linear
 from relu_pipeline.pruning.cost import serialised
 from relu_pipeline.pruning.graph import Graph
@@ -37,7 +38,7 @@ MIN_CHANNELS = 16
 
 def quantise(model: onnx.ModelProto, train: PreparedSplit, path: Path) -> None:
     """Write the graph; the ranges of activations are those that rows of `train` show. The same bytes each time."""
-    model = rewrite(model, [ReluBeforePooling.rule(), OneSum.rule()])
+    model = rewrite(model, [ReluBeforePooling.rule(), OneSum.rule()])  # type: ignore[no-untyped-call]
     add_pre_process_metadata(model)  # it is folded, and its shapes are known
     chosen, nodes = int8_nodes(model), model.graph.node
     quantize_static(
@@ -109,17 +110,19 @@ def int8_nodes(model: onnx.ModelProto) -> set[str]:
 def _is_wide_layer(graph: Graph, node: NodeProto) -> bool:
     if node.op_type not in LAYERS or linear(graph, node) is None:
         return False
-    is_head = any(graph.nodes[index].op_type == "Softmax" for index in graph.consumers(node.output[0]))
-    return not is_head and (node.op_type == "Gemm" or graph.constant(node.input[1]).shape[1] >= MIN_CHANNELS)
+    if any(graph.nodes[index].op_type == "Softmax" for index in graph.consumers(node.output[0])):
+        return False  # the head
+    weight = graph.constant(node.input[1])
+    return node.op_type == "Gemm" or (weight is not None and weight.shape[1] >= MIN_CHANNELS)
 
 
-class CalibrationRows(CalibrationDataReader):
+class CalibrationRows(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no annotations
     """Of a split, evenly spaced."""
 
     def __init__(self, input_name: str, split: PreparedSplit) -> None:
         count = min(CALIBRATION_ROWS, len(split))
         rows = torch.arange(count) * len(split) // count
-        self.batches = ({input_name: split.gather(part).numpy()} for part in rows.split(BATCH_SIZE))
+        self.batches = ({input_name: split.gather(part).numpy()} for part in torch.split(rows, BATCH_SIZE))
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         return next(self.batches, None)
@@ -131,11 +134,12 @@ class ReluBeforePooling(RewriteRuleClassBase):
     def pattern(self, op: Any, x: Any) -> Any:
         return op.Relu(op.MaxPool(x, _outputs=["pooled"]))
 
-    def check(self, context: Any, x: ir.Value, **_: ir.Value) -> bool:
-        return x.producer() is not None and x.producer().op_type == "Conv"
+    def check(self, op: Any, x: ir.Value, **_: ir.Value) -> MatchResult:
+        layer = x.producer()
+        return matches(layer is not None and layer.op_type == "Conv")
 
-    def rewrite(self, op: Any, x: ir.Value, pooled: ir.Value) -> ir.Value:
-        return op.MaxPool(op.Relu(x), **pooled.producer().attributes)
+    def rewrite(self, op: Any, x: ir.Value, pooled: ir.Value) -> Any:
+        return op.MaxPool(op.Relu(x), **producer(pooled).attributes)
 
 
 class OneSum(RewriteRuleClassBase):
@@ -147,22 +151,23 @@ class OneSum(RewriteRuleClassBase):
     def pattern(self, op: Any, x: Any, sizes: Any) -> Any:
         return op.Div(op.Concat(x, _allow_other_inputs=True, axis=1, _outputs=["counts"]), sizes)
 
-    def check(self, context: Any, counts: ir.Value, sizes: ir.Value, **_: ir.Value) -> bool:
-        return sizes.is_initializer() and all(_pooled(count) is not None for count in counts.producer().inputs)
+    def check(self, op: Any, counts: ir.Value, sizes: ir.Value, **_: ir.Value) -> MatchResult:
+        all_pooled = all(_pooled(count) is not None for count in inputs_of(producer(counts)))
+        return matches(sizes.is_initializer() and all_pooled)
 
-    def rewrite(self, op: Any, counts: ir.Value, sizes: ir.Value, **_: ir.Value) -> ir.Value:
-        pools = [_pooled(count) for count in counts.producer().inputs]
+    def rewrite(self, op: Any, counts: ir.Value, sizes: ir.Value, **_: ir.Value) -> Any:
+        pools = [pool for count in inputs_of(producer(counts)) if (pool := _pooled(count)) is not None]
         axes = op.initializer(ir.tensor(np.array([1, 2, 3])), name="channels_and_places")
         sums = [op.ReduceSum(pool.inputs[0], axes, keepdims=1) for pool in pools]
         places = np.array([np.prod(pool.attributes.get_ints("kernel_shape")) for pool in pools], dtype=np.float32)
-        elements = op.initializer(ir.tensor(sizes.const_value.numpy() * places), name="elements")
+        elements = op.initializer(ir.tensor(constant(sizes) * places), name="elements")
         return op.Div(op.Flatten(op.Concat(*sums, axis=1)), elements)
 
 
 def _pooled(count: ir.Value) -> ir.Node | None:
     """The average pooling over all places whose channels `count` adds up."""
     total = count.producer()
-    pool = total.inputs[0].producer() if total is not None and total.op_type == "ReduceSum" else None
+    pool = inputs_of(total)[0].producer() if total is not None and total.op_type == "ReduceSum" else None
     if pool is None or pool.op_type != "AveragePool" or pool.outputs[0].shape is None:
         return None
     return pool if list(pool.outputs[0].shape[2:]) == [1, 1] else None

@@ -56,7 +56,7 @@ class Probe:
 
     def see(self, layer: str, activation: nn.Module, output: Tensor) -> None:
         counts = self.counts.setdefault(layer, _Counts(_function_of(activation)))
-        for rows in output.split(max(1, CHUNK_VALUES // output[0].numel())):
+        for rows in torch.split(output, max(1, CHUNK_VALUES // output[0].numel())):
             counts.add(_by_unit(rows))
 
     def health(self) -> dict[str, LayerHealth]:

@@ -83,7 +83,8 @@ def baseline(layers: list[str], shares_NR: NDArray[np.float32]) -> dict[str, Col
 
 def confidence(probabilities_NC: NDArray[np.float32]) -> NDArray[np.float32]:
     """`[N]`: the largest probability of each row."""
-    return probabilities_NC.max(axis=1)
+    largest_N: NDArray[np.float32] = probabilities_NC.max(axis=1)
+    return largest_N
 
 
 def confidence_baseline(probabilities_NC: NDArray[np.float32]) -> ColumnBaseline:

@@ -5,14 +5,24 @@ config.py and params.yaml if it has values to tune.
 """
 
 import pkgutil
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from relu_pipeline.config import NETWORKS
 
+if TYPE_CHECKING:
+    from relu_pipeline.models.mlp import MLP
+    from relu_pipeline.models.plain_cnn import PlainCNN
+    from relu_pipeline.models.residual_cnn import ResidualCNN
+    from relu_pipeline.models.resnet18 import ResNet18
+    from relu_pipeline.models.text_mlp import TextMLP
+    from relu_pipeline.models.timm_network import TimmNetwork
 
-def build_network(name: str, settings: dict[str, Any]) -> nn.Module:
+# All networks have the interface of these: `head` and `fit_input` besides `forward`.
+ImageNetwork: TypeAlias = "MLP | PlainCNN | ResidualCNN | ResNet18 | TimmNetwork"
+Network: TypeAlias = "ImageNetwork | TextMLP"
+
+
+def build_network(name: str, settings: dict[str, Any]) -> Network:
     """`settings` are the constructor's arguments. Raises KeyError."""
-    network: nn.Module = pkgutil.resolve_name(NETWORKS[name])(**settings)
+    network: Network = pkgutil.resolve_name(NETWORKS[name])(**settings)
     return network

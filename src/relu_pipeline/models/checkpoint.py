@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from relu_pipeline import artifacts
 from relu_pipeline.errors import ArtifactError
-from relu_pipeline.models.catalogue import build_network
+from relu_pipeline.models.catalogue import Network, build_network
 
 
 def save_checkpoint(path: Path, network: str, settings: dict[str, Any], weights: dict[str, Tensor]) -> None:
@@ -17,7 +17,7 @@ def save_checkpoint(path: Path, network: str, settings: dict[str, Any], weights:
         torch.save({"network": network, "settings": settings, "weights": weights}, partial)
 
 
-def load_network(path: Path) -> nn.Module:
+def load_network(path: Path) -> Network:
     """On the CPU, in evaluation mode. Raises ArtifactError for a missing or altered file."""
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")

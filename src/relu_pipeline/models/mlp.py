@@ -24,7 +24,8 @@ class MLP(nn.Module):
         self.head = nn.Linear([math.prod(image_shape), *hidden_dims][-1], num_classes)
 
     def forward(self, image_BHWC: Tensor) -> Tensor:
-        return self.head(self.hidden(self.normalise(image_BHWC).flatten(1)))
+        logits_BC: Tensor = self.head(self.hidden(self.normalise(image_BHWC).flatten(1)))
+        return logits_BC
 
     def fit_input(self, image_BHWC: Tensor) -> None:
         self.normalise.fit(image_BHWC)

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 class Normalise(nn.Module):
     """uint8 `[B, H, W, C]` -> float `[B, C, H, W]`, of mean 0 and variance 1 over the training images."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, num_channels: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(num_channels))

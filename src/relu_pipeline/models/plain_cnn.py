@@ -45,7 +45,8 @@ class PlainCNN(nn.Module):
 
     def forward(self, image_BHWC: Tensor) -> Tensor:
         x_BCHW = self.features(self.normalise(image_BHWC))
-        return self.head(self.hidden(x_BCHW.flatten(1)))
+        logits_BC: Tensor = self.head(self.hidden(x_BCHW.flatten(1)))
+        return logits_BC
 
     def fit_input(self, image_BHWC: Tensor) -> None:
         self.normalise.fit(image_BHWC)

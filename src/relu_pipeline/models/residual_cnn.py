@@ -50,7 +50,8 @@ class ResidualCNN(nn.Module):
     def forward(self, image_BHWC: Tensor) -> Tensor:
         x_BCHW = self.normalise(image_BHWC)
         x_BCHW = self.blocks(self.stem_relu(self.stem(x_BCHW)))
-        return self.head(x_BCHW.mean(dim=(2, 3)))
+        logits_BC: Tensor = self.head(x_BCHW.mean(dim=(2, 3)))
+        return logits_BC
 
     @torch.no_grad()
     def fit_input(self, image_BHWC: Tensor) -> None:
@@ -75,7 +76,8 @@ class Block(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW = self.widen_relu(self.widen_norm(self.pool(self.widen(x_BCHW))))
-        return x_BCHW + self.residual_relu(self.residual_norm(self.residual(x_BCHW)))
+        residual_BCHW: Tensor = self.residual_relu(self.residual_norm(self.residual(x_BCHW)))
+        return x_BCHW + residual_BCHW
 
 
 def dirac_convolution(channels_in: int, channels_out: int) -> nn.Conv2d:
@@ -97,5 +99,5 @@ def whitening_filters(x_BCHW: Tensor, kernel: int) -> Tensor:
     patches = x_BCHW.unfold(2, kernel, kernel).unfold(3, kernel, kernel).permute(0, 2, 3, 1, 4, 5)
     patches = patches.reshape(-1, x_BCHW.shape[1] * kernel * kernel)
     variances, vectors = torch.linalg.eigh(torch.cov(patches.double().T))
-    filters = (vectors / (variances + WHITENING_EPS).sqrt()).T.flip(0)
+    filters: Tensor = (vectors / (variances + WHITENING_EPS).sqrt()).T.flip(0)
     return filters.reshape(-1, x_BCHW.shape[1], kernel, kernel).float()

@@ -24,10 +24,12 @@ class ResNet18(nn.Module):
 
     @property
     def head(self) -> nn.Linear:
-        return self.resnet.fc
+        head: nn.Linear = self.resnet.fc
+        return head
 
     def forward(self, image_BHWC: Tensor) -> Tensor:
-        return self.resnet(self.normalise(image_BHWC))
+        logits_BC: Tensor = self.resnet(self.normalise(image_BHWC))
+        return logits_BC
 
     def fit_input(self, image_BHWC: Tensor) -> None:
         self.normalise.fit(image_BHWC)

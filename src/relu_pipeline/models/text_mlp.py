@@ -38,7 +38,8 @@ class TextMLP(nn.Module):
     def forward(self, token_ids_BL: Tensor) -> Tensor:
         pool = mean_and_max_of_bags if self.training else mean_and_max
         pooled_B2D = pool(token_ids_BL, self.embedding.weight)
-        return self.head(self.hidden(self.pooled_dropout(self.pooled_norm(pooled_B2D))))
+        logits_BC: Tensor = self.head(self.hidden(self.pooled_dropout(self.pooled_norm(pooled_B2D))))
+        return logits_BC
 
     @torch.no_grad()
     def fit_input(self, tokens: Tensor, labels: Tensor) -> None:

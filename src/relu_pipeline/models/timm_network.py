@@ -58,7 +58,8 @@ class TimmNetwork(nn.Module):
         return found[0] if len(found) == 1 and isinstance(found[0], nn.Linear) else None
 
     def forward(self, image_BHWC: Tensor) -> Tensor:
-        return self.model(self.normalise(image_BHWC))
+        logits_BC: Tensor = self.model(self.normalise(image_BHWC))
+        return logits_BC
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -1,6 +1,7 @@
 """Networks of timm by name, and their pretrained weights: from its hub or from a file."""
 
 import difflib
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,8 @@ def pretrained_model(name: str, num_classes: int, image_shape: Sequence[int], we
     """
     arguments = (name, num_classes, image_shape)
     loaded = _from_file(weights, *arguments) if weights else _from_hub(*arguments)
-    _, height, width = loaded.pretrained_cfg["input_size"]
+    config: Any = loaded.pretrained_cfg
+    _, height, width = config["input_size"]
     if (height, width) != tuple(image_shape[:2]):
         print(
             f"warning: {name} is pretrained on images of {height}x{width} pixels, these have "
@@ -45,16 +47,16 @@ def pretrained_model(name: str, num_classes: int, image_shape: Sequence[int], we
     return loaded
 
 
-def normalisation(model: nn.Module) -> tuple[Tensor, Tensor]:
+def normalisation(model: Any) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of pixels from 0 to 255 that the weights expect, `[C]`; `[1]` where C is not 3."""
-    from timm.data import resolve_model_data_config
+    from timm.data.config import resolve_model_data_config
 
-    expected = resolve_model_data_config(model)
+    expected = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     mean_C, std_C = (torch.tensor(expected[name]) * MAX_PIXEL for name in ("mean", "std"))
     return (mean_C, std_C) if len(mean_C) == model.in_chans else (mean_C.mean()[None], std_C.mean()[None])
 
 
-def classifiers(model: nn.Module) -> tuple[nn.Module, ...]:
+def classifiers(model: Any) -> tuple[nn.Module, ...]:
     """Return the last layers; a network that was distilled has two."""
     classifier = model.get_classifier()
     return classifier if isinstance(classifier, tuple) else (classifier,)
@@ -91,21 +93,20 @@ def shape_error(name: str, image_shape: Sequence[int], error: Exception) -> Conf
 def _create(name: str, num_classes: int, image_shape: Sequence[int], **source: Any) -> nn.Module:
     import timm
 
-    config, (height, width, channels) = published(name), image_shape
-    size = {"img_size": (height, width)} if config and config.fixed_input_size else {}
+    config = published(name)
+    height, width, channels = image_shape
+    size: dict[str, Any] = {"img_size": (height, width)} if config and config.fixed_input_size else {}
     return timm.create_model(name, num_classes=num_classes, in_chans=channels, **size, **source)
 
 
 def _from_hub(name: str, num_classes: int, image_shape: Sequence[int]) -> nn.Module:
-    from huggingface_hub.utils import logging as hub_logging
-
     config = published(name)
     if not (config and config.has_weights):
         raise ConfigError(
             f"{SECTION}.name: timm has no pretrained weights for {name}; set {SECTION}.pretrained to false, or choose "
             "a name of those that `python -c 'import timm; print(timm.list_pretrained())'` lists"
         )
-    hub_logging.set_verbosity_error()  # it would print each of its retries
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would print each of its retries
     try:
         return _create(name, num_classes, image_shape, pretrained=True)
     except (OSError, *REFUSALS) as error:

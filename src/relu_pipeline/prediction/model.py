@@ -92,7 +92,8 @@ class Model:
 
 class ImageReader:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        _, self.side, _, self.channels = manifest.input.shape
+        _, side, _, channels = manifest.input.shape
+        self.side, self.channels = int(side), int(channels)
         self.batch_size = max(1, min(BATCH_SIZE, BATCH_PIXELS // self.side**2))
 
     def decode(self, content: bytes) -> NDArray[np.uint8]:

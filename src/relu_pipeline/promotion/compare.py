@@ -54,7 +54,8 @@ def compare(candidate: NDArray[np.bool_], champion: NDArray[np.bool_]) -> Paired
 
 def right(model: Path, split: PreparedSplit) -> NDArray[np.bool_]:
     """Return which rows of the split the graph has right: bool `[N]`."""
-    return predict_onnx(model, split).argmax(axis=1) == split.labels.numpy()
+    right_N: NDArray[np.bool_] = predict_onnx(model, split).argmax(axis=1) == split.labels.numpy()
+    return right_N
 
 
 def changed_answers(model: Path, split: PreparedSplit, variants: Mapping[str, PreparedSplit]) -> dict[str, float]:

@@ -93,10 +93,11 @@ def bias_slot(graph: Graph, index: int) -> tuple[int, int] | None:
     is_output = any(output.name == node.output[0] for output in graph.model.graph.output)
     if len(consumers) == 1 and not is_output and (added := graph.nodes[consumers[0]]).op_type == "Add":
         other = 1 - list(added.input).index(node.output[0])
-        units, bias = graph.constant(node.input[1]).shape[1], graph.constant_input(added, other)
-        if bias is not None and bias.size == prod(bias.shape[-1:]) == units:
+        weight, bias = graph.constant(node.input[1]), graph.constant_input(added, other)
+        if weight is not None and bias is not None and bias.size == prod(bias.shape[-1:]) == weight.shape[1]:
             return consumers[0], other
-    return (index, 2) if len(graph.shape(node.input[0])) == 2 else None
+    shape = graph.shape(node.input[0])
+    return (index, 2) if shape is not None and len(shape) == 2 else None
 
 
 def channel_groups(graph: Graph) -> list[Group]:
@@ -130,10 +131,9 @@ class _Grouping:
                 self.of[name].frozen = True
 
     def layer(self, index: int, node: NodeProto) -> bool:
-        layout = linear(self.graph, node)
-        if layout is None:
+        layout, weight = linear(self.graph, node), self.graph.constant_input(node, 1)
+        if layout is None or weight is None:
             return False
-        weight = self.graph.constant(node.input[1])
         folds = not is_padded(node) if node.op_type == "Conv" else bias_slot(self.graph, index) is not None
         if not self._read(index, node.input[0], layout.axis, weight.shape[layout.weight_in], folds):
             self.freeze(node.input)
@@ -208,14 +208,14 @@ class _Grouping:
         if group is None or before is None or after is None or len(after) != 2:
             return False
         place = group.tensors[node.input[0]]
-        fixed = all(isinstance(axis, int) for axis in (*before[1:], after[1]))
-        if place.axis != 1 or not fixed or after[1] != prod(before[1:]):
+        lengths = [axis for axis in before[1:] if isinstance(axis, int)]
+        if place.axis != 1 or len(lengths) < len(before) - 1 or after[1] != prod(lengths):
             return False
         if node.op_type == "Reshape":
             if self.graph.constant_input(node, 1) is None:
                 return False
             group.reshapes.append(index)
-        return self._carry(group, node, Place(1, place.block * prod(before[2:])))
+        return self._carry(group, node, Place(1, place.block * prod(lengths[1:])))
 
     def _carry(self, group: Group, node: NodeProto, place: Place) -> bool:
         group.tensors[node.output[0]] = place

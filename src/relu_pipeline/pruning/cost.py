@@ -16,7 +16,8 @@ WARM_UP, ROUNDS = 20, 200
 
 
 def serialised(model: onnx.ModelProto) -> bytes:
-    return model.SerializeToString(deterministic=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def cost(model: onnx.ModelProto, row: NDArray[Any], latency_ms: float | None = None) -> GraphCost:
@@ -51,7 +52,7 @@ def _multiply_adds(graph: Graph, node: onnx.NodeProto) -> int:
     if weight is None or shape is None or not all(isinstance(axis, int) for axis in shape):
         return 0
     units = {"Conv": 0, "Gemm": 1 - attribute(node, "transB", 0), "MatMul": -1}[node.op_type]
-    return prod(shape) * weight.size // weight.shape[units]
+    return int(prod(shape) * weight.size // weight.shape[units])
 
 
 def latencies_ms(models: list[bytes], row: NDArray[Any]) -> list[float]:
@@ -61,7 +62,8 @@ def latencies_ms(models: list[bytes], row: NDArray[Any]) -> list[float]:
     sessions = [onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]) for model in models]
     feed = {sessions[0].get_inputs()[0].name: row}
     seconds = np.array([[_timed(session, feed) for session in sessions] for _ in range(WARM_UP + ROUNDS)])
-    return (np.median(seconds[WARM_UP:], axis=0) * 1e3).tolist()
+    medians: list[float] = (np.median(seconds[WARM_UP:], axis=0) * 1e3).tolist()
+    return medians
 
 
 def _timed(session: onnxruntime.InferenceSession, feed: dict[str, NDArray[Any]]) -> float:

@@ -49,16 +49,16 @@ class _Rewriting:
         return self.graph.constant_input(self.graph.nodes[node], index) if new is None else new
 
     def fold(self, reader: Reader, item: Cut) -> None:
-        layout = linear(self.graph, self.graph.nodes[reader.node])
-        if not reader.folds or layout is None:
+        layout, weight = linear(self.graph, self.graph.nodes[reader.node]), self.array(reader.node, 1)
+        if not reader.folds or layout is None or weight is None:
             return
-        weight = self.array(reader.node, 1)
         weight_OF = np.moveaxis(as_float64(weight), (layout.weight_out, layout.weight_in), (0, 1))
         weight_OF = weight_OF.reshape(*weight_OF.shape[:2], -1).sum(axis=2)
         gone_F = np.repeat(item.gone, item.group.tensors[reader.tensor].block)
         contribution_O = weight_OF @ np.where(gone_F, item.constants[reader.tensor], 0)
         if contribution_O.any():
             slot = bias_slot(self.graph, reader.node)
+            assert slot is not None  # as `folds` says
             bias = self.array(*slot)
             self.arrays[slot] = ((0 if bias is None else as_float64(bias)) + contribution_O).astype(weight.dtype)
 
@@ -70,14 +70,16 @@ class _Rewriting:
             if array is not None and array.ndim and array.shape[slot.axis] == len(keep_F):
                 self.arrays[slot.node, slot.index] = np.compress(keep_F, array, axis=slot.axis)
         for node in group.reshapes:
-            shape = self.array(node, 1).copy()
+            old = self.array(node, 1)
+            assert old is not None  # or the Reshape would not carry the channels
+            shape = old.copy()
             if shape[1] > 0:
                 shape[1] = shape[1] // group.size * (~item.gone).sum()
             self.arrays[node, 1] = shape
 
     def _weight_slot(self, reader: Reader, group: Group) -> Slot | None:
         layout = linear(self.graph, self.graph.nodes[reader.node])
-        return layout and Slot(layout.weight_in, group.tensors[reader.tensor].block, reader.node, 1)
+        return None if layout is None else Slot(layout.weight_in, group.tensors[reader.tensor].block, reader.node, 1)
 
     def model(self) -> onnx.ModelProto:
         model = onnx.ModelProto()

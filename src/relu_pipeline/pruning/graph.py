@@ -53,7 +53,7 @@ class Graph:
 
     @cached_property
     def opset(self) -> int:
-        return next(item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx"))
+        return int(next(item.version for item in self.model.opset_import if item.domain in ("", "ai.onnx")))
 
     @cached_property
     def has_control_flow(self) -> bool:

@@ -29,7 +29,8 @@ class Extremes:
 
     @property
     def constant(self) -> NDArray[np.bool_]:
-        return (self.low == self.high) & np.isfinite(self.low)
+        constant: NDArray[np.bool_] = (self.low == self.high) & np.isfinite(self.low)
+        return constant
 
 
 Seen = dict[str, Extremes]
@@ -55,7 +56,9 @@ def _with_extremes(graph: Graph, axes: dict[str, int]) -> onnx.ModelProto:
     model.CopyFrom(graph.model)
     del model.graph.output[:]
     for name, axis in axes.items():
-        others = [other for other in range(len(graph.shape(name))) if other != axis]
+        shape = graph.shape(name)
+        assert shape is not None  # or no layer would read the tensor
+        others = [other for other in range(len(shape)) if other != axis]
         for op in ("ReduceMin", "ReduceMax"):
             output = f"{op} of {name}"
             model.graph.output.append(helper.make_tensor_value_info(output, graph.element_type(name), None))

@@ -46,7 +46,8 @@ def _by_row(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:
     same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
     with np.errstate(invalid="ignore"):
         difference = np.abs(np.where(same, 0, ours.astype(np.float64) - theirs))
-    return difference.max(axis=tuple(range(1, difference.ndim)), initial=0)
+    largest_N: NDArray[np.float64] = difference.max(axis=tuple(range(1, difference.ndim)), initial=0)
+    return largest_N
 
 
 def problem(measured: RowDifferences, test: RowDifferences) -> str | None:

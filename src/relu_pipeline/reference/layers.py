@@ -49,7 +49,8 @@ def he_dense(num_inputs: int, num_outputs: int, rng: np.random.Generator) -> Den
 
 def softmax(logits_NC: Floats) -> Floats:
     powers = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    probabilities_NC: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities_NC
 
 
 def cross_entropy(logits_NC: Floats, labels_N: NDArray[np.integer]) -> tuple[float, Floats]:

@@ -38,7 +38,7 @@ class Database:
     @property
     def shown(self) -> str:
         """The file, or the URL without its password."""
-        return self.url.database if self._is_file else self.url.render_as_string()
+        return str(self.url.database) if self._is_file else self.url.render_as_string()
 
     @property
     def _is_file(self) -> bool:

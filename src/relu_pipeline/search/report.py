@@ -24,6 +24,13 @@ SHOWN_TRIALS = 5
 COLUMNS = 3  # of the picture's panels
 
 State = Literal["complete", "pruned", "fail", "running", "waiting"]
+STATES: dict[TrialState, State] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "fail",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 
 
 class TrialReport(Format):
@@ -34,6 +41,12 @@ class TrialReport(Format):
     score: float | None
     epochs: int
     values: dict[str, Any]
+
+    @property
+    def final_score(self) -> float:
+        """The score of a trial that has finished."""
+        assert self.score is not None
+        return self.score
 
 
 class SearchReport(Format):
@@ -80,11 +93,11 @@ def summarise(study: optuna.Study, plan: SearchPlan, database: Database) -> Sear
 
 
 def _trial(trial: FrozenTrial, space: Space) -> TrialReport:
-    last = trial.intermediate_values[trial.last_step] if trial.intermediate_values else None
+    last = None if trial.last_step is None else trial.intermediate_values[trial.last_step]
     begun = trial.params.keys() >= space.defaults.keys()
     return TrialReport(
         number=trial.number,
-        state=trial.state.name.lower(),
+        state=STATES[trial.state],
         score=trial.value if trial.state == TrialState.COMPLETE else last,
         epochs=len(trial.intermediate_values),
         values=space.defaults if is_shipped(trial) else space.values(trial.params) if begun else {},
@@ -111,14 +124,14 @@ def as_text(report: SearchReport) -> str:
 
 def _luck(report: SearchReport) -> str:
     """How far the best score may be off because its examples are few."""
-    score = report.trial(report.best).score or 0
+    score = report.trial(report.best).final_score
     error = math.sqrt(score * (1 - score) / report.rows)
     return f"one standard error of the best score is {error:.4f}, on {report.rows:,} validation examples"
 
 
 def _table(report: SearchReport) -> list[str]:
     """The best trials and that of params.yaml, in columns."""
-    ranked = sorted(report.finished, key=lambda trial: (trial.number != report.best, -(trial.score or 0), trial.number))
+    ranked = sorted(report.finished, key=lambda trial: (trial.number != report.best, -trial.final_score, trial.number))
     shown = [trial for i, trial in enumerate(ranked) if i < SHOWN_TRIALS or trial.number == report.shipped]
     head = ["trial", report.score, *shortest_names(list(shown[0].values))]
     rows = [head, *(_row(trial) for trial in shown)]
@@ -130,7 +143,7 @@ def _table(report: SearchReport) -> list[str]:
 
 def _row(trial: TrialReport) -> list[str]:
     values = (f"{value:.4g}" if isinstance(value, float) else as_word(value) for value in trial.values.values())
-    return [str(trial.number), f"{trial.score:.4f}", *values]
+    return [str(trial.number), f"{trial.final_score:.4f}", *values]
 
 
 def draw_search(report: SearchReport, path: Path) -> None:
@@ -153,14 +166,15 @@ def draw_search(report: SearchReport, path: Path) -> None:
 
 
 def _draw_history(axes: Axes, report: SearchReport) -> None:
-    best = np.maximum.accumulate([trial.score for trial in report.finished])
+    best = np.maximum.accumulate([trial.final_score for trial in report.finished])
     axes.step([trial.number for trial in report.finished], best, where="post", color="C0", label="best so far")
     for state, colour, marker in (("complete", "C0", "o"), ("pruned", "C7", "x")):
-        trials = [trial for trial in report.trials if trial.state == state and trial.score is not None]
-        scores = [trial.score for trial in trials]
-        axes.scatter([trial.number for trial in trials], scores, c=colour, marker=marker, s=18, label=state)
+        scores = {
+            trial.number: trial.score for trial in report.trials if trial.state == state and trial.score is not None
+        }
+        axes.scatter(list(scores), list(scores.values()), c=colour, marker=marker, s=18, label=state)
     if report.shipped is not None:
-        axes.axhline(report.trial(report.shipped).score, color="C1", linestyle="--", label=SHIPPED)
+        axes.axhline(report.trial(report.shipped).final_score, color="C1", linestyle="--", label=SHIPPED)
     axes.set_xlabel("trial")
     axes.legend(fontsize=7, loc="lower right")
 
@@ -169,16 +183,16 @@ def _draw_values(axes: Axes, report: SearchReport, name: str) -> None:
     values = [trial.values[name] for trial in report.finished]
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         values = [as_word(value) for value in values]
-    axes.scatter(values, [trial.score for trial in report.finished], c="C0", s=18)
+    axes.scatter(values, [trial.final_score for trial in report.finished], c="C0", s=18)
     best = report.trial(report.best)
     place = next(i for i, trial in enumerate(report.finished) if trial is best)
-    axes.scatter(values[place], best.score, facecolors="none", edgecolors="C3", s=90, label="best")
+    axes.scatter(values[place], best.final_score, facecolors="none", edgecolors="C3", s=90, label="best")
 
 
 def _limits(report: SearchReport) -> tuple[float, float]:
     """Scores from the lower quartile of those that finished to the best, and some room: a failure hides no detail."""
-    scores = [trial.score for trial in report.finished]
+    scores = [trial.final_score for trial in report.finished]
     low, high = float(np.quantile(scores, 0.25)), max(scores)
-    low = min(low, report.trial(report.shipped).score) if report.shipped is not None else low
+    low = min(low, report.trial(report.shipped).final_score) if report.shipped is not None else low
     room = 0.15 * (high - low) or 0.01
     return low - room, high + room

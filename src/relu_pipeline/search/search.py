@@ -61,7 +61,7 @@ def _optimise(
         raise database.unusable(error) from error
     with database.locked():  # another process may end now and write the same files
         if report := summarise(study, plan, database):
-            run.log_metrics({plan.score: report.trial(report.best).score, "trials": len(report.trials)})
+            run.log_metrics({plan.score: report.trial(report.best).final_score, "trials": len(report.trials)})
             run.log_files(write_report(report), "search")
     if interrupted:
         raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from typing import Any
 from optuna import Trial
 from pydantic import ValidationError
 
-from relu_pipeline.config import TASK_NAMES, ImageConfig, SearchRange, TaskName, TextConfig, explain, flatten
+from relu_pipeline.config import TASK_NAMES, ImageConfig, SearchRange, TaskName, TextConfig, explain, flatten, is_auto
 from relu_pipeline.errors import ConfigError
 
 SECTIONS = ("model", "train")
@@ -95,7 +95,7 @@ def read_space(
     if not named:
         raise ConfigError(f"params.yaml: search: no parameter of {task}; valid here: {', '.join(known)}")
     settled = settle(config)
-    numbers = {name: number if known[name] == "auto" else known[name] for name, number in _known(task, settled).items()}
+    numbers = {name: number if is_auto(known[name]) else known[name] for name, number in _known(task, settled).items()}
     space = Space(tuple(_parameter(name, span, config, known[name], numbers[name]) for name, span in named.items()))
     for name, default in space.defaults.items():
         if settle(with_values(config, {name: default})) != settled:

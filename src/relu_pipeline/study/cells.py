@@ -42,8 +42,9 @@ class Cell:
 
 def grid(config: StudyConfig) -> list[Cell]:
     """Every activation at every depth and rate, and ReLU from weights that are far too small; each with each seed."""
+    tiny_relu: tuple[ActivationName, Initialisation] = ("relu", "small")
     whole = itertools.product(INITIALISATION.items(), config.depths, config.learning_rates)
-    small = itertools.product([("relu", "small")], config.depths, config.learning_rates[:1])
+    small = itertools.product([tiny_relu], config.depths, config.learning_rates[:1])
     return [
         Cell(activation, initialisation, depth, config.width, rate, seed)
         for (activation, initialisation), depth, rate in (*whole, *small)

@@ -99,7 +99,7 @@ def draw_synthetic(rows: Sequence[Row], path: Path) -> None:
 def _accuracy(axes: Axes, results: Results, depth: int, rate: float) -> None:
     for name in INITIALISATION:
         curves = [[100 * row["val_accuracy"] for row in result.epochs] for result in results.of(name, depth, rate)]
-        _lines(axes, 1 + np.arange(len(curves[0])), np.array(curves), name)
+        _lines(axes, range(1, 1 + len(curves[0])), np.array(curves), name)
     axes.set(title=f"{depth} hidden layers, learning rate {rate:g}", xlabel="epochs", ylabel="validation accuracy, %")
     axes.grid(alpha=0.3)
 
@@ -107,7 +107,7 @@ def _accuracy(axes: Axes, results: Results, depth: int, rate: float) -> None:
 def _gradients(axes: Axes, results: Results) -> None:
     for name in INITIALISATION:
         norms = [result.gradient_norms for result in results.of(name, results.deep, results.normal)]
-        _lines(axes, 1 + np.arange(len(norms[0])), np.array(norms), name)
+        _lines(axes, range(1, 1 + len(norms[0])), np.array(norms), name)
     axes.set(
         title=f"gradients in the first epoch, learning rate {results.normal:g}",
         xlabel="layer (1: the first, last: the head)",
@@ -120,7 +120,7 @@ def _gradients(axes: Axes, results: Results) -> None:
 def _dead(axes: Axes, results: Results) -> None:
     for name in CUTTING:
         shares = np.array([results.dead(name, results.shallow, rate).values for rate in results.learning_rates]).T
-        _lines(axes, np.array(results.learning_rates), shares, name)
+        _lines(axes, results.learning_rates, shares, name)
     axes.set(
         title=f"units never on, {results.shallow} hidden layers",
         xlabel="learning rate",
@@ -131,7 +131,7 @@ def _dead(axes: Axes, results: Results) -> None:
     axes.grid(alpha=0.3)
 
 
-def _lines(axes: Axes, x: NDArray[np.floating], values: NDArray[np.floating], name: ActivationName) -> None:
+def _lines(axes: Axes, x: Sequence[float], values: NDArray[np.floating], name: ActivationName) -> None:
     """`values` `[seeds, x]`."""
     axes.plot(x, values.mean(axis=0), label=name, color=COLOURS[name], marker="o", markersize=3)
     axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=COLOURS[name], alpha=0.15, linewidth=0)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from relu_pipeline.artifacts import Pruning
-from relu_pipeline.config import StudyConfig
+from relu_pipeline.config import ActivationName, StudyConfig
 from relu_pipeline.health.record import Row
 from relu_pipeline.study.cells import INITIALISATION
 from relu_pipeline.study.claims import Claim
@@ -81,7 +81,7 @@ def _claim(claim: Claim) -> str:
     return f"| {'confirmed' if claim.confirmed else '**not confirmed**'} | {claim.statement} | {claim.evidence} |"
 
 
-def _accuracies(results: Results, name: str, columns: Sequence[tuple[int, float]]) -> str:
+def _accuracies(results: Results, name: ActivationName, columns: Sequence[tuple[int, float]]) -> str:
     return " | ".join([f"| {name}", *(f"{results.accuracy(name, *column):.1f}" for column in columns)]) + " |"
 
 
@@ -92,7 +92,7 @@ def _pruning(pruning: Pruning, accuracy: float, config: StudyConfig) -> str:
     )
     if pruning.refused:
         return f"{network}not cut: {pruning.refused}."
-    if not pruning.removed:
+    if pruning.measured is None or pruning.test is None:
         return f"{network}no unit is dead, nothing was cut."
     before, after = pruning.before, pruning.after
     units = sum(layer.units for layer in pruning.layers)

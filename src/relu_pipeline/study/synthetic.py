@@ -26,7 +26,7 @@ REFERENCE_LEARNING_RATE = 0.1
 def analyse(seed: int) -> list[Row]:
     """A row an epoch; `reference_loss` is that of one step of the hand-written descent on all training rows."""
     features, labels = make_classification(ROWS, FEATURES, n_informative=10, random_state=seed)
-    rows = _train(*(torch.from_numpy(array).float() for array in (features, labels)), seed)
+    rows = _train(torch.from_numpy(features).float(), torch.from_numpy(labels).float(), seed)
     for row, loss in zip(rows, _reference_losses(features[:TRAIN_ROWS], labels[:TRAIN_ROWS], seed), strict=True):
         row["reference_loss"] = loss
     return rows
@@ -36,10 +36,10 @@ def _train(features: Tensor, labels: Tensor, seed: int) -> list[Row]:
     torch.manual_seed(seed)
     network = nn.Sequential(dense_layers([FEATURES, *HIDDEN_DIMS], "relu"), nn.Linear(HIDDEN_DIMS[-1], 1))
     optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
-    rows = []
+    rows: list[Row] = []
     for epoch in range(EPOCHS):
         order = torch.from_numpy(generator(seed, "synthetic", epoch).permutation(TRAIN_ROWS))
-        steps = [_step(network, optimiser, features[part], labels[part]) for part in order.split(BATCH_SIZE)]
+        steps = [_step(network, optimiser, features[part], labels[part]) for part in torch.split(order, BATCH_SIZE)]
         loss, norm = (sum(values) / len(values) for values in zip(*steps, strict=True))
         with torch.no_grad():
             right = (network(features).squeeze(1) > 0) == labels.bool()
@@ -61,8 +61,10 @@ def _step(
     """Loss and the norm of the whole gradient."""
     loss = F.binary_cross_entropy_with_logits(network(features).squeeze(1), labels)
     optimiser.zero_grad()
-    loss.backward()
-    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in network.parameters()])
+    torch.autograd.backward(loss)
+    norm = torch.nn.utils.get_total_norm(
+        [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    )
     optimiser.step()
     return loss.item(), norm.item()
 

@@ -33,7 +33,7 @@ class CellResult:
     @property
     def accuracy(self) -> float:
         """On the validation rows, after the last epoch."""
-        return self.epochs[-1]["val_accuracy"]
+        return float(self.epochs[-1]["val_accuracy"])
 
     def last(self, measure: str) -> list[Any]:
         """A measure of the activation layers after the last epoch, in their order."""
@@ -43,7 +43,7 @@ class CellResult:
     @property
     def dead_share(self) -> float:
         """Of all hidden units."""
-        return sum(self.last("dead_units")) / sum(self.last("units"))
+        return float(sum(self.last("dead_units")) / sum(self.last("units")))
 
     @property
     def gradient_norms(self) -> list[float]:
@@ -63,7 +63,7 @@ def train_cell(cell: Cell, config: StudyConfig, train: ImageSplit, val: ImageSpl
     for epoch in range(config.epochs):
         gradients.clear()
         order = torch.from_numpy(generator(cell.seed, "study", epoch).permutation(len(train)))
-        loss = train_epoch(network, optimiser, gradients, train, order.split(config.batch_size))
+        loss = train_epoch(network, optimiser, gradients, train, torch.split(order, config.batch_size))
         if not math.isfinite(loss):
             raise TrainingError(f"study: the loss is {loss} in {cell.name}; lower study.learning_rates in params.yaml")
         epochs.append({"epoch": epoch, "train_loss": loss, "val_accuracy": accuracy(network, val)})
@@ -105,7 +105,7 @@ def train_epoch(
     for rows in batches:
         loss = F.cross_entropy(network(train.gather(rows)), train.labels[rows])
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         gradients.add()
         optimiser.step()
         losses.append(loss.item())
@@ -115,4 +115,5 @@ def train_epoch(
 @torch.no_grad()
 def accuracy(network: MLP, val: ImageSplit) -> float:
     network.eval()
-    return (network(val.images_BHWC).argmax(dim=1) == val.labels).float().mean().item()
+    right_N: Tensor = network(val.images_BHWC).argmax(dim=1) == val.labels
+    return right_N.float().mean().item()

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from relu_pipeline.artifacts import Split
 from relu_pipeline.config import ImageConfig, ImageTrainConfig
 from relu_pipeline.data.augment import AugmentedImages
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.randomness import generator
+from relu_pipeline.models.catalogue import ImageNetwork
 from relu_pipeline.task import Budget, Task
 
 BUDGET = Budget(examples=1_080_000, epochs=(10, 60), batch_sizes=(32, 256))
@@ -47,7 +48,7 @@ class ImageTask(Task[ImageSplit]):
     def network_settings(self, train: ImageSplit, prepared: Path) -> dict[str, Any]:
         return {"image_shape": list(train.images_BHWC.shape[1:])}
 
-    def fit_input(self, network: nn.Module, train: ImageSplit) -> None:
+    def fit_input(self, network: ImageNetwork, train: ImageSplit) -> None:
         network.fit_input(train.gather(sampled_rows(len(train))).cpu())
 
     def shown(self, split: ImageSplit, rows: NDArray[Any], prepared: Path) -> list[NDArray[Any]]:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Split
-from relu_pipeline.config import TextConfig, TextTrainConfig
+from relu_pipeline.config import TextConfig, TextTrainConfig, is_auto
 from relu_pipeline.data.augment import ThinnedTexts
 from relu_pipeline.data.texts import TextSplit
+from relu_pipeline.models.text_mlp import TextMLP
 from relu_pipeline.task import Budget, Task
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ class TextTask(Task[TextSplit]):
         return TextSplit.load(prepared, split)
 
     def settle(self, config: TextConfig, train: TextSplit, num_classes: int) -> TextConfig:
-        dim = _embedding_dim(num_classes) if config.model.embedding_dim == "auto" else config.model.embedding_dim
+        dim = _embedding_dim(num_classes) if is_auto(config.model.embedding_dim) else config.model.embedding_dim
         model: dict[str, Any] = {"embedding_dim": dim}
-        if config.model.hidden_dims == "auto":
+        if is_auto(config.model.hidden_dims):
             model["hidden_dims"] = [64, 64] if num_classes <= FEW_CLASSES else [2 * dim]
         numbers: dict[str, float] = {**BUDGET.settle(config.train, len(train))}
-        if config.train.word_dropout == "auto":
+        if is_auto(config.train.word_dropout):
             median = float(train.offsets.diff().median())
             numbers["word_dropout"] = min(MAX_WORD_DROPOUT, max(0.0, 1 - KEPT_WORDS / max(median, 1)))
         settled = {"model": config.model.model_copy(update=model), "train": config.train.model_copy(update=numbers)}
@@ -51,8 +52,9 @@ class TextTask(Task[TextSplit]):
     def network_settings(self, train: TextSplit, prepared: Path) -> dict[str, Any]:
         return {"vocab_size": load_tokenizer(prepared).get_vocab_size()}
 
-    def fit_input(self, network: nn.Module, train: TextSplit) -> None:
-        network.fit_input(*(values.cpu() for values in train.labelled_tokens()))
+    def fit_input(self, network: TextMLP, train: TextSplit) -> None:
+        tokens, labels = train.labelled_tokens()
+        network.fit_input(tokens.cpu(), labels.cpu())
 
     def shown(self, split: TextSplit, rows: NDArray[Any], prepared: Path) -> list[str]:
         """As the network sees them: cleaned, lower case, unknown words marked."""
@@ -66,7 +68,7 @@ class TextTask(Task[TextSplit]):
 
 def _embedding_dim(num_classes: int) -> int:
     """Return a power of two that has a feature for each class, as `TextMLP.fit_input` fills them, 64 to 256."""
-    return min(256, 2 ** max(6, math.ceil(math.log2(num_classes))))
+    return min(256, 1 << max(6, math.ceil(math.log2(num_classes))))
 
 
 def load_tokenizer(prepared: Path) -> "Tokenizer":

@@ -127,16 +127,16 @@ class Store:
                 f"elsewhere or deleted there; a new run takes what is measured of it: {run['name']}",
                 file=sys.stderr,
             )
-        return created.info.run_id
+        return str(created.info.run_id)
 
     def _experiment_id(self, client: Any, name: str) -> str:
         # Locked: two first experiments at once would both create it.
         with _creation_lock(self.root):
             experiment = client.get_experiment_by_name(name)
             if experiment is not None:
-                return experiment.experiment_id
+                return str(experiment.experiment_id)
             location = None if self.is_server else (self.root / "mlartifacts").as_uri()
-            return client.create_experiment(name, location, EXPERIMENT_TAGS)
+            return str(client.create_experiment(name, location, EXPERIMENT_TAGS))
 
     def _waits(self, checkpoint_sha256: str) -> bool:
         """Whether an outbox holds the tag by which a training is found."""
@@ -241,4 +241,4 @@ def _with_end(entries: Sequence[Entry]) -> list[Entry]:
     """Add the ends of runs that a killed process did not write."""
     last = {entry["run"]["value"]: entry for entry in entries if entry["kind"] == "status"}
     killed = {"status": "KILLED", "timestamp_ms": time.time_ns() // 1_000_000}
-    return [*entries, *(entry | killed for entry in last.values() if entry["status"] == "RUNNING")]
+    return [*entries, *({**entry, **killed} for entry in last.values() if entry["status"] == "RUNNING")]

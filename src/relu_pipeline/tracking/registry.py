@@ -65,7 +65,7 @@ def _register(client: Any, run_id: str, entry: Entry, folder: Path) -> str:
         description=entry["description"],
         model_id=model.model_id,
     )
-    return made.version
+    return str(made.version)
 
 
 def describe(models: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from onnxruntime import InferenceSession
 
 from relu_inputs.images import decode_image

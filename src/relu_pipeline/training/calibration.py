@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from relu_pipeline.data.batches import OrderedBatches
+from relu_pipeline.models.catalogue import Network
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 BISECTIONS = 40
@@ -25,7 +26,7 @@ class Calibration:
 
 
 @torch.no_grad()
-def calibrate(network: nn.Module, val: OrderedBatches) -> Calibration:
+def calibrate(network: Network, val: OrderedBatches) -> Calibration:
     """Divide the weights and biases of `network.head` by the temperature that fits the validation split.
 
     This divides the logits: the predicted classes stay the same, and the exported graph has no further node. A network
@@ -40,7 +41,7 @@ def calibrate(network: nn.Module, val: OrderedBatches) -> Calibration:
     else:
         temperature = fit_temperature(logits_NC, labels_N)
         for parameter in network.head.parameters():
-            parameter /= temperature
+            parameter.div_(temperature)
     before, after = (F.cross_entropy(logits_NC / divisor, labels_N).item() for divisor in (1, temperature))
     return Calibration(temperature, before, after)
 

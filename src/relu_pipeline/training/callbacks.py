@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from torch import nn
 
 from relu_pipeline.config import HealthConfig
 from relu_pipeline.data.batches import ShuffledBatches
@@ -22,6 +23,7 @@ from relu_pipeline.health.hooks import watching
 from relu_pipeline.health.probe import Probe
 from relu_pipeline.health.record import Row, epoch_rows, summary
 from relu_pipeline.tracking.run import Run
+from relu_pipeline.training.module import Classifier
 from relu_pipeline.training.non_finite import first_non_finite_layer
 
 # Reading the loss makes the host wait for the GPU; on a CPU there is nothing to wait for.
@@ -116,7 +118,8 @@ class HealthReport(Callback):
     Gradients are those of every tenth step of an epoch, from its first.
     """
 
-    def __init__(self, run: Run, thresholds: HealthConfig) -> None:
+    def __init__(self, network: nn.Module, run: Run, thresholds: HealthConfig) -> None:
+        self.network = network
         self.run = run
         self.thresholds = thresholds
         self.rows: list[Row] = []
@@ -124,7 +127,7 @@ class HealthReport(Callback):
         self.watch = ExitStack()
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.gradients = GradientNorms(module.network)
+        self.gradients = GradientNorms(self.network)
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.gradients.clear()
@@ -139,7 +142,7 @@ class HealthReport(Callback):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.probe = Probe()
-        self.watch.enter_context(watching(module.network, self.probe.see))
+        self.watch.enter_context(watching(self.network, self.probe.see))
 
     def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.watch.close()
@@ -174,21 +177,25 @@ class LastingEarlyStopping(EarlyStopping):
 class FiniteLoss(Callback):
     """Stops a training whose loss is not finite. On a CPU before the step spoils the weights."""
 
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+
     def on_before_optimizer_step(
         self, trainer: L.Trainer, module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        if trainer.global_step % STEPS_BETWEEN_CHECKS[module.device.type] == 0 and not module.loss.isfinite():
-            self._stop(trainer, module)
+        if trainer.global_step % STEPS_BETWEEN_CHECKS[module.device.type] == 0:
+            self._check(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if not module.loss.isfinite():
-            self._stop(trainer, module)
+        self._check(trainer)
 
-    @staticmethod
-    def _stop(trainer: L.Trainer, module: L.LightningModule) -> None:
+    def _check(self, trainer: L.Trainer) -> None:
+        loss = self.classifier.loss
+        if loss.isfinite():
+            return
         with trainer.precision_plugin.forward_context():
-            layer = first_non_finite_layer(module.network, module.batch[0])
+            layer = first_non_finite_layer(self.classifier.network, self.classifier.batch[0])
         raise TrainingError(
-            f"the loss is {module.loss.item()} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}; "
+            f"the loss is {loss.item()} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}; "
             f"first layer with a non-finite output: {layer or 'none, the loss alone'}"
         )

@@ -103,7 +103,7 @@ def fit(
 def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path, on_epoch: EpochHook | None) -> Fitted:
     L.seed_everything(training.seed, verbose=False)
     # In deterministic mode torch would fill each new tensor before it is written; nothing here reads one unwritten.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     task = training.task
     train, val = (task.load(training.prepared, split).to(training.hardware.device) for split in ("train", "val"))
     name, settings = training.config.model.name, network_settings(training, train)
@@ -121,7 +121,7 @@ def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path, o
     rows = task.augment(train, training.config.train, training.seed)
     batches = ShuffledBatches(rows, training.config.train.batch_size, training.seed)
     _warn_of_few_steps(training, len(batches))
-    report, health = EpochReport(run, on_epoch), HealthReport(run, training.health)
+    report, health = EpochReport(run, on_epoch), HealthReport(network, run, training.health)
     classifier = Classifier(network, training.config.train, settings["num_classes"], _class_weights(training, train))
     weights = KeptWeights(f"val/{training.config.train.monitor}", len(val), state.best)
     _run_trainer(classifier, training, batches, val_batches, [report, health, weights], state)
@@ -171,7 +171,7 @@ def _run_trainer(
         logger=False,
         callbacks=[
             EpochSeed(batches, training.seed),
-            FiniteLoss(),
+            FiniteLoss(classifier),
             *reports,
             *_stopping(config),
             # Lightning runs it last: it saves what the other callbacks found, too.

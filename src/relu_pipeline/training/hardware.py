@@ -1,17 +1,20 @@
 """What `auto` means on this machine."""
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 
 from relu_pipeline.config import TaskName, TrainConfig
 from relu_pipeline.errors import ConfigError
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
 
 @dataclass(frozen=True)
 class Hardware:
     accelerator: str
-    precision: str
+    precision: Precision
 
     @property
     def device(self) -> torch.device:
@@ -32,10 +35,10 @@ def resolve_hardware(task: TaskName, config: TrainConfig) -> Hardware:
     return Hardware(accelerator, precision)
 
 
-def fastest_precision(accelerator: str) -> str:
+def fastest_precision(accelerator: str) -> Precision:
     """bf16-mixed where the hardware multiplies bfloat16: without that it is slower than float32."""
     if accelerator == "gpu":
         return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
     # Also x86: older torch has no `get_capabilities`, and other processors do not list this key.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from relu_pipeline.config import TrainConfig
+from relu_pipeline.data.batches import OrderedBatches
 from relu_pipeline.scores import classification_scores
 from relu_pipeline.training.optimisers import build_optimiser, build_schedule
 
@@ -51,7 +52,9 @@ class Classifier(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         # Not in on_train_epoch_end: the callbacks, which read the metrics, have theirs before the module's.
-        labels = self.trainer.val_dataloaders.split.labels
+        val = self.trainer.val_dataloaders
+        assert isinstance(val, OrderedBatches)  # as `fit` gives them
+        labels = val.split.labels
         self.log("train/loss", self.losses.pop("train/loss") / self.trainer.num_training_batches)
         self.log("val/loss", self.losses.pop("val/loss") / len(labels))
         for name, value in classification_scores(torch.cat(self.predictions), labels, self.num_classes).items():

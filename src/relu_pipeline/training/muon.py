@@ -52,4 +52,5 @@ def orthogonalise(weight: Tensor) -> Tensor:
     for _ in range(STEPS):
         gram = matrix @ matrix.T
         matrix = a * matrix + (b * gram + c * gram @ gram) @ matrix
-    return (matrix if wide else matrix.T).reshape(weight.shape)
+    orthogonal: Tensor = matrix if wide else matrix.T
+    return orthogonal.reshape(weight.shape)

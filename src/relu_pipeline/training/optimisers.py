@@ -21,7 +21,7 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
     `config.optimiser: muon` has Muon for the filter banks of convolutions without a bias.
     """
     plain = {"momentum": 0.0, "nesterov": False}
-    has_muon = isinstance(config, ImageTrainConfig) and config.optimiser == "muon"
+    muon = config if isinstance(config, ImageTrainConfig) and config.optimiser == "muon" else None
     groups: dict[str, dict[str, Any]] = {
         "weights": {"weight_decay": config.weight_decay},
         "biases": {},
@@ -32,16 +32,16 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
         # A batch holds few of the words: momentum would go through the whole table at each step.
         "embeddings": {"lr": getattr(config, "embedding_learning_rate", config.learning_rate)} | plain,
     }
-    if has_muon:
-        groups["filters"] = {"lr": config.muon_learning_rate, "muon": True} | plain
+    if muon:
+        groups["filters"] = {"lr": muon.muon_learning_rate, "muon": True} | plain
     for group in groups.values():
         group["params"] = []
     for module in network.modules():
         for parameter in module.parameters(recurse=False):
             if parameter.requires_grad:
-                group = "filters" if has_muon and _is_scaled(module) else _group_of(module, parameter)
-                groups[group]["params"].append(parameter)
-    return (Muon if has_muon else SGD)(
+                name = "filters" if muon and _is_scaled(module) else _group_of(module, parameter)
+                groups[name]["params"].append(parameter)
+    return (Muon if muon else SGD)(
         [group for group in groups.values() if group["params"]],
         lr=config.learning_rate,
         momentum=MOMENTUM,
