@@ -30,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def install(wheel: Path, folder: Path, packages: Path) -> Path:
     """Install the wheel alone into a new environment that sees `packages`; return the command."""
-    venv.create(folder)
+    venv.create(folder, symlinks=True)
     python = folder / "bin/python"
     words = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index", str(wheel)]
     subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *words], check=True)
@@ -45,7 +45,7 @@ def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: Path, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    outside = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "PYTHONPATH")}
     return subprocess.run([command, *words], cwd=folder, env=outside, capture_output=True, text=True, check=False)
 
 
@@ -85,7 +85,8 @@ def test_networks_are_described_outside_of_the_project(command: Path, tmp_path: 
         (("use", "image", "photos"), "params.yaml: no such file; this folder is not a relu-pipeline project: run"),
         (("recipe", "quick"), "configs/recipes/quick.yaml: no such recipe; this folder is not a relu-pipeline project"),
         (("promote", "image"), "params.yaml: no such file; this folder is not a relu-pipeline project: run"),
-        (("search", "image"), "params.yaml: no such file; this folder is not a relu-pipeline project: run"),
+        (("status",), "{folder}: this folder is not a relu-pipeline project, so it has no registry: run"),
+        (("rollback", "image"), "{folder}: this folder is not a relu-pipeline project, so it has no registry: run"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -95,7 +96,7 @@ def test_what_is_missing_outside_of_a_project_is_one_line(
     (tmp_path / "photos").mkdir()
     failed = run(command, *words, folder=tmp_path)
     assert failed.returncode == 1
-    assert failed.stderr.startswith(f"error: {message}")
+    assert failed.stderr.startswith(f"error: {message.format(folder=tmp_path)}")
     assert failed.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 

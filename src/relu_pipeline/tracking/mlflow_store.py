@@ -20,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from relu_pipeline.config import PARAMS
 from relu_pipeline.errors import PipelineError, TrackingError
 from relu_pipeline.tracking.outbox import ENTRIES, Entry, send_left
 from relu_pipeline.tracking.registry import Registry
@@ -158,7 +159,7 @@ def store_uri(root: Path) -> str:
 @contextmanager
 def open_registry() -> Iterator[Registry]:
     """The project's registry. Raises TrackingError."""
-    root = project_root()
+    root = _registry_root()
     store = Store(root, store_uri(root))
     with _explained(store.uri):
         client = store.connect()
@@ -171,7 +172,18 @@ def open_registry() -> Iterator[Registry]:
 
 def promotion_lock() -> FileLock:
     """Held by one promotion of the project at a time."""
-    return FileLock(project_root() / OUTBOXES / "promotion.lock")
+    return FileLock(_registry_root() / OUTBOXES / "promotion.lock")
+
+
+def _registry_root() -> Path:
+    """Return the project. Raises TrackingError outside of one, where no store is named: it would begin an empty one."""
+    root = project_root()
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / PARAMS).is_file():
+        raise TrackingError(
+            f"{root}: this folder is not a relu-pipeline project, so it has no registry: run the command in the root "
+            "of a clone, or name the store in MLFLOW_TRACKING_URI"
+        )
+    return root
 
 
 @contextmanager
