@@ -11,6 +11,7 @@ import math
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -159,7 +160,7 @@ class Activation:
     upper: float = math.inf
     at_0: float = 0.0
 
-    @property
+    @cached_property
     def module(self) -> "type[nn.Module]":
         """The class in PyTorch, which is imported here: the maths and the names need NumPy alone."""
         module: type[nn.Module] = pkgutil.resolve_name(self.torch_class)
