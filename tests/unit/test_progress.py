@@ -61,6 +61,7 @@ def test_a_download_shows_a_bar_on_a_terminal_alone(published: list[str], tmp_pa
     assert (tmp_path / "data.bin").stat().st_size == 1 << 20
 
 
+@pytest.mark.slow
 def test_a_training_shows_a_bar_on_a_terminal_alone_without_colours_under_no_color(
     prepared: Path, tmp_path: Path
 ) -> None:

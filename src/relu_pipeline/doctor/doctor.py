@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 
 from relu_pipeline.doctor.check import Check, Level
-from relu_pipeline.doctor.environment import check_git, check_python
+from relu_pipeline.doctor.environment import SETUP, check_git, check_python
 from relu_pipeline.doctor.machine import check_accelerators, check_port, check_resources
 from relu_pipeline.doctor.project import check_project, is_project
 from relu_pipeline.doctor.store import check_tracking
@@ -41,14 +41,15 @@ def doctor(port: int, as_json: bool) -> str:
 
 
 def run_checks(port: int) -> Iterator[Check]:
-    """Yield what each check finds. An exception in a check is an error that it found."""
-    checks = [check_python, check_git, check_project, *([check_tracking] if is_project() else [])]
-    checks += [check_accelerators, partial(check_port, port), check_resources]
-    for check in checks:
+    """Yield what each check finds. If it fails, as with a broken package, that is an error that it found."""
+    checks = {"python": check_python, "git": check_git, "project": check_project}
+    checks |= {"tracking": check_tracking} if is_project() else {}
+    checks |= {"onnxruntime": check_accelerators, "port": partial(check_port, port), "disk": check_resources}
+    for name, check in checks.items():
         try:
             yield from check()
         except Exception as error:
-            yield Check("doctor", "error", f"{check} failed with {type(error).__name__}: {error}")
+            yield Check(name, "error", f"{type(error).__name__}: {error}", SETUP)
 
 
 def _line(check: Check) -> str:

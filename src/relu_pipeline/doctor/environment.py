@@ -5,13 +5,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution, version
-
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
+from typing import TYPE_CHECKING
 
 from relu_pipeline.doctor.check import Check
 from relu_pipeline.errors import ConfigError
 from relu_pipeline.provenance import git_commit
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 PROJECT = "relu-pipeline"
 EXTRAS = ("", "train", "serve")
@@ -21,6 +22,9 @@ SHOWN_PACKAGES = 5
 
 def check_python() -> Iterator[Check]:
     """Check the versions of Python and of the packages against pyproject.toml."""
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
     python, place = platform.python_version(), sys.prefix
     try:
         project = distribution(PROJECT)
@@ -40,7 +44,7 @@ def check_python() -> Iterator[Check]:
         yield Check("packages", "ok", f"the versions that {PROJECT} {project.version} needs")
 
 
-def _unmet(requirement: Requirement) -> str | None:
+def _unmet(requirement: "Requirement") -> str | None:
     """Return what is wrong with the installed version, if the requirement applies to this machine."""
     if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in EXTRAS):
         return None

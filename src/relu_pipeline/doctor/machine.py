@@ -7,10 +7,6 @@ import shutil
 import socket
 from collections.abc import Iterator
 
-import onnxruntime
-import psutil
-from onnx import TensorProto, helper
-
 from relu_pipeline.config import load_params
 from relu_pipeline.doctor.check import Check, Level
 from relu_pipeline.doctor.project import is_project
@@ -30,6 +26,8 @@ def check_accelerators() -> Iterator[Check]:
 
     ONNX Runtime comes first: torch loads CUDA libraries that a service, which has no torch, would not find.
     """
+    import onnxruntime
+
     driver = _has_driver()
     provider = _provider(driver)
     if driver and provider != CUDA:
@@ -55,6 +53,9 @@ def _has_driver() -> bool:
 
 def _provider(driver: bool) -> str:
     """Return the provider that a session really uses: where one cannot be loaded, the session takes the next."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
     onnxruntime.set_default_logger_severity(SILENT)
     available = onnxruntime.get_available_providers()
     if driver:
@@ -116,6 +117,8 @@ def check_resources() -> Iterator[Check]:
         yield Check("disk", level, f"{free:.1f} GB free, about {ADVISED_DISK_GB} GB are needed", "dvc gc --workspace")
     else:
         yield Check("disk", "ok", f"{free:.0f} GB free")
+    import psutil
+
     available = psutil.virtual_memory().available / GB
     if available < ADVISED_MEMORY_GB:
         message = f"{available:.1f} GB available, {ADVISED_MEMORY_GB} GB are advised"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from relu_pipeline.config import PARAMS, load_params
 from relu_pipeline.doctor.check import Check
-from relu_pipeline.doctor.data import check_data
 from relu_pipeline.doctor.environment import SETUP
 from relu_pipeline.errors import ConfigError
 
@@ -34,6 +33,8 @@ def check_project() -> Iterator[Check]:
     except ConfigError as error:
         yield Check("params", "error", str(error), f"git checkout {PARAMS}, or correct the value")
         return
+    from relu_pipeline.doctor.data import check_data
+
     yield Check("params", "ok", f"{PARAMS} is valid; tasks: {', '.join(params.tasks)}")
     for task, location in params.tasks.items():
         yield check_data(task, location)

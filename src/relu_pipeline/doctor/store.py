@@ -2,15 +2,20 @@
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from relu_pipeline.doctor.check import Check
 from relu_pipeline.errors import TrackingError
-from relu_pipeline.tracking.mlflow_store import DATABASE, OUTBOXES, Store, masked, project_root, store_uri
-from relu_pipeline.tracking.outbox import count_left
+
+if TYPE_CHECKING:
+    from relu_pipeline.tracking.mlflow_store import Store
 
 
 def check_tracking() -> Iterator[Check]:
     """Check that the store lists its experiments, and that no entries wait for it."""
+    from relu_pipeline.tracking.mlflow_store import DATABASE, OUTBOXES, Store, project_root, store_uri
+    from relu_pipeline.tracking.outbox import count_left
+
     root = project_root()
     uri = store_uri(root)
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / DATABASE).exists():
@@ -25,7 +30,9 @@ def check_tracking() -> Iterator[Check]:
         yield Check("outbox", "ok", "empty")
 
 
-def _check_store(store: Store) -> Check:
+def _check_store(store: "Store") -> Check:
+    from relu_pipeline.tracking.mlflow_store import DATABASE, masked
+
     try:
         store.connect()
     except TrackingError as error:

@@ -119,6 +119,19 @@ def test_a_broken_dvc_yaml_is_named(committed: Path) -> None:
     assert "dvc.yaml" in checks["dvc"]["message"]
 
 
+def test_a_broken_package_is_an_error_beside_the_other_checks(tmp_path: Path) -> None:
+    for package in ("onnxruntime", "packaging"):
+        module = tmp_path / "broken" / package / "__init__.py"
+        module.parent.mkdir(parents=True)
+        module.write_text("raise ImportError('libstdc++.so.6: cannot open shared object file')\n")
+    path = os.pathsep.join([str(tmp_path / "broken"), str(ROOT / "src"), str(ROOT)])
+    checks, _ = examine(tmp_path, PYTHONPATH=path)
+    assert {"onnxruntime", "python"} < errors(checks)
+    assert "libstdc++.so.6" in checks["onnxruntime"]["message"]
+    assert "make setup" in checks["onnxruntime"]["fix"]
+    assert {"port", "disk", "memory"} < set(checks)
+
+
 def test_outside_of_a_project_it_says_so(tmp_path: Path) -> None:
     checks, _ = examine(tmp_path, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
     assert errors(checks) == {"git", "project"}
