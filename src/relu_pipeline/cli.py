@@ -16,6 +16,9 @@ from relu_pipeline.parser import Parser, add_command
 DESCRIPTION = """\
 Commands beside `dvc repro`, which builds the data, the models and the service.
 `relu-pipeline COMMAND --help` shows the options of a command and an example."""
+DOCTOR = """\
+Check the project, its data and this machine, and show how to fix each fault.
+The exit status is 1 if a check is an error. Set NO_COLOR to print no colours."""
 COMPLETION = """\
 Print a script by which the shell completes commands, options and file names.
 bash: add `eval "$(relu-pipeline completion bash)"` to ~/.bashrc.
@@ -48,7 +51,7 @@ def build_parser(files: Mapping[str, Any] | None = None) -> Parser:
 
 
 def _add_project_commands(commands: Any) -> None:
-    doctor = add_command(commands, "doctor", "check the project, its data and this machine", "--json")
+    doctor = add_command(commands, "doctor", "check the project, its data and this machine", "--json", DOCTOR)
     doctor.add_argument("--json", action="store_true", help="print the checks as a JSON array")
     doctor.add_argument("--port", type=int, default=3000, help="port of the service; default: %(default)s")
     doctor.set_defaults(command=_doctor)
@@ -75,9 +78,7 @@ def _add_project_commands(commands: Any) -> None:
     search.add_argument("--trials", type=int, default=30, metavar="N", help="trainings in all; default: %(default)s")
     search.add_argument("--timeout", type=_seconds, metavar="TIME", help="after it no trial begins: 90s, 20m, 2h")
     search.set_defaults(command=_search)
-    completion = add_command(
-        commands, "completion", "print the completion script of a shell", "bash", description=COMPLETION
-    )
+    completion = add_command(commands, "completion", "print the completion script of a shell", "bash", COMPLETION)
     completion.add_argument("shell", choices=("bash", "zsh"))
     completion.set_defaults(command=_completion)
 
