@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.tokens import CommentToken
 
 from relu_pipeline import artifacts
 from relu_pipeline.config import load_params
@@ -56,12 +57,36 @@ def put(section: Any, key: str, value: Any) -> None:
 def end_kept(entries: Any) -> Iterator[None]:
     """Keep the blank lines and comments behind a section or list where they are, whatever becomes its last entry.
 
-    ruamel.yaml stores them with the last entry, and would remove or move them with it.
+    ruamel.yaml stores them with the last entry, below the comment in its own line, and would move or remove them.
     """
-    end = entries.ca.items.pop(_last(entries), None)
+    comments, token, behind = entries.ca.items, _comment(entries), ""
+    if token:
+        own, _, behind = token.value.partition("\n")
+        comments.pop(_last(entries))
+        if own:
+            _set_comment(entries, CommentToken(f"{own}\n", token.start_mark, None))
     yield
-    if end:
-        entries.ca.items[_last(entries)] = end
+    if token and behind:
+        now = _comment(entries)
+        own = now.value if now else "\n"
+        _set_comment(entries, CommentToken(own + behind, (now or token).start_mark, None))
+
+
+def _comment(entries: Any) -> CommentToken | None:
+    """Return the comment of the last entry, with all that is behind it."""
+    found: list[CommentToken | None] | None = entries.ca.items.get(_last(entries))
+    return found[_place(entries)] if found else None
+
+
+def _set_comment(entries: Any, token: CommentToken) -> None:
+    slots: list[CommentToken | None] = [None] * 4
+    slots[_place(entries)] = token
+    entries.ca.items[_last(entries)] = slots
+
+
+def _place(entries: Any) -> int:
+    """Return where ruamel.yaml has the comment in the line of an entry, and what is behind it."""
+    return 0 if isinstance(entries, list) else 2
 
 
 def _last(entries: Any) -> Any:

@@ -42,12 +42,14 @@ def test_own_data_replace_the_published_and_both_tasks_may_be_own(project: Path)
 
 def test_only_the_lines_of_the_named_data_change(project: Path) -> None:
     before = (project / "params.yaml").read_text()
+    (image, text) = (line for line in before.splitlines(keepends=True) if "configs/data/" in line and line[0] == " ")
+    comment = image.index("#")
+    photos = "  image: photos".ljust(comment) + image[comment:]
     assert use(project, "image", "photos").returncode == 0
-    images = "  image: configs/data/cifar10.yaml\n  text: configs/data/ag_news.yaml\n"
-    assert (project / "params.yaml").read_text() == before.replace(images, "  image: photos\n")
+    assert (project / "params.yaml").read_text() == before.replace(image + text, photos)
     assert use(project, "text", "reviews.csv", "--text", "title", "--text", "body", "--label", "stars").returncode == 0
-    expected = before.replace(images, "  image: photos\n  text: reviews.csv\n")
-    expected = expected.replace("    - text\n    label: label\n", "    - title\n    - body\n    label: stars\n")
+    expected = before.replace(image + text, f"{photos}  text: reviews.csv\n")
+    expected = expected.replace("    - text\n    label: label", "    - title\n    - body\n    label: stars")
     assert (project / "params.yaml").read_text() == expected
 
 
