@@ -322,7 +322,7 @@ def test_a_setting_of_the_service_evaluates_nothing_again(project: Path) -> None
     settings = project / "configs/serving.yaml"
     before = settings.read_text()
     ran = []
-    for key, value in (("limits.image_pixels", 1000), ("drift.window", 300)):
+    for key, value in (("limits.batch_items", 100), ("drift.window", 300)):
         set_param(settings, key, value)
         result = dvc(project, "repro")
         assert result.returncode == 0, result.stderr
