@@ -45,7 +45,7 @@ def _clear(path: Path, partial: Path, old: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Two folders, in one step: renameat2(2). False where the system or its file system knows no such thing."""
+    """Exchange two folders in one step, by renameat2(2). Return whether the system and its file system can do so."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+    at_fdcwd, rename_exchange = -100, 2
+    return rename is not None and rename(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0
