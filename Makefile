@@ -69,11 +69,12 @@ bench: $(READY)  ## measure against what people use instead, about an hour; afte
 	python -m benchmarks.serve
 	python -m benchmarks.reliability --soak-seconds $(SOAK_SECONDS)
 
-pictures: $(READY)  ## make the pictures of docs/ anew, three minutes; after `dvc repro`, with chromium and prometheus
+pictures: $(READY)  ## make the figures of docs/ anew, four minutes; after a few `dvc exp run`, with chromium and prometheus
 	python -m docs.pictures.terminal .
 	python -m docs.pictures.web_page .
 	python -m docs.pictures.model_card .
 	python -m docs.pictures.dashboard .
+	python docs/pictures/mlflow_ui.py .
 	cp reports/image/relu_health.png docs/
 
 UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \

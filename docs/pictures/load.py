@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from relu_pipeline.evaluation.shifts import photographs
+from relu_pipeline.drift.shifts import photographs
 
 from benchmarks.peers.serving.forms import Content, write_batch, write_raw
 from benchmarks.reliability import variants
