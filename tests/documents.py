@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import psutil
 import requests
@@ -61,7 +62,10 @@ def blocks(document: str, language: str | None = None, section: str | None = Non
 
 
 class Shell:
-    """A session of bash: each command sees the folder and the variables that the commands before it left."""
+    """A session of bash: each command sees the folder and the variables that the commands before it left.
+
+    As a context manager it ends with its services.
+    """
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -82,7 +86,7 @@ class Shell:
         return printed
 
     def start(self, command: str, url: str, log: Path) -> None:
-        """Start a service; return when it answers at `url`. It runs until `stop`."""
+        """Start a service; return when it answers at `url`. It runs as long as the session."""
         _, number = self._execute(f"eval {shlex.quote(command)} < /dev/null > {shlex.quote(str(log))} 2>&1 & echo $!")
         service = psutil.Process(int(number))
         self._services.append(service)
@@ -94,8 +98,10 @@ class Shell:
             time.sleep(0.2)
         raise AssertionError(f"{command}: no answer from {url}:\n{log.read_text()}")
 
-    def stop(self) -> None:
-        """End the session with its services."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         processes = [child for service in self._services for child in _family(service)]
         for process in processes:
             with suppress(psutil.NoSuchProcess):
@@ -136,8 +142,8 @@ def followed(
     `services`: commands that go on until the end of the `with` block, with the URL that answers when they are ready.
     Each key must occur in the document.
     """
-    shell, printed, unused = Shell(folder, environment), [], {*replaced, *services}
-    try:
+    printed, unused = [], {*replaced, *services}
+    with Shell(folder, environment) as shell:
         for block in blocks(document):
             if block.skipped:
                 continue
@@ -152,8 +158,6 @@ def followed(
                     printed.append((command, shell.run(changed)))
         assert not unused, f"{document}: no command has {sorted(unused)}"
         yield printed
-    finally:
-        shell.stop()
 
 
 def _replace(command: str, replaced: Mapping[str, str]) -> str:

@@ -32,6 +32,7 @@ class Cluster:
 
     @property
     def uri(self) -> str:
+        """The address as people write it, without a driver."""
         return f"postgresql://relu:{self.password}@127.0.0.1:{self.port}/postgres"
 
 
@@ -66,7 +67,9 @@ def postgres() -> Iterator[Cluster]:
 
 
 def _programs() -> Path:
-    found = sorted(Path(DEBIAN).glob("*/bin")) + [Path(path).parent for path in [shutil.which("initdb")] if path]
+    found = [
+        Path(path).resolve().parent for path in [shutil.which("initdb"), *Path(DEBIAN).glob("*/bin/initdb")] if path
+    ]
     if not found:
         reason = "PostgreSQL is not installed: `apt-get install postgresql`"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

@@ -11,7 +11,9 @@ import mlflow
 import pytest
 
 from relu_pipeline.demo import FOREIGN
+from tests.documents import INSTALLED, Shell
 from tests.postgres import Cluster, postgres
+from tests.servers import free_port
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {"OMP_NUM_THREADS": "1"}
 NAMES = [f"rate-{number}" for number in range(4)]
@@ -89,6 +91,11 @@ def test_experiments_at_once_are_all_in_an_empty_postgresql_which_keeps_its_pass
     assert f"text champion: {MODEL} " in status
     assert "a test" in status
     printed += status + run(finished, environment, "relu_pipeline.cli", "pull", "text@champion")
+    url = f"http://127.0.0.1:{free_port()}"
+    with Shell(finished, environment | {"MLFLOW_PORT": url.rpartition(":")[2]}) as shell:
+        shell.run(INSTALLED)
+        shell.start("make ui", f"{url}/health", finished / "ui.log")
+        assert mlflow.MlflowClient(url).get_experiment_by_name(MODEL)
     assert not (finished / "mlflow.db").exists()
     unreachable = environment | {"MLFLOW_TRACKING_URI": cluster.uri.replace("/postgres", "/missing")}
     refused = subprocess.run(

@@ -18,8 +18,10 @@ from PIL import Image
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest, PreparedMeta
 from relu_pipeline.config import flatten
+from relu_pipeline.errors import TrackingError
 from relu_pipeline.tracking.mlflow_run import MlflowRun, reopen_run, send_outboxes, start_run
-from relu_pipeline.tracking.mlflow_store import masked
+from relu_pipeline.tracking.mlflow_store import Store, masked, store_uri
+from tests.postgres import postgres
 
 CHECKPOINT = "c" * 64
 
@@ -84,6 +86,28 @@ def test_a_run_bears_the_name_of_its_dvc_experiment(project: Path, monkeypatch: 
         pass
     (run,) = runs()
     assert (run.info.run_name, run.data.tags["dvc.experiment"]) == ("pulpy-jibs", "pulpy-jibs")
+
+
+@pytest.mark.slow
+def test_postgresql_takes_a_run_and_its_password_is_in_no_file(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with postgres() as cluster:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", cluster.uri)
+        monkeypatch.setattr("relu_pipeline.tracking.mlflow_run.PATIENCE_S", 60)
+        (project / "report.md").write_text("a report")
+        with start_run("text", "abc", "train@text") as run:
+            run.log_metrics({"val/accuracy": 0.5})
+            run.log_files([project / "report.md"], "data")
+        logged = found(run)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{cluster.uri}-missing")
+        with pytest.raises(TrackingError, match="postgres-missing") as refused:
+            Store(project, store_uri(project)).connect()
+        files = [path for folder in (project, cluster.folder) for path in folder.rglob("*") if path.is_file()]
+        assert [path for path in files if cluster.password.encode() in path.read_bytes()] == []
+        assert cluster.password not in f"{refused.value}{capfd.readouterr()}"
+    assert (logged.data.metrics, logged.info.status) == ({"val/accuracy": 0.5}, "FINISHED")
+    assert not (project / "mlflow.db").exists()
 
 
 def test_classes_of_any_name_and_number_are_logged(project: Path) -> None:
