@@ -1,1 +1,1 @@
-"""From a checkpoint to an ONNX graph that gives the same predictions, with a manifest that says what it is."""
+"""Export of a checkpoint to ONNX: graph, parity check, pruning, quantisation and manifest."""

@@ -1,4 +1,4 @@
-"""One checkpoint -> all that is served of it, `pruning.json` and `parity.json`."""
+"""The export of one checkpoint: the files that the service loads, `pruning.json` and `parity.json`."""
 
 import sys
 from collections.abc import Callable
@@ -42,9 +42,9 @@ VERSION_CHARS = 12
 def export(
     task: Task[Any], checkpoint: Path, reports: Path, prepared: Path, params: Params, run: Run, out: Path
 ) -> Manifest:
-    """Fill `out` with what the service needs, and register it; `out` stays as it is unless the graph passes.
+    """Write the served files to `out`, register them, and return their manifest.
 
-    Raises ParityError, ArtifactError.
+    `out` does not change if an error is raised. Raises ExportError, ParityError, ArtifactError.
     """
     config = params.export
     meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
@@ -57,7 +57,7 @@ def export(
     of_network, labels, tolerance = predict(network, test), test.labels.numpy(), config.max_probability_difference
 
     def refused(model: Path | bytes) -> str | None:
-        """Why the graph may not replace the network."""
+        """Return why the graph cannot replace the network, or None if it can."""
         return problem(compare(of_network, predict_onnx(model, test), labels, tolerance), metrics.accuracy, tolerance)
 
     with artifacts.atomic_dir(out) as models:
@@ -72,7 +72,7 @@ def export(
         artifacts.write(models / artifacts.SAMPLES, pick(graph))
         _, relu_layers, _ = with_zero_shares(network, example)
         if not relu_layers:
-            print("warning: the network has no ReLU layer; drift is watched by its confidence alone", file=sys.stderr)
+            print("warning: the network has no ReLU layer; drift detection uses its confidence only", file=sys.stderr)
         baselines = _baselines(graph, relu_layers, val)
         quantise(onnx.load(graph), splits("train"), int8_graph)
         int8 = judge(
@@ -95,7 +95,7 @@ def export(
 
 
 def _baselines(graph: Path, relu_layers: list[str], val: PreparedSplit) -> dict[str, Any]:
-    """What the drift monitor compares with, as the manifest and its `int8` hold it."""
+    """Return the baselines of drift detection, by their names in the manifest and its section `int8`."""
     return {
         "relu_baseline": baseline(relu_layers, predict_onnx(graph, val, ZERO_SHARES)),
         "confidence_baseline": confidence_baseline(predict_onnx(graph, val)),
@@ -103,13 +103,17 @@ def _baselines(graph: Path, relu_layers: list[str], val: PreparedSplit) -> dict[
 
 
 def _prune(path: Path, splits: Splits, refused: Callable[[bytes], str | None]) -> Pruning:
-    """Where an answer would change, by float32 rounding or on a test row that a cut unit knows, it stays whole."""
+    """Prune the graph at `path` and return the report.
+
+    The file does not change if a prediction would: by float32 rounding, or because a test example activates a unit
+    that no training or validation example activates.
+    """
     model = onnx.load(path)
     pruned, report = prune(model, splits)
     if report.removed and (reason := refused(serialised(pruned))):
         report = unpruned(model, splits("val"), report.measured_rows, report.layers, reason)
     if report.refused:
-        print(f"warning: no unit was cut: {report.refused}", file=sys.stderr)
+        print(f"warning: no unit was removed: {report.refused}", file=sys.stderr)
     if report.removed:
         path.write_bytes(serialised(pruned))
     return report
@@ -144,7 +148,7 @@ def _describe(
 
 
 def _version(meta: PreparedMeta, digest: str) -> str:
-    """Return the same for the same bytes; a model of demo data says so wherever its version is shown."""
+    """Return the version for a digest of the files; the version of a model of demo data begins with "demo-"."""
     version = digest[:VERSION_CHARS]
     return f"demo-{version}" if meta.source.source == "demo" else version
 

@@ -1,4 +1,4 @@
-"""Fewer nodes for the same answers: batch norms go into the layers beside them, also across a pooling."""
+"""Rewrite rules that fold batch norms of an ONNX graph into adjacent layers, also across a max pooling."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from onnxscript.rewriter.rules.common import fuse_batchnorm_into_conv_rule
 
 from relu_pipeline.export.rewriting import constant, inputs_of, is_constant, matches, producer
 
-EPSILON = 1e-5  # of a BatchNormalization that names none
-DENSE = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # of a Gemm that names none
+EPSILON = 1e-5  # ONNX's default for BatchNormalization
+DENSE = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # ONNX's defaults for Gemm
 
 
 def fold(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Rewritten wherever a rule below holds, each on what the one before it left."""
+    """Return the model after applying the rules in order."""
     before_pooling, into_dense = NormBeforePooling.rule(), NormIntoDense.rule()  # type: ignore[no-untyped-call]
     for rule in (before_pooling, fuse_batchnorm_into_conv_rule, into_dense):
         model = rewrite(model, [rule])
@@ -24,7 +24,10 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class NormBeforePooling(RewriteRuleClassBase):
-    """A norm that keeps the order of values does the same before a maximum, where a convolution can take it in."""
+    """Rule that moves a batch norm before the max pooling that precedes it, so that the convolution can absorb it.
+
+    This is exact if all scales are positive: such a norm preserves the order of the values.
+    """
 
     def pattern(self, op: Any, x: Any) -> Any:
         pooled = op.MaxPool(x, _outputs=["pooled"])
@@ -41,7 +44,10 @@ class NormBeforePooling(RewriteRuleClassBase):
 
 
 class NormIntoDense(RewriteRuleClassBase):
-    """W (s x + t) + b = (W s) x + (W t + b), for a norm of the scale s and the shift t before a dense layer."""
+    """Rule that folds a batch norm of scale s and shift t into the dense layer that follows it.
+
+    W (s x + t) + b = (W s) x + (W t + b)
+    """
 
     def pattern(self, op: Any, x: Any) -> Any:
         normed = op.BatchNormalization(x, _allow_other_inputs=True, _outputs=["normed"])
@@ -75,7 +81,7 @@ def _is_fixed(norm: ir.Node) -> bool:
 
 
 def _affine(norm: ir.Node) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scale and shift `[C]` of a BatchNormalization that is fixed."""
+    """Return the scale and shift `[C]` of a BatchNormalization with constant parameters."""
     gamma_C, beta_C, mean_C, variance_C = (constant(value).astype(np.float64) for value in inputs_of(norm)[1:])
     scale_C = gamma_C / np.sqrt(variance_C + norm.attributes.get_float("epsilon", EPSILON))
     return scale_C, beta_C - mean_C * scale_C

@@ -1,4 +1,4 @@
-"""torch -> ONNX: preprocessing, softmax and the count of the ReLUs' zeros are inside the graph."""
+"""Export of a torch network as an ONNX graph with its preprocessing, softmax and zero fractions of ReLU outputs."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ ZERO_SHARES = "zero_shares"
 
 
 class Answering(nn.Module):
-    """inputs -> probabilities `[B, C]`, zero shares `[B, R]`."""
+    """Module that maps inputs to probabilities `[B, C]` and the zero fractions `[B, R]` of the R ReLU layers."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -31,9 +31,10 @@ class Answering(nn.Module):
 
 
 def export_graph(task: Task[Any], network: nn.Module, example: Tensor, opset: int, path: Path) -> None:
-    """Write the checked graph. `example` has at least 2 rows: a single one would be taken as the fixed batch size.
+    """Export the network, check the graph and write it to `path`.
 
-    Raises ExportError for a network that torch cannot export.
+    `example` is a batch of at least 2 inputs: the exporter would take 1 for a fixed batch size. Raises ExportError if
+    torch cannot export the network.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
@@ -52,7 +53,7 @@ def export_graph(task: Task[Any], network: nn.Module, example: Tensor, opset: in
         raise ExportError(
             f"torch cannot export this network to ONNX: {cause}; choose another in {task.name}.model of params.yaml"
         ) from error
-    assert program is not None  # as dynamo=True promises
+    assert program is not None  # guaranteed by dynamo=True
     model = fold(program.model_proto)
     strip_traces(model)
     _count_faster(model)
@@ -61,16 +62,17 @@ def export_graph(task: Task[Any], network: nn.Module, example: Tensor, opset: in
 
 
 def strip_traces(model: onnx.ModelProto) -> None:
-    """The exporter notes the source lines, with their folders, at each node: other bytes on each machine."""
+    """Remove the source locations that the exporter stores in the graph: they differ between machines."""
     for holder in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
         del holder.metadata_props[:]
         holder.doc_string = ""
 
 
 def _count_faster(model: onnx.ModelProto) -> None:
-    """Sign of what is never negative, by an operator that ONNX Runtime computes vectorised and in its blocked layout.
+    """Replace Sign by HardSigmoid, which ONNX Runtime vectorises and computes in its blocked layout.
 
-    The smallest normal float32, 2^-126, becomes 2, and is cut to 1.
+    The results are equal because the inputs are outputs of ReLU: 0 stays 0, and even the smallest normal float32,
+    2^-126, is scaled to 2 and clipped to 1.
     """
     attributes = [onnx.helper.make_attribute(name, value) for name, value in (("alpha", 2.0**127), ("beta", 0.0))]
     for node in model.graph.node:

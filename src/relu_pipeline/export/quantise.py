@@ -1,7 +1,7 @@
-"""float32 graph -> int8 graph: static, weights per channel, of the same input and outputs.
+"""Static quantisation of a float32 graph to int8, with per-channel weights; inputs and outputs do not change.
 
-Jacob et al. 2018, arXiv:1712.05877. The weights have 7 bits: two products of such a weight and an activation of 8 fit
-the 16 bits in which processors without VNNI add them up, so that all give the same answers.
+Jacob et al. 2018, arXiv:1712.05877. Weights have 7 bits. Processors without VNNI add two products of a weight and an
+8-bit activation in 16 bits, which 8-bit weights would overflow; with 7 bits all processors give the same results.
 """
 
 import sys
@@ -31,15 +31,15 @@ from relu_pipeline.pruning.graph import Graph
 CALIBRATION_ROWS, BATCH_SIZE = 512, 64
 LAYERS = ("Conv", "Gemm")
 BETWEEN = ("Relu", "MaxPool", "Add")
-# A convolution of fewer input channels is faster in float32: `residual_cnn` with its stem in int8 as well takes 1.13 of
-# the time at batch 1 and 1.09 at 64, on one thread.
+# A convolution with fewer input channels is faster in float32: quantising the stem of `residual_cnn` multiplies its
+# latency by 1.13 at batch size 1 and by 1.09 at 64, on one thread.
 MIN_CHANNELS = 16
 
 
 def quantise(model: onnx.ModelProto, train: PreparedSplit, path: Path) -> None:
-    """Write the graph; the ranges of activations are those that rows of `train` show. The same bytes each time."""
+    """Quantise the model and write it to `path`; examples of `train` calibrate the ranges. Deterministic."""
     model = rewrite(model, [ReluBeforePooling.rule(), OneSum.rule()])  # type: ignore[no-untyped-call]
-    add_pre_process_metadata(model)  # it is folded, and its shapes are known
+    add_pre_process_metadata(model)  # tells the quantiser that folding and shape inference are done
     chosen, nodes = int8_nodes(model), model.graph.node
     quantize_static(
         model,
@@ -62,7 +62,7 @@ def quantise(model: onnx.ModelProto, train: PreparedSplit, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Compared:
-    """Probabilities `[N, C]` of both graphs for the rows of a split, whose labels are int64 `[N]`."""
+    """Probabilities `[N, C]` of both graphs for the examples of a split, and their labels, int64 `[N]`."""
 
     float32: NDArray[np.float32]
     int8: NDArray[np.float32]
@@ -79,11 +79,11 @@ class Compared:
 
 
 def judge(test: Compared, val: Compared, config: ExportConfig, **found: Any) -> Int8:
-    """Return whether the graph may be served, which `val` decides; `found`: the other fields of the report."""
+    """Return the report on the int8 graph; `val` decides whether it is served, `found` are further fields."""
     refused = None if config.int8 else "export.int8 is false in params.yaml"
     if refused is None and val.accuracy_loss > config.max_int8_accuracy_loss:
         refused = (
-            f"it loses {val.accuracy_loss:.4f} of validation accuracy, "
+            f"its validation accuracy is {val.accuracy_loss:.4f} below float32, "
             f"export.max_int8_accuracy_loss is {config.max_int8_accuracy_loss}"
         )
         print(f"warning: the int8 graph is not served: {refused}", file=sys.stderr)
@@ -98,7 +98,7 @@ def judge(test: Compared, val: Compared, config: ExportConfig, **found: Any) -> 
 
 
 def int8_nodes(model: onnx.ModelProto) -> set[str]:
-    """Names of the layers but the head and the first convolution, and of what lies between them."""
+    """Return the names of the nodes to quantise: layers except the head and narrow convolutions, and ops between."""
     graph = Graph(model)
     chosen: dict[str, str] = {}  # output -> node
     for node in graph.nodes:
@@ -117,7 +117,7 @@ def _is_wide_layer(graph: Graph, node: NodeProto) -> bool:
 
 
 class CalibrationRows(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no annotations
-    """Of a split, evenly spaced."""
+    """Calibration examples: `CALIBRATION_ROWS` evenly spaced examples of a split, in batches."""
 
     def __init__(self, input_name: str, split: PreparedSplit) -> None:
         count = min(CALIBRATION_ROWS, len(split))
@@ -129,7 +129,10 @@ class CalibrationRows(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runt
 
 
 class ReluBeforePooling(RewriteRuleClassBase):
-    """A maximum of ReLUs is the ReLU of a maximum; an int8 convolution ends with its ReLU, and is pooled in int8."""
+    """Rule that moves a ReLU before the max pooling that precedes it.
+
+    ReLU and maximum commute. A quantised convolution fuses the ReLU that follows it, and its pooling runs in int8.
+    """
 
     def pattern(self, op: Any, x: Any) -> Any:
         return op.Relu(op.MaxPool(x, _outputs=["pooled"]))
@@ -143,9 +146,9 @@ class ReluBeforePooling(RewriteRuleClassBase):
 
 
 class OneSum(RewriteRuleClassBase):
-    """Active units of a convolution, counted over channels and places at once.
+    """Rule that counts the active units of a convolution by one sum over channels and positions.
 
-    Pooling over the places first is faster in the blocked layout of float32 convolutions, which int8 ones do not have.
+    Pooling over positions first is faster only in the blocked layout of float32 convolutions.
     """
 
     def pattern(self, op: Any, x: Any, sizes: Any) -> Any:
@@ -165,7 +168,7 @@ class OneSum(RewriteRuleClassBase):
 
 
 def _pooled(count: ir.Value) -> ir.Node | None:
-    """The average pooling over all places whose channels `count` adds up."""
+    """Return the global average pooling whose channels `count` sums, or None."""
     total = count.producer()
     pool = inputs_of(total)[0].producer() if total is not None and total.op_type == "ReduceSum" else None
     if pool is None or pool.op_type != "AveragePool" or pool.outputs[0].shape is None:

@@ -1,4 +1,4 @@
-"""Parts of the rewrite rules of `fold` and `quantise`. A rule's `check` has seen what its `rewrite` relies on."""
+"""Helpers for the rewrite rules of `fold` and `quantise`. Their asserts state what a rule's `check` has verified."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from onnxscript.rewriter import MatchResult
 
 
 def matches(holds: bool) -> MatchResult:
-    """Return what a rule's `check` answers."""
+    """Return the result of a rule's `check`."""
     result = MatchResult()
     return result if holds else result.fail("the rule does not hold for what the pattern found")
 

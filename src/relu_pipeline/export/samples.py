@@ -1,4 +1,4 @@
-"""A validation row of each label with the graph's answer: examples for people, golden inputs for the service."""
+"""One validation example per class with its prediction: samples for the web page, reference inputs for the service."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,9 +16,10 @@ from relu_pipeline.evaluation.predict import OUTPUT_NAME, cpu_session
 def pick_samples(
     labels: Sequence[str], to_sample: Callable[[Tensor], str | None], split: PreparedSplit, graph: Path
 ) -> Samples:
-    """Of each label the first row without unknown words, or the first at all, answered alone, as the service does.
+    """Return one validation example per class and its prediction, computed at batch size 1.
 
-    Raises ArtifactError if there is none.
+    It is the first example of the class without unknown words, else the first one. Raises ArtifactError if no class
+    has an example.
     """
     session = cpu_session(graph)
     input_name = session.get_inputs()[0].name
@@ -30,7 +31,9 @@ def pick_samples(
             (probabilities,) = session.run([OUTPUT_NAME], {input_name: row.numpy()})[0]
             samples.append(Sample(input=shown, label=label, probabilities=probabilities.tolist()))
     if not samples:
-        raise ArtifactError("no validation row can be a sample; raise val_fraction in params.yaml, then `dvc repro`")
+        raise ArtifactError(
+            "no validation example can be shown as a sample; raise val_fraction in params.yaml, then `dvc repro`"
+        )
     return Samples(samples=samples)
 
 

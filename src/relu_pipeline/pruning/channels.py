@@ -1,4 +1,4 @@
-"""Channels that can only be cut together: the dependency graph of Fang et al. 2023, arXiv:2301.12900, for ONNX."""
+"""Groups of channels that must be removed together: the dependency graph of Fang et al. 2023, arXiv:2301.12900."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -9,12 +9,13 @@ from onnx import NodeProto, TensorProto
 
 from relu_pipeline.pruning.graph import Graph, attribute, has_input, is_padded, reduced_axes
 
-MEASURABLE = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64}  # by ORT's ReduceMin
+# The element types that ONNX Runtime's ReduceMin supports.
+MEASURABLE = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64}
 
 
 @dataclass(frozen=True)
 class Place:
-    """Channel `c` of a tensor is its features `c * block` to `(c + 1) * block` along `axis`."""
+    """Position of channels in a tensor: channel `c` is features `c * block` to `(c + 1) * block` along `axis`."""
 
     axis: int
     block: int = 1
@@ -22,7 +23,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Slot(Place):
-    """A constant with the group's channels: input `index` of node `node`."""
+    """Constant that holds the group's channels: input `index` of node `node`."""
 
     node: int = 0
     index: int = 0
@@ -30,7 +31,7 @@ class Slot(Place):
 
 @dataclass(frozen=True)
 class Reader:
-    """A node where the channels end. `folds`: what a constant channel contributed can move into its bias."""
+    """Node that consumes the channels. `folds`: the contribution of a constant channel can be added to its bias."""
 
     node: int
     tensor: str
@@ -39,7 +40,11 @@ class Reader:
 
 @dataclass(eq=False)
 class Group:
-    """`size` channels: the tensors that carry them, `layers` (nodes) that make them, and what shrinks with them."""
+    """`size` channels that are removed together.
+
+    `tensors` carry them, `layers` (node indices) produce them, `readers` consume them; `slots` and the shapes of
+    `reshapes` shrink with them. A `frozen` group cannot be pruned.
+    """
 
     size: int
     tensors: dict[str, Place] = field(default_factory=dict)
@@ -60,7 +65,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Linear:
-    """How a Conv, Gemm or MatMul is laid out: axis of the features in its tensors, and of both sides in its weight."""
+    """Layout of a Conv, Gemm or MatMul: feature axis of its tensors, input and output axes of its weight."""
 
     axis: int
     weight_in: int
@@ -68,7 +73,7 @@ class Linear:
 
 
 def linear(graph: Graph, node: NodeProto) -> Linear | None:
-    """None where the weight or the bias is not constant, or the node is of an unusual form."""
+    """Return the layout of a linear layer, or None if its weight or bias is not constant or its form unsupported."""
     weight, bias = graph.constant_input(node, 1), graph.constant_input(node, 2)
     if weight is None or (has_input(node, 2) and (bias is None or bias.size != prod(bias.shape[-1:]))):
         return None
@@ -85,7 +90,10 @@ def linear(graph: Graph, node: NodeProto) -> Linear | None:
 
 
 def bias_slot(graph: Graph, index: int) -> tuple[int, int] | None:
-    """Node and input where a layer's bias is or can be: a two-dimensional MatMul may turn into a Gemm."""
+    """Return the node and input index of a layer's bias, present or not; None if it cannot have one.
+
+    A MatMul of a two-dimensional input can become a Gemm with a bias.
+    """
     node = graph.nodes[index]
     if node.op_type != "MatMul":
         return index, 2
@@ -101,7 +109,7 @@ def bias_slot(graph: Graph, index: int) -> tuple[int, int] | None:
 
 
 def channel_groups(graph: Graph) -> list[Group]:
-    """Those that may be cut. What an unknown operator, a graph output or control flow touches is left out."""
+    """Return the groups that can be pruned: none that reaches an unknown operator, a graph output or control flow."""
     if graph.has_control_flow:
         return []
     grouping = _Grouping(graph)
@@ -113,7 +121,7 @@ def channel_groups(graph: Graph) -> list[Group]:
 
 
 class _Grouping:
-    """Walks the nodes in their order; `of` has the group of each tensor that carries hidden channels."""
+    """Visitor of the nodes in graph order; `of` maps each tensor with hidden channels to its group."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -165,7 +173,7 @@ class _Grouping:
         return self._carry(group, node, place)
 
     def _unite(self, node: NodeProto) -> bool:
-        """A residual addition, or a gate: both sides carry the same channels from here on."""
+        """Merge the groups of both inputs of a residual addition or a gate."""
         one, other = (self.of[name] for name in node.input)
         ranks = {len(self.graph.shape(name) or ()) for name in node.input}
         places = {self.of[name].tensors[name] for name in node.input}
@@ -195,7 +203,7 @@ class _Grouping:
         if group is None or axes is None:
             return False
         place = group.tensors[node.input[0]]
-        if place.axis in axes:  # a channel that is always 0 adds nothing to a sum, such as a count of non-zeros
+        if place.axis in axes:  # a channel that is always 0 contributes nothing to a sum
             features = group.size * place.block
             return node.op_type == "ReduceSum" and self._read(index, node.input[0], place.axis, features, folds=False)
         keeps = node.op_type != "Squeeze" and attribute(node, "keepdims", 1)

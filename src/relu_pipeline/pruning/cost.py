@@ -1,4 +1,4 @@
-"""What a graph costs: parameters, multiply-adds, bytes, time."""
+"""Cost of an ONNX graph: parameters, multiply-adds, file size, latency."""
 
 import time
 from math import prod
@@ -21,7 +21,7 @@ def serialised(model: onnx.ModelProto) -> bytes:
 
 
 def cost(model: onnx.ModelProto, row: NDArray[Any], latency_ms: float | None = None) -> GraphCost:
-    """Parameters: the elements of all floating-point initializers. `row`: an input batch of one."""
+    """Return the cost of a graph for `row`, an input batch of one; parameters are elements of float initializers."""
     floating = [item for item in model.graph.initializer if item.data_type in FLOATING]
     return GraphCost(
         parameters=sum(prod(item.dims) for item in floating),
@@ -35,7 +35,7 @@ FLOATING = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FL
 
 
 def multiply_adds(model: onnx.ModelProto, row: NDArray[Any]) -> int:
-    """Of all Conv, Gemm and MatMul with a constant weight, for an input of `row`'s shape."""
+    """Return the multiply-adds of all Conv, Gemm and MatMul with a constant weight, for an input of `row`'s shape."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     del fixed.graph.value_info[:]
@@ -47,7 +47,7 @@ def multiply_adds(model: onnx.ModelProto, row: NDArray[Any]) -> int:
 
 
 def _multiply_adds(graph: Graph, node: onnx.NodeProto) -> int:
-    """Each output element is a sum over the weights of its unit."""
+    """Return output elements times weights per unit, or 0 if the shapes are not known."""
     weight, shape = graph.constant_input(node, 1), graph.shape(node.output[0])
     if weight is None or shape is None or not all(isinstance(axis, int) for axis in shape):
         return 0
@@ -56,7 +56,10 @@ def _multiply_adds(graph: Graph, node: onnx.NodeProto) -> int:
 
 
 def latencies_ms(models: list[bytes], row: NDArray[Any]) -> list[float]:
-    """Median time of an answer to one row, one thread; the graphs take turns, so that both meet the same load."""
+    """Return the median latency of each graph for one input on one thread.
+
+    The graphs run alternately, so that the load of the machine affects all alike.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     sessions = [onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]) for model in models]

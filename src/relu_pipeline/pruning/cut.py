@@ -1,4 +1,4 @@
-"""Takes channels out of the constants of an ONNX graph, and folds what they contributed into the next bias."""
+"""Removal of channels from the constants of an ONNX graph; their constant contribution is added to the next bias."""
 
 import itertools
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from relu_pipeline.pruning.graph import Graph, as_float64, has_input, layer_name
 
 @dataclass(frozen=True)
 class Cut:
-    """The channels `gone` `[C]` of a group, and the constants `[F]` that its readers' tensors hold there."""
+    """Channels of a group to remove: `gone` bool `[C]`, and `constants` `[F]`, the values of its readers' tensors."""
 
     group: Group
     gone: NDArray[np.bool_]
@@ -24,9 +24,9 @@ class Cut:
 
 
 def cut(graph: Graph, cuts: list[Cut]) -> onnx.ModelProto:
-    """A new graph; names stay, unused initializers go."""
+    """Return a new, checked graph without the channels. Names do not change; unused initializers are removed."""
     rewriting = _Rewriting(graph)
-    for item in cuts:  # all folds see whole weights
+    for item in cuts:  # before any weight shrinks
         for reader in item.group.readers:
             rewriting.fold(reader, item)
     for item in cuts:
@@ -38,7 +38,7 @@ def cut(graph: Graph, cuts: list[Cut]) -> onnx.ModelProto:
 
 
 class _Rewriting:
-    """`arrays`: new contents of constant inputs, by node and input; an initializer may have several uses."""
+    """New contents of constant inputs; `arrays` is keyed by node and input, as an initializer may have several uses."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -58,7 +58,7 @@ class _Rewriting:
         contribution_O = weight_OF @ np.where(gone_F, item.constants[reader.tensor], 0)
         if contribution_O.any():
             slot = bias_slot(self.graph, reader.node)
-            assert slot is not None  # as `folds` says
+            assert slot is not None  # guaranteed by `folds`
             bias = self.array(*slot)
             self.arrays[slot] = ((0 if bias is None else as_float64(bias)) + contribution_O).astype(weight.dtype)
 
@@ -71,7 +71,7 @@ class _Rewriting:
                 self.arrays[slot.node, slot.index] = np.compress(keep_F, array, axis=slot.axis)
         for node in group.reshapes:
             old = self.array(node, 1)
-            assert old is not None  # or the Reshape would not carry the channels
+            assert old is not None  # `flatten` accepts constant shapes only
             shape = old.copy()
             if shape[1] > 0:
                 shape[1] = shape[1] // group.size * (~item.gone).sum()
@@ -96,7 +96,7 @@ class _Rewriting:
 
 
 class _Names:
-    """An initializer that is cut alike wherever it is used keeps its name; a copy for another use gets a number."""
+    """Names of changed initializers: the old name if all uses change alike, else with a number for each version."""
 
     def __init__(self, graph: Graph, cut_uses: Iterable[tuple[int, int]]) -> None:
         self.arrays: dict[str, NDArray[Any]] = {}
@@ -120,7 +120,7 @@ def _append_bias(node: NodeProto, name: str) -> None:
 
 
 def _replace_initializers(model: onnx.ModelProto, arrays: dict[str, NDArray[Any]]) -> None:
-    """In their old order, new ones at the end; what nothing uses goes."""
+    """Replace or append the initializers `arrays`, and remove unused ones."""
     used = {name for node in model.graph.node for name in node.input}
     used |= {value.name for values in (model.graph.input, model.graph.output) for value in values}
     items = {item.name: item for item in model.graph.initializer if item.name in used}
@@ -131,7 +131,7 @@ def _replace_initializers(model: onnx.ModelProto, arrays: dict[str, NDArray[Any]
 
 
 def _resize(model: onnx.ModelProto, cuts: list[Cut]) -> None:
-    """The noted shapes, of constants too."""
+    """Update the shapes in `value_info`, also those of constants."""
     shapes = {item.name: list(enumerate(item.dims)) for item in model.graph.initializer}
     for item in cuts:
         kept = int((~item.gone).sum())

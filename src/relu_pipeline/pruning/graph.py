@@ -1,4 +1,4 @@
-"""An ONNX graph as the other modules read it: constants, inferred shapes, who consumes what."""
+"""Read access to an ONNX graph: constants, inferred shapes, consumers and attributes."""
 
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ Shape = list[int | str]
 
 
 class Graph:
-    """Read-only. Constants are the initializers that no caller can override."""
+    """Read-only view of an ONNX graph. Constants are the initializers that are not graph inputs."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
@@ -35,7 +35,7 @@ class Graph:
         return {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
 
     def shape(self, name: str) -> Shape | None:
-        """Ints, and names (or nothing) where an axis has no fixed length; None where the rank is not known."""
+        """Return the shape; an axis without a fixed length is its name or ''. None if the rank is not known."""
         if (array := self.constant(name)) is not None:
             return list(array.shape)
         if name not in self._values or not self._values[name].type.tensor_type.HasField("shape"):
@@ -44,11 +44,11 @@ class Graph:
         return [axis.dim_value if axis.HasField("dim_value") else axis.dim_param for axis in axes]
 
     def element_type(self, name: str) -> int:
-        """An `onnx.TensorProto.DataType`; 0 where it is not known."""
+        """Return the `onnx.TensorProto.DataType` of a tensor, or 0 if it is not known."""
         return self._values[name].type.tensor_type.elem_type if name in self._values else 0
 
     def consumers(self, name: str) -> list[int]:
-        """Indices of the nodes that read a tensor."""
+        """Return the indices of the nodes that read a tensor."""
         return [index for index, node in enumerate(self.nodes) if name in node.input]
 
     @cached_property
@@ -62,12 +62,12 @@ class Graph:
 
 
 def has_input(node: NodeProto, index: int) -> bool:
-    """Optional inputs may be left out at the end or be named ''."""
+    """Return whether a node has an input; optional inputs may be missing at the end or have the name ''."""
     return index < len(node.input) and node.input[index] != ""
 
 
 def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """A string comes as text."""
+    """Return the value of an attribute, a string as `str`."""
     for item in node.attribute:
         if item.name == name:
             value = helper.get_attribute_value(item)
@@ -76,7 +76,7 @@ def attribute(node: NodeProto, name: str, default: Any) -> Any:
 
 
 def reduced_axes(graph: Graph, node: NodeProto) -> list[int] | None:
-    """The axes that a Reduce* or Squeeze takes away, counted from 0; None where they are not constant."""
+    """Return the axes that a Reduce* or Squeeze removes, not negative; None if they are not constant."""
     shape = graph.shape(node.input[0])
     axes = graph.constant_input(node, 1) if has_input(node, 1) else attribute(node, "axes", ())
     if shape is None or axes is None:
@@ -87,12 +87,12 @@ def reduced_axes(graph: Graph, node: NodeProto) -> list[int] | None:
 
 
 def is_padded(node: NodeProto) -> bool:
-    """Does a window of a Conv or a pool reach over the border?"""
+    """Return whether a Conv or pooling pads its input."""
     return attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID") or any(attribute(node, "pads", ()))
 
 
 def layer_name(node: NodeProto) -> str:
-    """`network.hidden.0` where the weight is `network.hidden.0.weight`, else the node's own name."""
+    """Return `network.hidden.0` if the weight is `network.hidden.0.weight`, else the name of the node."""
     weight = node.input[1]
     return weight.removesuffix(".weight") if weight.endswith(".weight") else node.name or weight
 

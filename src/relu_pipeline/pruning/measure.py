@@ -1,4 +1,4 @@
-"""What the inputs of the layers are, channel by channel, over all rows of a split."""
+"""Minimum and maximum of each channel over all examples of a split."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +14,12 @@ from relu_pipeline.evaluation.predict import BATCH_SIZE, cpu_session
 from relu_pipeline.pruning.channels import Group
 from relu_pipeline.pruning.graph import Graph
 
-AXES_ARE_INPUTS = 18  # the opset since which ReduceMin and ReduceMax take them so
+AXES_ARE_INPUTS = 18  # since this opset ReduceMin and ReduceMax take the axes as an input
 
 
 @dataclass(frozen=True)
 class Extremes:
-    """Smallest and largest value of each feature of a tensor: `[F]`."""
+    """Minimum and maximum of each feature of a tensor: `[F]`."""
 
     low: NDArray[Any]
     high: NDArray[Any]
@@ -37,7 +37,10 @@ Seen = dict[str, Extremes]
 
 
 def measure(graph: Graph, groups: list[Group], split: PreparedSplit) -> Seen:
-    """Of each tensor that a reader of the groups takes, by ONNX Runtime on the CPU; only `[F]` vectors come back."""
+    """Return the extremes of each tensor that a reader of the groups consumes.
+
+    The reductions run inside ONNX Runtime, on the CPU, so that a batch returns only `[F]` vectors.
+    """
     axes = {reader.tensor: group.tensors[reader.tensor].axis for group in groups for reader in group.readers}
     if not axes:
         return {}
@@ -51,13 +54,13 @@ def measure(graph: Graph, groups: list[Group], split: PreparedSplit) -> Seen:
 
 
 def _with_extremes(graph: Graph, axes: dict[str, int]) -> onnx.ModelProto:
-    """The graph with two outputs for each tensor, in order, in place of its own."""
+    """Return the graph with two outputs per tensor of `axes`, in order, instead of its own outputs."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     del model.graph.output[:]
     for name, axis in axes.items():
         shape = graph.shape(name)
-        assert shape is not None  # or no layer would read the tensor
+        assert shape is not None  # a tensor that a reader consumes has a known rank
         others = [other for other in range(len(shape)) if other != axis]
         for op in ("ReduceMin", "ReduceMax"):
             output = f"{op} of {name}"
@@ -71,7 +74,7 @@ def _with_extremes(graph: Graph, axes: dict[str, int]) -> onnx.ModelProto:
 
 
 def dead_channels(group: Group, seen: Seen) -> NDArray[np.bool_]:
-    """Which channels `[C]` are constant for every reader, and 0 where a reader cannot fold."""
+    """Return which channels, bool `[C]`, are constant for every reader, and 0 for readers that cannot fold."""
     dead = np.ones(group.size, dtype=bool)
     for reader in group.readers:
         extremes = seen[reader.tensor]

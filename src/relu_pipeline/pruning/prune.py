@@ -1,4 +1,4 @@
-"""Removes the hidden units that no training or validation row activates, where that changes no answer."""
+"""Removal of the hidden units that no training or validation example activates, if no prediction changes."""
 
 from collections.abc import Callable
 from math import ceil
@@ -18,21 +18,24 @@ from relu_pipeline.pruning.graph import Graph, layer_name
 from relu_pipeline.pruning.measure import Seen, dead_channels, measure
 from relu_pipeline.pruning.verify import compare, problem
 
-# ONNX Runtime's fast convolutions work on blocks of 16 channels (NCHWc, AVX-512); cutting into one costs more than it
-# saves. Time of `residual_cnn` on one thread, over that of the whole graph, by the channels that each convolution lost,
-# at batch 1 (at 64): 2: 1.53 (1.94), 8: 1.16 (1.25), 16: 0.76 (0.69), 20: 0.92 (0.90).
+# ONNX Runtime's fast convolutions work on blocks of 16 channels (NCHWc, AVX-512); removing part of a block makes them
+# slower. Latency of `residual_cnn` on one thread, relative to the unpruned graph, by the number of channels removed
+# from each convolution, at batch size 1 (64): 2: 1.53 (1.94), 8: 1.16 (1.25), 16: 0.76 (0.69), 20: 0.92 (0.90).
 CONV_BLOCK = 16
 
-Splits = Callable[[Split], PreparedSplit]  # read when they are needed: most graphs need the validation split alone
+Splits = Callable[[Split], PreparedSplit]  # loads a split on demand: most graphs need only the validation split
 
 
 def prune(model: onnx.ModelProto, splits: Splits) -> tuple[onnx.ModelProto, Pruning]:
-    """The smaller graph, or `model` itself where nothing is cut or, as the report's `refused` says, may be."""
+    """Return the pruned graph and a report.
+
+    Returns `model` itself if it has no dead unit, or if pruning would change a prediction: see `refused` of the report.
+    """
     graph, val = Graph(model), splits("val")
     groups = channel_groups(graph)
     seen, rows = measure(graph, groups, val), len(val)
     dead = [group for group in groups if dead_channels(group, seen).any()]
-    if dead:  # units that the validation split activates need no second look
+    if dead:  # only units that no validation example activates are measured on the training split
         train = splits("train")
         seen |= {name: seen[name] | extremes for name, extremes in measure(graph, dead, train).items()}
         rows += len(train)
@@ -71,7 +74,7 @@ def unpruned(
     layers: list[PrunedLayer] | None = None,
     refused: str | None = None,
 ) -> Pruning:
-    """The report on a graph that stays as it is."""
+    """Return the report on a graph that was not pruned."""
     row, layers = _first_row(val), layers or []
     same = cost(model, row)
     return Pruning(
@@ -89,7 +92,10 @@ def unpruned(
 
 
 def _expendable(graph: Graph, group: Group, dead: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The dead channels `[C]` without the first few, so that whole blocks are left; one channel of dense layers."""
+    """Return the channels to remove, bool `[C]`: the dead ones, except as many as are needed to fill the last block.
+
+    At least one channel of a dense layer, or one block of a convolution, remains.
+    """
     block = CONV_BLOCK if any(graph.nodes[node].op_type == "Conv" for node in group.layers) else 1
     alive = group.size - int(dead.sum())
     left = ceil(max(alive, 1) / block) * block
@@ -103,7 +109,7 @@ def _first_row(split: PreparedSplit) -> NDArray[Any]:
 
 
 def _layers(graph: Graph, groups: list[Group], seen: Seen, cuts: dict[Group, Cut]) -> list[PrunedLayer]:
-    """In the graph's order. Layers that share channels lose the same ones."""
+    """Return the layers in graph order; layers that share channels have equal counts."""
     layers: dict[int, PrunedLayer] = {}
     for group in groups:
         dead = int(dead_channels(group, seen).sum())

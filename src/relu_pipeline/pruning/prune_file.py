@@ -1,4 +1,4 @@
-"""`relu-pipeline prune`: a graph file in, a smaller one out."""
+"""The command `relu-pipeline prune`: remove the dead units of an ONNX file."""
 
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,21 @@ from relu_pipeline.task import Task
 
 
 def prune_file(path: Path, tasks: dict[str, Task[Any]], prepared: Path | None, output: Path | None) -> str:
-    """Prune a graph file; `tasks` by the name of the graph's input. Gives the report as text.
+    """Prune a graph file and return the report as text; `tasks` is keyed by the name of the graph's input.
 
-    Raises ArtifactError for a file that is missing, no valid ONNX or of another task, PruningError where an answer
-    would change.
+    Raises ArtifactError for a file that is missing, not valid ONNX or of another task, and PruningError if a
+    prediction would change.
     """
     model = _read(path)
     task = _task(path, model, tasks)
     folder = prepared or artifacts.prepared_dir(task.name)
     if (found := artifacts.read(folder / artifacts.META, PreparedMeta).task) != task.name:
         raise ArtifactError(
-            f"{folder}: data of the task {found}, {path} is of {task.name}; name another with --prepared"
+            f"{folder} has data of the task {found}, but {path} is of the task {task.name}; use --prepared"
         )
     pruned, report = prune(model, lambda split: task.load(folder, split))
     if report.refused:
-        raise PruningError(f"{path} stays whole: {report.refused}")
+        raise PruningError(f"{path} was not pruned: {report.refused}")
     if not report.removed:
         return f"{path}: {why_whole(report)}"
     target = output or path.with_suffix(".pruned.onnx")
@@ -55,7 +55,7 @@ def _task(path: Path, model: onnx.ModelProto, tasks: dict[str, Task[Any]]) -> Ta
     inputs, outputs = ([value.name for value in values] for values in (model.graph.input, model.graph.output))
     if len(inputs) != 1 or inputs[0] not in tasks or OUTPUT_NAME not in outputs:
         raise ArtifactError(
-            f"{path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}; a graph of this project takes one of "
-            f"{', '.join(tasks)} and gives {OUTPUT_NAME}: `dvc repro export` makes one"
+            f"{path} has inputs {', '.join(inputs)} and outputs {', '.join(outputs)}; a graph of this project has one "
+            f"input of {', '.join(tasks)} and the output {OUTPUT_NAME}: `dvc repro export` makes one"
         )
     return tasks[inputs[0]]

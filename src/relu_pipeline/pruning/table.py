@@ -1,13 +1,13 @@
-"""The report as text."""
+"""The pruning report as text."""
 
 from relu_pipeline.artifacts import Pruning
 from relu_pipeline.pruning.prune import CONV_BLOCK
 
-KEPT = f"a layer keeps one unit, a convolution a multiple of {CONV_BLOCK}: ONNX Runtime is slower with other widths"
+KEPT = f"a layer keeps 1 unit, a convolution a multiple of {CONV_BLOCK}, as ONNX Runtime is slower with other widths"
 
 
 def as_table(report: Pruning) -> str:
-    """Return the costs before and after, the units that each layer lost, and how far the outputs moved."""
+    """Return the costs before and after, the units removed from each layer, and the largest output differences."""
     before, after = report.before, report.after
     costs = [
         ("", "before", "after"),
@@ -25,11 +25,11 @@ def as_table(report: Pruning) -> str:
 
 
 def why_whole(report: Pruning) -> str:
-    """Of a graph that lost nothing."""
+    """Return why no unit was removed."""
     if not report.dead:
-        return f"no unit is dead in {report.measured_rows:,} inputs; nothing to cut"
+        return f"no unit is dead in {report.measured_rows:,} inputs; nothing to remove"
     units = sum(layer.units for layer in report.layers)
-    return f"{report.dead:,} of {units:,} units are dead in {report.measured_rows:,} inputs, none was cut: {KEPT}"
+    return f"{report.dead:,} of {units:,} units are dead in {report.measured_rows:,} inputs, none was removed: {KEPT}"
 
 
 def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
@@ -40,8 +40,8 @@ def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
 def _differences(report: Pruning) -> list[str]:
     named = (("measured", report.measured), ("test", report.test))
     return [
-        f"probabilities of {item.different:,} of {item.rows:,} {name} rows differ, by {item.largest:.1e} at most; "
-        f"top-1 of none; other outputs by {item.largest_other:.1e} at most"
+        f"{name} examples with other probabilities: {item.different:,} of {item.rows:,}, by at most "
+        f"{item.largest:.1e}; with another top-1: 0; other outputs differ by at most {item.largest_other:.1e}"
         for name, item in named
         if item
     ]

@@ -1,4 +1,4 @@
-"""Do two graphs answer alike?"""
+"""Comparison of the outputs of a pruned graph with those of the original."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,11 +11,11 @@ from relu_pipeline.artifacts import RowDifferences
 from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 from relu_pipeline.evaluation.predict import BATCH_SIZE, OUTPUT_NAME, cpu_session
 
-MAX_DIFFERENCE = 1e-6  # of a probability, on the rows that were measured
+MAX_DIFFERENCE = 1e-6  # of a probability, on the training and validation examples
 
 
 def compare(before: bytes, after: bytes, splits: Iterable[PreparedSplit]) -> RowDifferences:
-    """All outputs of both graphs, on all rows of the splits, by ONNX Runtime on the CPU."""
+    """Compare all outputs of both graphs on all examples of the splits, by ONNX Runtime on the CPU."""
     largest_N, other_N, changed_N = map(np.concatenate, zip(*_by_batch(before, after, splits), strict=True))
     return RowDifferences(
         rows=len(largest_N),
@@ -27,7 +27,7 @@ def compare(before: bytes, after: bytes, splits: Iterable[PreparedSplit]) -> Row
 
 
 def _by_batch(before: bytes, after: bytes, splits: Iterable[PreparedSplit]) -> Iterator[tuple[NDArray[Any], ...]]:
-    """By row: the largest difference of its probabilities and of its other outputs, and whether its top-1 changed."""
+    """Yield by example: largest differences of the probabilities and other outputs, and whether the top-1 changed."""
     sessions = [cpu_session(model) for model in (before, after)]
     feed, names = sessions[0].get_inputs()[0].name, [output.name for output in sessions[0].get_outputs()]
     top = names.index(OUTPUT_NAME)
@@ -42,7 +42,7 @@ def _by_batch(before: bytes, after: bytes, splits: Iterable[PreparedSplit]) -> I
 
 
 def _by_row(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:
-    """`[N]`; nan in both is no difference, nan in one is nan."""
+    """Return the largest difference of each example, `[N]`: nan in both is 0, nan in one is nan."""
     same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
     with np.errstate(invalid="ignore"):
         difference = np.abs(np.where(same, 0, ours.astype(np.float64) - theirs))
@@ -51,11 +51,11 @@ def _by_row(ours: NDArray[Any], theirs: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def problem(measured: RowDifferences, test: RowDifferences) -> str | None:
-    """Why the pruned graph may not take the other's place; None: it may."""
+    """Return why the pruned graph cannot replace the original, or None if it can."""
     problems = []
     if not measured.largest <= MAX_DIFFERENCE:
-        problems.append(f"a probability differs by {measured.largest:.2e} on a measured row, over {MAX_DIFFERENCE}")
+        problems.append(f"a probability differs by {measured.largest:.2e} on a measured example, over {MAX_DIFFERENCE}")
     for differences, name in ((measured, "measured"), (test, "test")):
         if differences.changed_top1:
-            problems.append(f"top-1 differs on {differences.changed_top1} of {differences.rows} {name} rows")
+            problems.append(f"top-1 differs on {differences.changed_top1} of {differences.rows} {name} examples")
     return "; ".join(problems) or None

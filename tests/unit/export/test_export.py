@@ -148,7 +148,7 @@ def test_a_refused_pruning_exports_the_whole_graph(
     graphs = ("model.onnx", "model.int8.onnx")
     assert [found.files[name] for name in graphs] == [kept.files[name] for name in graphs]
     report = artifacts.read(workspace / "reports/pruning.json", Pruning)
-    assert (report.removed, "on a measured row" in report.refused) == (0, True)
+    assert (report.removed, "on a measured example" in report.refused) == (0, True)
 
 
 @pytest.mark.parametrize("task", ["image"])

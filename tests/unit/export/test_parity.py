@@ -27,7 +27,7 @@ def test_equal_answers_pass_and_classes_that_are_as_good_as_tied_may_change_plac
 
 
 def test_each_condition_is_named() -> None:
-    message = r"top-1 differs on 1 of 2 rows; .* differs by 2\.00e-02.*accuracy 0\.5 is not"
+    message = r"top-1 differs on 1 of 2 examples; .* differs by 2\.00e-02.*accuracy 0\.5 is not"
     with pytest.raises(ParityError, match=message):
         require(compare(answers(0.51), answers(0.49), LABELS, TOLERANCE), 1.0, TOLERANCE)
     with pytest.raises(ParityError, match="differs by nan"):

@@ -79,7 +79,7 @@ def test_a_network_without_a_relu_is_trained_exported_and_served(
     manifest = repro(config(name=name, pretrained=False), prepared / "image", tmp_path)
     assert manifest.outputs[1].shape == ["N", 0]
     assert manifest.relu_baseline == {}
-    assert "warning: the network has no ReLU layer; drift is watched by its confidence alone" in capsys.readouterr().err
+    assert "warning: the network has no ReLU layer; drift detection uses its confidence only" in capsys.readouterr().err
     assert len(measured_layers(tmp_path, "zero_share")) == activations
     assert artifacts.read(tmp_path / "reports/pruning.json", Pruning).removed == 0
     assert "A random input of shape [1, 32, 32, 3]" in describe(str(tmp_path / "best.ckpt"))

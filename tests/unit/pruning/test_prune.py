@@ -226,7 +226,7 @@ def test_a_changed_top1_on_the_test_split_refuses_the_pruning() -> None:
     model = lit_by_a_bright_image()
     same, report = pruned(model, splits)
     assert same is model
-    assert (report.refused, report.removed, report.dead) == ("top-1 differs on 1 of 30 test rows", 0, 1)
+    assert (report.refused, report.removed, report.dead) == ("top-1 differs on 1 of 30 test examples", 0, 1)
 
 
 def test_the_same_graph_gives_the_same_bytes() -> None:

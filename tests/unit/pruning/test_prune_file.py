@@ -112,7 +112,7 @@ def test_the_command_says_that_dead_units_were_kept_and_why(prepared: Path, tmp_
     printed, failure = command(model, "--prepared", prepared / "image")
     assert failure == ""
     assert printed.startswith(f"{model}: 3 of 32 units are dead in ")
-    assert "none was cut: a layer keeps one unit, a convolution a multiple of 16: ONNX Runtime is slower" in printed
+    assert "none was removed: a layer keeps 1 unit, a convolution a multiple of 16, as ONNX Runtime is" in printed
     assert not model.with_name("model.pruned.onnx").exists()
 
 
@@ -163,7 +163,7 @@ def test_wrong_files_are_one_clear_line(
     for words, message in (
         ([tmp_path / "none.onnx"], "no such file"),
         ([garbage], "not a valid ONNX model"),
-        ([foreign], "a graph of this project takes one of image, token_ids and gives probabilities"),
+        ([foreign], "a graph of this project has one input of image, token_ids and the output probabilities"),
         ([model, "--prepared", prepared / "image"], "data of the task image"),
         ([model, "--prepared", tmp_path], "no such file"),
     ):
