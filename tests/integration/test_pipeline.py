@@ -273,7 +273,7 @@ def test_without_a_tracking_server_all_stages_succeed_and_what_they_log_waits(pr
         result = dvc(project, *words, MLFLOW_TRACKING_URI=server.uri)
         assert result.returncode == 0, result.stderr
         assert "Traceback" not in result.stderr
-        assert "does not answer" in result.stderr
+        assert "does not respond" in result.stderr
     assert {path: digest for path, digest in contents(project).items() if before[path] != digest}.keys() <= {
         str(project / "reports/text/history.csv")  # with its seconds
     }

@@ -85,8 +85,8 @@ def test_networks_are_described_outside_of_the_project(command: Path, tmp_path: 
         (("use", "image", "photos"), "params.yaml: no such file; this folder is not a relu-pipeline project: run"),
         (("recipe", "quick"), "configs/recipes/quick.yaml: no such recipe; this folder is not a relu-pipeline project"),
         (("promote", "image"), "params.yaml: no such file; this folder is not a relu-pipeline project: run"),
-        (("status",), "{folder}: this folder is not a relu-pipeline project, so it has no registry: run"),
-        (("rollback", "image"), "{folder}: this folder is not a relu-pipeline project, so it has no registry: run"),
+        (("status",), "{folder} is not a relu-pipeline project and has no registry; run"),
+        (("rollback", "image"), "{folder} is not a relu-pipeline project and has no registry; run"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

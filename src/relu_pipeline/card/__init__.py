@@ -1,1 +1,1 @@
-"""The model card: what a model is for, its data, recipe, measurements and limits, as Markdown and as one HTML page."""
+"""The model card: intended use, data, training, evaluation and limitations, as Markdown and as one HTML page."""

@@ -1,4 +1,4 @@
-"""The card of a model: all of its sections, in order."""
+"""The model card: all sections in order."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,13 +10,13 @@ from relu_pipeline.markdown import table
 
 DEMO = """> **Demo data.** This model was trained on the small data set that is built into the pipeline, to show that
 > all stages work. Do not use its predictions, and do not compare its metrics with those of other models."""
-REPEAT = """1. `relu-pipeline trace` with the SHA-256 of model.onnx names the commit of the code and the parameters.
+REPEAT = """1. Run `relu-pipeline trace` with the SHA-256 of model.onnx: it prints the commit and the parameters.
 2. Check out this commit in a clone of the project, and install the environment from its lock file.
-3. Make the same data available. The card of the new model shows whether their SHA-256 is the same.
+3. Provide the same data. The card of the new model shows whether their SHA-256 is the same.
 4. Run `dvc repro`.
 
-On the CPU of one machine the same code, parameters and data give the same weights and the same graph, byte for byte.
-On another machine or on a GPU they may differ."""
+On the CPU of one machine, the same code, parameters and data give the same weights and the same graph, bit for bit.
+Another machine or a GPU may give different ones."""
 
 
 def describe(facts: Facts) -> Card:
@@ -34,8 +34,8 @@ def describe(facts: Facts) -> Card:
             exported.relu_health(facts),
             exported.drift(facts),
             exported.graphs(facts),
-            Section("Limits", _limits(facts)),
-            Section("How to repeat it", REPEAT),
+            Section("Limitations", _limits(facts)),
+            Section("How to reproduce", REPEAT),
         ],
     )
 
@@ -43,12 +43,12 @@ def describe(facts: Facts) -> Card:
 def _lead(facts: Facts) -> str:
     source, accuracy = facts.meta.source, facts.intervals["accuracy"]
     rows = [
-        ("Task", f"assigns {INPUTS[facts.task](facts)} to one of {len(facts.labels):,} classes"),
+        ("Task", f"classification of {INPUTS[facts.task](facts)} into {len(facts.labels):,} classes"),
         ("Classes", listed(facts.labels)),
         (
             "Test accuracy",
-            f"{percent(facts.metrics.accuracy)}, 95 % interval {percent(accuracy.low)} to {percent(accuracy.high)}, "
-            f"{facts.parity.rows:,} examples",
+            f"{percent(facts.metrics.accuracy)} (95 % confidence interval {percent(accuracy.low)} to "
+            f"{percent(accuracy.high)}) on {facts.parity.rows:,} examples",
         ),
         ("Network", f"{facts.settled.model.name}, {facts.pruning.after.parameters:,} parameters"),
         ("Data", origin.data_name(source)),
@@ -60,11 +60,12 @@ def _lead(facts: Facts) -> str:
 
 def _image_input(facts: Facts) -> str:
     _, height, width, channels = facts.pruning.input_shape
-    return f"the middle square of an image, scaled to {width}x{height} pixels{' of grey' if channels == 1 else ''},"
+    grey = "greyscale " if channels == 1 else ""
+    return f"{grey}images, cropped to the central square and scaled to {width}x{height} pixels,"
 
 
 def _text_input(facts: Facts) -> str:
-    return f"a text, of which it reads the first {facts.params.text.prepare.max_tokens:,} tokens,"
+    return f"texts, truncated to {facts.params.text.prepare.max_tokens:,} tokens,"
 
 
 INPUTS: Mapping[TaskName, Callable[[Facts], str]] = {"image": _image_input, "text": _text_input}
@@ -73,23 +74,23 @@ INPUTS: Mapping[TaskName, Callable[[Facts], str]] = {"image": _image_input, "tex
 def _use(facts: Facts) -> str:
     kind = facts.task
     return bullets(
-        f"For {kind}s of these classes from the same kind of source as the data below.",
-        f'Not for {kind}s of other classes. There is no class "none of these": the model assigns each {kind} to one of '
-        "its classes, possibly with a high probability.",
-        "Not for decisions about people. The metrics below are not broken down by groups of people.",
+        f"Intended for {kind}s of these classes from sources similar to the training data.",
+        f'Not intended for {kind}s of other classes. There is no class "none of these": the model assigns every {kind} '
+        "to one of its classes, possibly with a high probability.",
+        "Not intended for decisions about people. The metrics below are not broken down by groups of people.",
     )
 
 
 def _limits(facts: Facts) -> str:
     kind = facts.task
     return bullets(
-        f"The model learned from the {facts.meta.rows['train']:,} {kind}s of its training split"
-        f"{' and from the data behind its pretrained weights' if _is_pretrained(facts) else ''}.",
+        f"The model was trained on {facts.meta.rows['train']:,} {kind}s"
+        f"{', from pretrained weights' if _is_pretrained(facts) else ''}.",
         *origin.shared_examples(facts),
-        "Not measured: how much the metrics vary between trainings. This is one training with one seed.",
-        f"Not measured: accuracy on {kind}s from other sources, or from another time than the test split.",
-        f"Not measured: {kind}s that were made to deceive the model.",
-        "Not in this card: latency and memory, which depend on the machine.",
+        "The variation of the metrics between trainings was not measured: this is one training with one seed.",
+        f"The accuracy on {kind}s from other sources, or of another time than the test split, was not measured.",
+        f"The robustness against adversarial {kind}s was not measured.",
+        "Latency and memory depend on the machine and are not reported here.",
     )
 
 

@@ -1,12 +1,12 @@
-"""What the service runs: the ReLU units of the graph, its drift alarm, and the graph beside the network."""
+"""Sections on the exported model: ReLU health, drift detection, parity, pruning and quantisation."""
 
 from relu_pipeline import artifacts
 from relu_pipeline.card.facts import Facts, TableRow
 from relu_pipeline.card.section import Section, bullets, paragraphs, percent
 from relu_pipeline.markdown import plain, table
 
-COUNTED = """A unit is dead if no training or validation example activates it. The zero fraction is that of the layer's
-outputs on the validation split."""
+COUNTED = """A unit is dead if no training or validation example activates it. The zero fraction is the fraction of the
+layer's outputs that are 0 on the validation split."""
 
 
 def relu_health(facts: Facts) -> Section:
@@ -15,12 +15,12 @@ def relu_health(facts: Facts) -> Section:
         table(("layer", "units", "dead units", "mean zero fraction"), rows, 3) if rows else "There is no ReLU layer.",
         COUNTED if facts.pruning.measured_rows else "Dead units were not counted: `export.prune` is false.",
     )
-    alt = "Heat maps of the training by layer and epoch: zeros, dead units, size of activations and of gradients"
+    alt = "Heat maps by layer and epoch: zero fraction, dead units, magnitude of activations and of gradients"
     return Section("ReLU health", text, artifacts.HEALTH_MAP, alt)
 
 
 def _layers(facts: Facts) -> list[tuple[str, str, str, str]]:
-    """Return units and dead units of the layers that can be cut, and zero fractions of the ReLU layers."""
+    """Return units and dead units of the layers that can be pruned, and zero fractions of the ReLU layers."""
     counted = {layer.name.removeprefix("network."): layer for layer in facts.pruning.layers}
     units = {name: (f"{layer.units:,}", f"{layer.dead:,}") for name, layer in counted.items()}
     zeros = {name: percent(column.mean) for name, column in facts.relu_baseline.items()}
@@ -28,12 +28,12 @@ def _layers(facts: Facts) -> list[tuple[str, str, str, str]]:
 
 
 def drift(facts: Facts) -> Section:
-    head = ("shift", "examples", "AUROC", "examples until the alarm", "streams with an alarm")
+    head = ("shift", "examples", "AUROC", "median examples until the alarm", "streams with an alarm")
     text = paragraphs(
-        "The service compares zero fractions and confidence with those of the validation split. This is how well that "
-        "detects altered test examples. The AUROC is of single examples against unaltered ones (0.5 is chance). The "
-        "alarm is of streams of examples: the median until it is raised, and the share of streams that raise it, which "
-        "for unshifted streams is the share of false alarms.",
+        "The service compares zero fractions and confidence with those of the validation split. The table shows how "
+        "well this detects altered test examples. The AUROC compares single altered examples with unaltered ones "
+        "(0.5 is chance). The alarm is evaluated on streams of examples; the fraction of unshifted streams with an "
+        "alarm is the false alarm rate.",
         table(head, map(_shift, facts.drift), 4),
     )
     return Section("Drift detection", text)
@@ -45,7 +45,7 @@ def _shift(row: TableRow) -> tuple[str, str, str, str, str]:
         row["shift"],
         f"{int(row['rows']):,}",
         f"{float(row['auroc_combined']):.3f}",
-        (delay or "never") if alarms else "too few examples to tell",
+        (delay or "never") if alarms else "too few examples",
         percent(float(alarms), 0) if alarms else "",
     )
 
@@ -53,8 +53,8 @@ def _shift(row: TableRow) -> tuple[str, str, str, str, str]:
 def graphs(facts: Facts) -> Section:
     parity = facts.parity
     text = bullets(
-        f"ONNX Runtime and PyTorch predict a different class for {parity.different_top1:,} of {parity.rows:,} test "
-        f"examples, and probabilities differ by {parity.max_probability_difference:.1e} at most.",
+        f"ONNX Runtime and PyTorch predict different classes for {parity.different_top1:,} of {parity.rows:,} test "
+        f"examples. The largest difference of a probability is {parity.max_probability_difference:.1e}.",
         f"Pruning of dead units: {_pruning(facts)}",
         f"int8: {_int8(facts)}",
     )
@@ -64,15 +64,15 @@ def graphs(facts: Facts) -> Section:
 def _pruning(facts: Facts) -> str:
     pruning, before, after = facts.pruning, facts.pruning.before, facts.pruning.after
     if not facts.params.export.prune:
-        return "not done, `export.prune` is false."
+        return "off, because `export.prune` is false."
     if pruning.refused:
-        return f"refused, {plain(pruning.refused)}."
+        return f"rejected, because {plain(pruning.refused)}."
     if not pruning.removed:
-        return f"{pruning.dead:,} units are dead, and none was cut." if pruning.dead else "no unit is dead."
+        return f"{pruning.dead:,} units are dead; none was removed." if pruning.dead else "no unit is dead."
     return (
-        f"{pruning.removed:,} of {pruning.dead:,} dead units were cut, and no predicted class changed. The graph has "
-        f"{after.parameters:,} parameters instead of {before.parameters:,}, and {after.multiply_adds:,} multiply-adds "
-        f"an example instead of {before.multiply_adds:,}."
+        f"{pruning.removed:,} of {pruning.dead:,} dead units were removed; no predicted class changed. This reduced "
+        f"the parameters from {before.parameters:,} to {after.parameters:,}, and the multiply-adds per example from "
+        f"{before.multiply_adds:,} to {after.multiply_adds:,}."
     )
 
 
@@ -81,12 +81,12 @@ def _int8(facts: Facts) -> str:
     verdict = (
         f"The service does not use this graph: {plain(int8.refused)}."
         if int8.refused
-        else "The service uses this graph where it is faster than the float32 one."
+        else "The service uses this graph if it is faster than the float32 graph."
     )
     return (
         f"the test accuracy is {percent(int8.accuracy, 2)}, {_compared(int8.accuracy_loss)} float32 (validation: "
-        f"{_compared(int8.val_accuracy_loss)} float32); probabilities differ by {int8.max_probability_difference:.2f} "
-        f"at most. {verdict}"
+        f"{_compared(int8.val_accuracy_loss)} float32). The largest difference of a probability is "
+        f"{int8.max_probability_difference:.2f}. {verdict}"
     )
 
 

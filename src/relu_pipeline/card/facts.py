@@ -1,4 +1,4 @@
-"""What a model card says, read from what the stages wrote."""
+"""The contents of a model card, read from the reports of the stages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ TableRow = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Facts:
-    """`settled`: the task's section of params.yaml with numbers in place of each `auto`.
+    """Contents of a model card.
 
-    `confusion` `[C, C]`: test examples by true class (row) and predicted class (column).
+    `settled` is the task's section of params.yaml with a number instead of each `auto`. `confusion` `[C, C]` has the
+    number of test examples by true class (row) and predicted class (column).
     """
 
     task: TaskName
@@ -55,7 +56,7 @@ def collect(
     int8: Int8,
     relu_baseline: Mapping[str, ColumnBaseline],
 ) -> Facts:
-    """Read the reports on the task and its graph in `models`. Raises ArtifactError."""
+    """Read the reports of the task and the graph in `models`. Raises ArtifactError."""
     meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     labels = meta.source.labels
     confusion = _confusion(artifacts.read_table(reports / artifacts.PREDICTIONS_CSV), labels)

@@ -1,4 +1,4 @@
-"""95 % confidence intervals of the test metrics, over the sampling of the test examples."""
+"""95 % confidence intervals of the test metrics, with respect to the sampling of the test examples."""
 
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ def accuracy_interval(correct: int, examples: int) -> Interval:
 def macro_intervals(counts_CC: NDArray[np.int64]) -> dict[str, Interval]:
     """Return percentile bootstrap intervals (Efron and Tibshirani 1993, chapter 13) of `macro_scores`.
 
-    To these scores, examples of the same true and predicted class are alike. The counts of a resample of the examples
-    are therefore one draw from a multinomial distribution, and no example is resampled by itself.
+    The scores depend only on the confusion matrix. A bootstrap resample of the examples is therefore drawn as one
+    confusion matrix from a multinomial distribution.
     """
     rng = generator(SEED, "confidence intervals")
     cells = np.nonzero(counts_CC)
@@ -47,7 +47,7 @@ def macro_intervals(counts_CC: NDArray[np.int64]) -> dict[str, Interval]:
 def macro_scores(counts_CC: NDArray[np.int64]) -> dict[str, float]:
     """Return the macro means of `Metrics` for a confusion matrix: row = true class, column = predicted class.
 
-    They are over the same classes as those of `evaluation.metrics.measure`.
+    The means are over the same classes as in `evaluation.metrics.measure`.
     """
     right_C, true_C, predicted_C = counts_CC.diagonal(), counts_CC.sum(axis=1), counts_CC.sum(axis=0)
     recall_C = right_C / np.maximum(true_C, 1)

@@ -1,4 +1,4 @@
-"""What was measured on the test split."""
+"""Sections on the evaluation on the test split."""
 
 import numpy as np
 
@@ -17,9 +17,9 @@ NAMES = {
     "loss": "cross-entropy in nats",
     "calibration_error": "expected calibration error",
 }
-METHOD = f"""The intervals are about the choice of the test examples, and not about another training. For the accuracy
-it is Wilson's score interval (1927); for balanced accuracy and the macro means the percentile bootstrap over the test
-examples, with {RESAMPLES:,} resamples (Efron and Tibshirani 1993)."""
+METHOD = f"""The intervals describe the sampling of the test examples, not the variation between trainings. The interval
+of the accuracy is Wilson's score interval (1927). Those of balanced accuracy and the macro means are percentile
+bootstrap intervals with {RESAMPLES:,} resamples (Efron and Tibshirani 1993)."""
 MAX_TEXT_CHARS = 300
 MISTAKES = "Most confident mistakes"
 
@@ -28,7 +28,7 @@ def metrics(facts: Facts) -> Section:
     values = facts.metrics.model_dump()
     rows = [(words, f"{values[name]:.4f}", _interval(facts, name)) for name, words in NAMES.items()]
     text = paragraphs(
-        f"On the {facts.parity.rows:,} examples of the test split, which decided nothing in the training:",
+        f"On the {facts.parity.rows:,} examples of the test split, which was not used for training or model selection:",
         table(("metric", "value", "95 % interval"), rows, 2),
         METHOD,
         _by_class(facts),
@@ -61,15 +61,15 @@ def calibration(facts: Facts) -> Section:
         f"difference between confidence and accuracy over {bins} bins of equal width, weighted by their examples "
         "(Guo et al. 2017, arXiv:1706.04599)."
     )
-    alt = "Reliability diagram: the accuracy in each bin of the confidence, and the number of test examples in it"
+    alt = "Reliability diagram: accuracy and number of test examples in each bin of the confidence"
     return Section("Calibration", text, artifacts.RELIABILITY_PNG, alt)
 
 
 def confusion(facts: Facts) -> Section:
     rows = _confused_pairs(facts)
     if not rows:
-        return Section("Confusion", "The model assigned each test example to its true class.")
-    head = ("true class", "predicted class", "test examples", "of the true class")
+        return Section("Confusion", "The model predicted the true class of every test example.")
+    head = ("true class", "predicted class", "test examples", "fraction of the true class")
     text = paragraphs("The most frequent confusions:", table(head, rows, 2))
     if len(facts.labels) > MANY_CLASSES:
         return Section("Confusion", text)
@@ -98,8 +98,8 @@ def mistakes(facts: Facts) -> Section:
     if not shown:
         return Section(MISTAKES, "The model made no mistake on the test split.")
     if any(row["text"] for row in shown):
-        return Section(MISTAKES, paragraphs("The texts as the network reads them:", bullets(*map(_wrong_text, shown))))
-    head = ("true class", "predicted class", "probability", "row of the test split")
+        return Section(MISTAKES, paragraphs("The texts after tokenisation:", bullets(*map(_wrong_text, shown))))
+    head = ("true class", "predicted class", "probability", "index in the test split")
     alt = f"The {len(facts.mistakes)} most confidently misclassified test images, with their true and predicted classes"
     return Section(
         MISTAKES, table(head, ((*_mistake(row), row["row"]) for row in shown), 2), artifacts.MISTAKES_PNG, alt

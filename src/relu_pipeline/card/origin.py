@@ -1,4 +1,4 @@
-"""Where a model comes from: its data and its training."""
+"""Sections on the data and the training of a model."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from relu_pipeline.markdown import plain, table
 
 ORIGINS: Mapping[str, str] = {
     "published": "from its publisher",
-    "mirror": "from a mirror of its publisher's files, which may hold other examples",
+    "mirror": "from a mirror of its publisher's files, which may have other examples",
     "demo": "built into the pipeline",
     "own": "the user's own data",
 }
@@ -21,7 +21,7 @@ SPLIT_NAMES: Mapping[Split, str] = {"train": "training", "val": "validation", "t
 
 
 def data_name(source: Source) -> str:
-    """Return the name of the data set and where it is from; own data are called after the file that holds them."""
+    """Return the name and origin of the data set; own data have no name, because it would be a file name."""
     origin = ORIGINS[source.source]
     return origin if source.source == "own" else f"{in_one_line(source.name)}, {origin}"
 
@@ -34,7 +34,7 @@ def data(facts: Facts) -> Section:
         f"Source: {plain(data_name(source))}. SHA-256 of the files: `{source.sha256}`",
         splits,
         _classes(facts),
-        f"The validation of the data found:\n\n{findings}" if findings else "The validation of the data found nothing.",
+        f"Findings of the data validation:\n\n{findings}" if findings else "The data validation found no problem.",
     )
     return Section("Data", text)
 
@@ -46,7 +46,7 @@ def _classes(facts: Facts) -> str:
         smallest, largest = (pick(train, key=train.__getitem__) for pick in (min, max))
         return (
             f"The smallest class has {train[smallest]:,} training examples ({plain(in_one_line(smallest))}), the "
-            f"largest {train[largest]:,} ({plain(in_one_line(largest))}), before the validation split was held back."
+            f"largest {train[largest]:,} ({plain(in_one_line(largest))}), including the validation split."
         )
     names = [_raw_split_name(split, facts.meta.source) for split in counts]
     rows = [(in_one_line(label), *(f"{classes[label]:,}" for classes in counts.values())) for label in facts.labels]
@@ -59,10 +59,10 @@ def _raw_split_name(split: Split, source: Source) -> str:
 
 
 def shared_examples(facts: Facts) -> list[str]:
-    """Return a sentence for each two splits that share examples."""
+    """Return a sentence for each pair of splits that share examples."""
     return [
         f"{found.count:,} {SPLIT_NAMES[found.split]} examples {'equal' if found.kind == 'exact' else 'nearly equal'} "
-        f"{SPLIT_NAMES[found.other]} examples, which may make the metrics too good."
+        f"{SPLIT_NAMES[found.other]} examples; the metrics may be optimistic."
         for found in facts.data.duplicates
         if found.split != found.other
     ]
@@ -73,16 +73,16 @@ def recipe(facts: Facts) -> Section:
     given, used = (_parameters(facts, section) for section in (getattr(facts.params, facts.task), facts.settled))
     rows = [(name, _setting(value, given[name])) for name, value in used.items()]
     text = paragraphs(
-        f"Network `{facts.settled.model.name}` of {facts.pruning.after.parameters:,} parameters. The weights are those "
-        f"of the last epoch whose validation {plain(train.monitor)} is within a standard error of the best epoch's. "
-        "Temperature scaling on the validation split calibrated the probabilities (Guo et al. 2017).",
+        f"Network `{facts.settled.model.name}` with {facts.pruning.after.parameters:,} parameters. The weights are "
+        f"those of the last epoch whose validation {plain(train.monitor)} is within one standard error of the best "
+        "epoch's. The probabilities were calibrated by temperature scaling on the validation split (Guo et al. 2017).",
         table(("parameter", "value"), rows),
     )
     return Section("Training recipe", text)
 
 
 def _parameters(facts: Facts, section: Any) -> dict[str, Any]:
-    """Return the parameters by the names that `dvc exp run -S` takes, without those of networks that are not used."""
+    """Return the parameters by the names that `dvc exp run -S` takes, without those of unused networks."""
     unused = NETWORKS.keys() - {facts.settled.model.name}
     model = {name: value for name, value in section.model.model_dump().items() if name not in unused}
     chosen = {"prepare": section.prepare.model_dump(), "model": model, "train": section.train.model_dump()}

@@ -1,4 +1,4 @@
-"""A card as Markdown, and as one HTML page that needs no other file, no script and no network."""
+"""Rendering of a card as Markdown, and as a self-contained HTML page without scripts."""
 
 import base64
 import html
@@ -13,7 +13,7 @@ from relu_pipeline.markdown import plain
 
 STYLE = Path(__file__).with_name("card.css")
 MAX_PICTURE = (1400, 1400)  # pixels
-WIDE = 700  # above it, a picture keeps a width on a phone at which its words can be read, and scrolls
+WIDE = 700  # a wider image is not scaled down to the width of a phone, but scrolls, to stay readable
 QUALITY = 80
 # Raw HTML in the Markdown is shown as text.
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -38,13 +38,13 @@ PAGE = """<!doctype html>
 
 
 def as_markdown(card: Card) -> str:
-    """Without the pictures, whose figures the tables have."""
+    """Return the card as Markdown, without images."""
     sections = (f"## {section.title}\n\n{section.text}\n" for section in card.sections)
     return "\n".join((f"# {plain(card.title)}\n", f"{card.lead}\n", *sections))
 
 
 def as_html(card: Card, reports: Path) -> str:
-    """With the pictures of `reports` inside."""
+    """Return the card as an HTML page with the images of `reports` embedded."""
     return PAGE.format(
         title=html.escape(card.title),
         style=STYLE.read_text(encoding="utf-8"),
@@ -59,7 +59,7 @@ def _section(section: Section, reports: Path) -> str:
 
 
 def _rendered(text: str) -> str:
-    """Return HTML without style attributes, which a Content-Security-Policy forbids."""
+    """Return HTML without style attributes, which the service's Content-Security-Policy forbids."""
     tokens = MARKDOWN.parse(text)
     for token in tokens:
         if token.attrs.pop("style", None):
@@ -70,7 +70,7 @@ def _rendered(text: str) -> str:
 
 
 def _figure(path: Path, alt: str) -> str:
-    """Return the picture as WebP, which takes half of the bytes of a PNG of the same drawing."""
+    """Return the image as an embedded WebP, which is half the size of a PNG."""
     buffer = io.BytesIO()
     with Image.open(path) as picture:
         drawn = picture.convert("RGB")

@@ -1,17 +1,17 @@
-"""What a model card consists of, and how its numbers and names are written."""
+"""The parts of a model card, and helpers that format its numbers and names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relu_pipeline.errors import in_one_line
 
-MANY_CLASSES = 20  # above it, a card has the extreme classes alone, and no confusion matrix
+MANY_CLASSES = 20  # with more, a card lists only the extreme classes, and has no confusion matrix
 EXTREMES = 10
 
 
 @dataclass(frozen=True)
 class Section:
-    """`text` is Markdown; `picture` is the name of a file of the reports, which `alt` describes."""
+    """Section of a card. `text` is Markdown; `picture` names an image of the reports, which `alt` describes."""
 
     title: str
     text: str
@@ -21,7 +21,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Card:
-    """`lead` is the Markdown above the first section."""
+    """Model card; `lead` is the Markdown above the first section."""
 
     title: str
     lead: str

@@ -1,4 +1,4 @@
-"""The model card of an export."""
+"""Writing of the model card."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from relu_pipeline.card.page import as_html, as_markdown
 
 
 def write_card(facts: Facts, reports: Path, models: Path) -> None:
-    """Write `card.md` and `card.html`, with pictures of the `reports`, beside the graph in `models`."""
+    """Write `card.md` and `card.html`, with images of `reports`, to `models`."""
     card = describe(facts)
     for name, content in ((artifacts.CARD, as_markdown(card)), (artifacts.CARD_PAGE, as_html(card, reports))):
         with artifacts.atomic_file(models / name) as partial:

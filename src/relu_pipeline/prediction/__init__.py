@@ -1,1 +1,1 @@
-"""`relu-pipeline predict`: a model of `models/` on files and tables, without a service and without torch."""
+"""`relu-pipeline predict`: batch prediction on files and tables by a model of `models/`, without torch."""

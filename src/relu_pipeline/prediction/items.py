@@ -1,4 +1,4 @@
-"""What is predicted, one by one: the images of a folder or archive, the rows of a table."""
+"""Inputs of batch prediction: the images of a folder or archive, or the rows of a table."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from relu_pipeline.prediction.model import Item
 
 @dataclass(frozen=True)
 class Items:
-    """`total` is None where only reading all of them would tell; `labelled`: they may have an `actual` label."""
+    """Stream of inputs; `total` is None if not known in advance, `labelled` is true if items may have labels."""
 
     stream: Iterator[Item]
     total: int | None
@@ -26,10 +26,10 @@ class Items:
 
 @contextmanager
 def image_items(location: Path, labels: Sequence[str]) -> Iterator[Items]:
-    """Give all files below a folder or in an archive, or one file; what is unpacked is there within the block.
+    """Yield the files below a folder or in an archive, or one file. An unpacked archive is removed after the block.
 
-    Folders give the actual labels, as they do in training data, if one of them at least has the name of one of
-    `labels`. Raises DataError.
+    The names of folders are the actual labels, as in training data, if at least one of them is in `labels`. Raises
+    DataError.
     """
     if not location.exists():
         raise DataError(f"{location}: no such file or folder")
@@ -44,7 +44,7 @@ def image_items(location: Path, labels: Sequence[str]) -> Iterator[Items]:
 
 
 def _above_classes(root: Path, labels: Sequence[str]) -> list[Path]:
-    """Return the folders in which those of the classes lie, as in training data; none if no folder has such a name."""
+    """Return the folders that contain class folders, as in training data; none if no folder has a name in `labels`."""
     for tops in ([root], list(split_folders(without_wrapping(root)))):
         if any(path.name in labels and path.is_dir() for top in tops for path in top.iterdir()):
             return tops
@@ -65,9 +65,9 @@ def _class_of(path: Path, tops: Sequence[Path]) -> str | None:
 
 
 def text_items(table: Path, text: Sequence[str], label: str | None) -> Items:
-    """Give the rows of a table, numbered from 1, with the texts of the columns `text` joined by a space.
+    """Return the rows of a table, numbered from 1, with the texts of the columns `text` joined by a space.
 
-    Reading them raises DataError, naming the line.
+    Iteration raises DataError, with the line, for a malformed row.
     """
     return Items(_table_rows(table, text, label), None, labelled=label is not None)
 
@@ -83,5 +83,5 @@ def _table_rows(table: Path, text: Sequence[str], label: str | None) -> Iterator
 
 
 def as_utf8(text: str) -> str:
-    """Return the text with its lone surrogates escaped: file names and JSON may have some, UTF-8 files may not."""
+    """Return the text with lone surrogates escaped: file names and JSON may contain them, UTF-8 cannot."""
     return text.encode(errors="backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""A model of `models/<task>/`, verified against its manifest, and run by ONNX Runtime on the CPU."""
+"""Batch inference with a model of `models/<task>/` by ONNX Runtime on the CPU."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,14 +23,14 @@ Row = Any  # uint8 `[side, side, channels]` of an image, token ids of a text
 
 GRAPHS: dict[Precision, str] = {"fp32": artifacts.ONNX_MODEL, "int8": artifacts.INT8_MODEL}
 BATCH_SIZE = 64
-BATCH_PIXELS = BATCH_SIZE * 64 * 64  # of larger images fewer make a batch, for the memory that a thread takes
+BATCH_PIXELS = BATCH_SIZE * 64 * 64  # batches of larger images are smaller, to bound the memory of a thread
 MAX_TEXT_BYTES = 4 * MAX_FIELD_CHARS
 
 
 class Item(NamedTuple):
-    """`place`: the file, or the number of the row; `load` gives the file's bytes or the text.
+    """Input to predict. `place` is the file or the row number, `actual` the true label if it is known.
 
-    `load` raises InputError, OSError or ValueError. `actual`: the true label, if it is known.
+    `load` returns the bytes of the file or the text, and raises InputError, OSError or ValueError.
     """
 
     place: str | int
@@ -39,7 +39,7 @@ class Item(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """`label`: a number of the model's labels; None, as `probability`, where there is an `error`."""
+    """Prediction of an item. `label` is an index of the model's labels; it and `probability` are None on `error`."""
 
     item: Item
     label: int | None
@@ -48,24 +48,24 @@ class Prediction(NamedTuple):
 
 
 class Model:
-    """One of the two graphs of a model. Threads may share it.
+    """Thread-safe classifier: one of the two graphs of a model, verified against its manifest.
 
-    Raises ArtifactError if a file is missing, altered or of another task, or the graph is refused by its manifest.
+    Raises ArtifactError if a file is missing, altered or of another task, or the manifest rejects the int8 graph.
     """
 
     def __init__(self, task: TaskName, folder: Path, precision: Precision) -> None:
         self.manifest = artifacts.read_manifest(folder, task)
         if precision == "int8" and self.manifest.int8.refused:
-            raise ArtifactError(f"{folder}: no int8, for {self.manifest.int8.refused}; predict with --precision fp32")
+            raise ArtifactError(f"{folder}: int8 is not available: {self.manifest.int8.refused}; use --precision fp32")
         self.precision = precision
         self.reader = READERS[task](folder, self.manifest)
         options = SessionOptions()
-        options.intra_op_num_threads = 1  # each thread has a batch of its own
+        options.intra_op_num_threads = 1  # batches run in parallel threads
         graph = artifacts.read_verified(folder, self.manifest, GRAPHS[precision])
         self.session = InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def predict(self, items: Sequence[Item]) -> list[Prediction]:
-        """Return the predictions in the order of the items; `reader.batch_size` items at most."""
+        """Return the predictions of at most `reader.batch_size` items, in their order."""
         rows = [self._read(item) for item in items]
         usable = [row for row in rows if not isinstance(row, str)]
         best = iter(self._best(usable) if usable else [])
@@ -75,7 +75,7 @@ class Model:
         ]
 
     def _read(self, item: Item) -> Row | str:
-        """Return the row, or why there is none."""
+        """Return the decoded input, or an error message."""
         try:
             return self.reader.decode(item.load())
         except (InputError, ValueError) as error:
@@ -84,7 +84,7 @@ class Model:
             return f"The file cannot be read: {error.strerror}."
 
     def _best(self, rows: Sequence[Row]) -> list[tuple[int, np.float32]]:
-        """Return the most probable label of each row, the first of equals, and its probability."""
+        """Return the index of the most probable label of each input, the first of ties, and its probability."""
         inputs = {self.manifest.input.name: self.reader.join(rows)}
         (probabilities_NC,) = self.session.run(["probabilities"], inputs)
         return list(zip(probabilities_NC.argmax(axis=1).tolist(), probabilities_NC.max(axis=1), strict=True))

@@ -1,4 +1,4 @@
-"""Predictions for a folder of images or a table of texts, in bounded memory."""
+"""Batch prediction for a folder of images or a table of texts, in bounded memory."""
 
 import os
 from collections import deque
@@ -16,13 +16,13 @@ from relu_pipeline.prediction.model import Item, Model, Precision, Prediction
 from relu_pipeline.prediction.score import SHOWN_LABELS, Score
 
 THREADS = os.cpu_count() or 1
-WAITING = 4 * THREADS  # batches that are read, or predicted but not yet written
+WAITING = 4 * THREADS  # limit of batches in memory
 
 
 def predict_images(location: Path, out: Path, models: Path, precision: Precision) -> str:
-    """Write a row for each file at `location`, as `image_items` finds them, and return a summary.
+    """Write a row for each file that `image_items` yields for `location`, and return a summary.
 
-    Raises ArtifactError, and DataError if no file is a readable image; `out` is then as it was.
+    Raises ArtifactError, and DataError if no file is a readable image; `out` does not change then.
     """
     tables.check_target(out, location)
     model = Model("image", models / "image", precision)
@@ -38,7 +38,7 @@ def predict_texts(
 ) -> str:
     """Write a row for each row of `table` and return a summary; see `text_items`.
 
-    Raises ArtifactError, and DataError if the table is malformed or no row has a text; `out` is then as it was.
+    Raises ArtifactError, and DataError if the table is malformed or no row has a text; `out` does not change then.
     """
     tables.check_target(out, table)
     model = Model("text", models / "text", precision)
@@ -56,7 +56,7 @@ def _predict(model: Model, items: Items, kind: str, place: tuple[str, type], loc
 
 
 def _predictions(model: Model, items: Items, kind: str) -> Iterator[Prediction]:
-    """Yield the predictions in the order of the items. Each thread decodes a batch and runs the graph on it."""
+    """Yield the predictions in the order of the items. A thread pool decodes the batches and runs the graph."""
     with (
         ThreadPoolExecutor(THREADS) as pool,
         tqdm(total=items.total, desc=kind, unit="", unit_scale=True, disable=None) as progress,
@@ -67,7 +67,7 @@ def _predictions(model: Model, items: Items, kind: str) -> Iterator[Prediction]:
 
 
 def _in_order(pool: ThreadPoolExecutor, model: Model, batches: Iterable[list[Item]]) -> Iterator[list[Prediction]]:
-    """As `Executor.map`, which would read all batches at once."""
+    """Yield the predictions of each batch in order, like `Executor.map`, but read only `WAITING` batches ahead."""
     waiting: deque[Future[list[Prediction]]] = deque()
     for batch in batches:
         waiting.append(pool.submit(model.predict, batch))
@@ -84,7 +84,7 @@ def _values(model: Model, items: Items, prediction: Prediction) -> list[Any]:
 
 
 class Report:
-    """Counts the predictions that pass, and says in the end what there was to predict."""
+    """Counter of predictions, errors and the confusion matrix of a stream, with a summary at its end."""
 
     def __init__(self, model: Model, kind: str, place: str, location: Path) -> None:
         self.model = model
@@ -97,7 +97,7 @@ class Report:
         self.first_error: Prediction | None = None
 
     def of(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Yield the predictions. Raises DataError in the end if there were none but errors."""
+        """Yield the predictions while counting them. Raises DataError at the end if all were errors."""
         for prediction in predictions:
             self.count += 1
             if prediction.label is None:
@@ -108,13 +108,13 @@ class Report:
             yield prediction
         if self.errors == self.count:
             first = f"; the first of {self.count:,}: {self._first()}" if self.first_error else ""
-            raise DataError(f"{self.location}: no {self.kind} that can be read{first}")
+            raise DataError(f"{self.location}: no readable {self.kind}{first}")
 
     def summary(self) -> str:
         manifest = self.model.manifest
         lines = [f"{self.count:,} {self.kind} by {manifest.name} {manifest.version} ({self.model.precision})"]
         if self.errors:
-            lines.append(f"{self.errors:,} without a prediction, see the column error; the first: {self._first()}")
+            lines.append(f"{self.errors:,} could not be read, see the column error; the first: {self._first()}")
         if self.score.count:
             lines += self._metrics()
         return "\n".join(lines)
@@ -136,4 +136,4 @@ class Report:
         )
         if not score.count_unknown:
             return [metrics]
-        return [metrics, f"mistakes because the model has no such class: {score.count_unknown:,} ({unknown})"]
+        return [metrics, f"labels that the model does not have count as mistakes: {score.count_unknown:,} ({unknown})"]

@@ -1,4 +1,4 @@
-"""Predictions against labels, counted while they stream past."""
+"""Streaming classification metrics."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,10 @@ SHOWN_LABELS = 5
 
 
 class Score:
-    """Confusion matrix int64 `[C + 1, C]` of actual and predicted labels; the last row is of labels that are no class.
+    """Confusion matrix int64 `[C + 1, C]` of actual and predicted labels, and its metrics.
 
-    Each of those is a mistake: it lowers accuracy, and the precision of the class that was predicted.
+    The last row counts labels that the model does not have. They are mistakes: they reduce the accuracy, and the
+    precision of the predicted class.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -37,13 +38,13 @@ class Score:
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean recall over the model's classes that occur."""
+        """Return the mean recall over the classes that occur."""
         right, actual, _ = self._by_class()
         return float((right[actual > 0] / actual[actual > 0]).mean())
 
     @property
     def f1_macro(self) -> float:
-        """Mean F1 over the model's classes that occur or are predicted."""
+        """Return the mean F1 over the classes that occur or are predicted."""
         right, actual, predicted = self._by_class()
         either = actual + predicted > 0
         return float((2 * right[either] / (actual + predicted)[either]).mean())

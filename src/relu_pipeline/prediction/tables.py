@@ -1,4 +1,4 @@
-"""Tables of predictions: CSV or Parquet, written while the rows come, and in place when they are complete."""
+"""Streaming, atomic writes of tables of predictions, as CSV or Parquet."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -9,26 +9,26 @@ from relu_pipeline import artifacts
 from relu_pipeline.errors import ArtifactError
 
 SUFFIXES = (".csv", ".parquet")
-GROUP_ROWS = 65_536  # of Parquet, in memory at a time
+GROUP_ROWS = 65_536  # of a row group of Parquet, which is in memory as a whole
 
 
 def check_target(out: Path, source: Path) -> None:
-    """Raise ArtifactError if `out` names no table, or is `source` itself."""
+    """Raise ArtifactError if `out` has another suffix, or is `source` itself."""
     if out.suffix.lower() not in SUFFIXES:
-        raise ArtifactError(f"{out}: its name must end in one of {' '.join(SUFFIXES)}; name another by --out")
+        raise ArtifactError(f"{out}: the name must end in one of {' '.join(SUFFIXES)}; change --out")
     if out.exists() and source.exists() and out.samefile(source):
-        raise ArtifactError(f"{out}: is what is to be read, and would be overwritten; name another by --out")
+        raise ArtifactError(f"{out}: the output would overwrite the input; change --out")
 
 
 def write(out: Path, columns: Mapping[str, type], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write `rows` with `columns` of int, float or str, where None is empty. Raises ArtifactError."""
+    """Write `rows` with `columns` of int, float or str; None becomes an empty cell. Raises ArtifactError."""
     try:
         if out.suffix.lower() == ".parquet":
             _write_parquet(out, columns, rows)
         else:
             artifacts.write_table(out, list(columns), rows)
     except OSError as error:
-        raise ArtifactError(f"{error.filename or out}: {error.strerror}; name another place by --out") from error
+        raise ArtifactError(f"{error.filename or out}: {error.strerror}; change --out") from error
 
 
 def _write_parquet(out: Path, columns: Mapping[str, type], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -43,7 +43,7 @@ def _write_parquet(out: Path, columns: Mapping[str, type], rows: Iterable[Mappin
 
 
 def batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Yield lists of `size` items, the last one perhaps shorter."""
+    """Yield lists of `size` items; the last one may be shorter."""
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch

@@ -1,1 +1,1 @@
-"""Which model of the registry is the champion, and why: promote, roll back, fetch, trace."""
+"""Promotion of registered models: compare candidate and champion, promote, roll back, pull, trace."""

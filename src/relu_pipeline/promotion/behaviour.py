@@ -1,4 +1,4 @@
-"""The same rows in another form, whose labels should stay: what a model makes of changes that mean nothing."""
+"""Label-preserving variants of test examples, for invariance tests of a model."""
 
 import string
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ SHIFT = 1 / 16  # of a side
 
 
 def image_variants(split: ImageSplit, prepared: Path) -> tuple[ImageSplit, dict[str, ImageSplit]]:
-    """Return the images, and them mirrored, and moved down and right by a sixteenth of the side."""
+    """Return the images, and variants: mirrored, and shifted down and right by a sixteenth of the side."""
     images_BHWC = split.images_BHWC
     height, width = images_BHWC.shape[1:3]
     moved = max(1, round(SHIFT * height))
@@ -30,7 +30,7 @@ def image_variants(split: ImageSplit, prepared: Path) -> tuple[ImageSplit, dict[
 
 
 def text_variants(split: TextSplit, prepared: Path) -> tuple[TextSplit, dict[str, TextSplit]]:
-    """Return the texts of the words that the network knows, and them in capitals, and without punctuation."""
+    """Return the texts, of known words only, and variants: in capitals, and without punctuation."""
     tokenizer = load_tokenizer(prepared)
     texts = [tokenizer.decode(split.token_ids(row)) for row in range(len(split))]
     without = str.maketrans("", "", string.punctuation)
@@ -44,7 +44,7 @@ def text_variants(split: TextSplit, prepared: Path) -> tuple[TextSplit, dict[str
     return encoded(texts), {"in capitals": encoded(capitals), "without punctuation": encoded(bare)}
 
 
-# By task: a split and the folder of its prepared data -> the rows to compare with, and their variants by name.
+# By task: maps a split and the folder of its prepared data to reference examples, and their variants by name.
 VARIANTS: dict[TaskName, Callable[[Any, Path], tuple[PreparedSplit, Mapping[str, PreparedSplit]]]] = {
     "image": image_variants,
     "text": text_variants,

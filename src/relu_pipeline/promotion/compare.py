@@ -1,4 +1,4 @@
-"""Two models on the same rows."""
+"""Paired comparison of two models on the same examples."""
 
 import time
 from collections.abc import Mapping
@@ -20,7 +20,11 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Paired:
-    """`gained`, `lost`: rows that only the candidate, only the champion has right; `interval`: of the difference."""
+    """Paired comparison of the accuracies of candidate and champion.
+
+    Only the candidate is right on `gained` examples, only the champion on `lost`. `interval` is the 95 % interval of
+    the difference.
+    """
 
     rows: int
     accuracy: float
@@ -36,9 +40,9 @@ class Paired:
 
 
 def compare(candidate: NDArray[np.bool_], champion: NDArray[np.bool_]) -> Paired:
-    """Compare which rows, bool `[N]`, two models have right.
+    """Compare two models by whether they are right on each example, bool `[N]`.
 
-    McNemar's exact test (McNemar 1947, Psychometrika 12) and a 95 % bootstrap interval over pairs (Efron 1979).
+    Uses McNemar's exact test (McNemar 1947, Psychometrika 12) and a 95 % bootstrap interval over pairs (Efron 1979).
     """
     gained, lost = int((candidate & ~champion).sum()), int((champion & ~candidate).sum())
     p_value = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
@@ -53,19 +57,19 @@ def compare(candidate: NDArray[np.bool_], champion: NDArray[np.bool_]) -> Paired
 
 
 def right(model: Path, split: PreparedSplit) -> NDArray[np.bool_]:
-    """Return which rows of the split the graph has right: bool `[N]`."""
+    """Return whether the graph is right on each example of the split, bool `[N]`."""
     right_N: NDArray[np.bool_] = predict_onnx(model, split).argmax(axis=1) == split.labels.numpy()
     return right_N
 
 
 def changed_answers(model: Path, split: PreparedSplit, variants: Mapping[str, PreparedSplit]) -> dict[str, float]:
-    """Return the share of rows whose label another variant of the same rows changes, by variant."""
+    """Return, by variant, the fraction of examples whose predicted class differs from that of the original."""
     plain = predict_onnx(model, split).argmax(axis=1)
     return {name: float((predict_onnx(model, rows).argmax(axis=1) != plain).mean()) for name, rows in variants.items()}
 
 
 def latency_ratio(candidate: Path, champion: Path, row: NDArray[np.generic]) -> float:
-    """Return the candidate's median time for one row over the champion's, measured in turns."""
+    """Return the ratio of the median latencies of candidate and champion for one input, measured alternately."""
     sessions = [cpu_session(candidate), cpu_session(champion)]
     times: list[list[float]] = [[], []]
     for _ in range(LATENCY_RUNS):

@@ -1,4 +1,4 @@
-"""Whether a candidate may take the champion's place."""
+"""The promotion checks of a candidate, by itself and against the champion."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from relu_pipeline.tracking.registry import CANDIDATE, CHAMPION, Registry, Versi
 
 @dataclass
 class Verdict:
-    """`measured`: sentences; `reasons`: why the candidate may not become the champion."""
+    """Result of the checks: `measured` are lines of results, `reasons` why the candidate cannot be promoted."""
 
     measured: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
@@ -28,9 +28,10 @@ class Verdict:
 def judge(
     task: TaskName, params: Params, registry: Registry, candidate: Version, champion: Version | None, scratch: Path
 ) -> Verdict:
-    """Measure both on the test rows of `data/prepared/<task>/`; their files go below `scratch`.
+    """Check the candidate, and compare it with the champion on the test split of `data/prepared/<task>/`.
 
-    Raises PromotionError if those rows are of other data, ArtifactError.
+    The models are downloaded to `scratch`. Raises PromotionError if the test split is not of the candidate's data, and
+    ArtifactError.
     """
     verdict, config = Verdict(), params.promote
     models = registry.fetch(candidate, scratch / CANDIDATE)
@@ -42,8 +43,8 @@ def judge(
     test = TASKS[task].load(prepared, "test")
     if meta.source.sha256 != manifest.data_sha256 or not _takes(manifest, test, prepared):
         raise PromotionError(
-            f"{prepared} does not hold the test rows of {candidate} as it takes them; check out its params.yaml and "
-            "dvc.lock, and `dvc checkout`"
+            f"{prepared} does not have the test split of {candidate}, prepared as the model requires; check out its "
+            "params.yaml and dvc.lock, then `dvc checkout`"
         )
     if champion is None:
         verdict.measured.append(f"no champion yet; test accuracy {manifest.test_metrics['accuracy']:.4f}")
@@ -52,7 +53,9 @@ def judge(
     of_champion = artifacts.read_manifest(earlier, task)
     same_data = of_champion.data_sha256 == manifest.data_sha256
     if not same_data or of_champion.labels != manifest.labels or not _takes(of_champion, test, prepared):
-        verdict.reasons.append(f"{champion} has other data, classes, sizes or words, so no test rows are fair to both")
+        verdict.reasons.append(
+            f"{champion} has other data, classes, image size or vocabulary, so no test split suits both models"
+        )
         return verdict
     _judge_pair(models / artifacts.ONNX_MODEL, earlier / artifacts.ONNX_MODEL, test, config, verdict)
     base, variants = VARIANTS[task](test, prepared)
@@ -61,7 +64,7 @@ def judge(
 
 
 def _takes(manifest: Manifest, test: PreparedSplit, prepared: Path) -> bool:
-    """Whether the rows were prepared as the model takes them: sizes of images, words of texts."""
+    """Return whether the test split was prepared as the model requires: image size, and vocabulary."""
     row = test.gather(torch.arange(1))
     axes = zip(manifest.input.shape, row.shape, strict=True)
     same_sizes = all(wanted == size for wanted, size in axes if isinstance(wanted, int))
@@ -78,7 +81,7 @@ def _judge_origin(registry: Registry, candidate: Version, verdict: Verdict) -> N
     if dirty := sorted(name.removeprefix("commit.") for name, commit in commits.items() if commit.endswith("-dirty")):
         verdict.reasons.append(f"its sources were not committed ({', '.join(dirty)})")
     if run.data.metrics.get("parity/different_top1", 1.0) > 0:
-        verdict.reasons.append("its run holds no proof that graph and network give the same labels")
+        verdict.reasons.append("its run does not record that the graph and the network predict the same classes")
 
 
 def _judge_alone(manifest: Manifest, config: PromoteConfig, health: HealthConfig, verdict: Verdict) -> None:
@@ -88,23 +91,23 @@ def _judge_alone(manifest: Manifest, config: PromoteConfig, health: HealthConfig
         verdict.reasons.append(f"calibration error {error:.4f} above promote.max_calibration_error")
     for layer, baseline in manifest.relu_baseline.items():
         if baseline.mean > health.max_zero_share:
-            verdict.reasons.append(f"{baseline.mean:.1%} of layer {layer} are 0, above health.max_zero_share")
+            verdict.reasons.append(f"{baseline.mean:.1%} of the outputs of {layer} are 0, above health.max_zero_share")
 
 
 def _judge_pair(candidate: Path, champion: Path, test: PreparedSplit, config: PromoteConfig, verdict: Verdict) -> None:
     paired = compare(right(candidate, test), right(champion, test))
     low, high = paired.interval
     verdict.measured.append(
-        f"test accuracy {paired.accuracy:.4f}, the champion's {paired.champion_accuracy:.4f}: {paired.gained} of "
-        f"{paired.rows:,} rows gained, {paired.lost} lost; difference {low:+.4f} to {high:+.4f} (95 %), McNemar's "
+        f"test accuracy {paired.accuracy:.4f}, champion {paired.champion_accuracy:.4f}: of {paired.rows:,} examples "
+        f"{paired.gained} gained, {paired.lost} lost; difference {low:+.4f} to {high:+.4f} (95 %), McNemar's "
         f"p {paired.p_value:.3g}"
     )
     if paired.difference < 0:
-        verdict.reasons.append(f"it has {paired.lost - paired.gained} rows fewer right than the champion")
+        verdict.reasons.append(f"it is right on {paired.lost - paired.gained} fewer examples than the champion")
     ratio = latency_ratio(candidate, champion, test.gather(torch.arange(1)).numpy())
-    verdict.measured.append(f"one row takes {ratio:.2f} times the champion's time")
+    verdict.measured.append(f"latency {ratio:.2f} times the champion's")
     if ratio > config.max_latency_ratio:
-        verdict.reasons.append(f"one row takes {ratio:.2f} times as long, above promote.max_latency_ratio")
+        verdict.reasons.append(f"latency {ratio:.2f} times the champion's, above promote.max_latency_ratio")
 
 
 def _judge_behaviour(
@@ -117,7 +120,7 @@ def _judge_behaviour(
 ) -> None:
     changed, earlier = (changed_answers(model, base, variants) for model in (candidate, champion))
     for name, share in changed.items():
-        words = f"{share:.1%} of its answers change for inputs {name}, {earlier[name]:.1%} of the champion's"
+        words = f"{share:.1%} of its predictions change for inputs {name}, champion {earlier[name]:.1%}"
         verdict.measured.append(words)
         if share > earlier[name] + config.max_changed_answers:
             verdict.reasons.append(f"{words}, above promote.max_changed_answers")

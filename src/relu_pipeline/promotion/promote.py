@@ -1,4 +1,4 @@
-"""From candidate to champion, and back."""
+"""The commands `promote`, `rollback`, `status` and `pull`."""
 
 import time
 from pathlib import Path
@@ -13,14 +13,14 @@ from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_store import open_registry, promotion_lock
 from relu_pipeline.tracking.registry import CANDIDATE, CHAMPION, Registry, Version
 
-# Tags of a version that is or was champion. REPLACED has the numbers of all champions before it, the last one first.
+# Tags of a version that is or was champion. REPLACED lists the numbers of all earlier champions, the most recent first.
 REPLACED, REASON, SINCE = "promoted.replaced", "promoted.reason", "promoted.at"
 
 
 def promote(task: TaskName, params: Params, forced_for: str | None) -> str:
-    """Make the candidate the champion if it passes, or for the reason `forced_for`; say what was measured.
+    """Make the candidate the champion if it passes the checks, or for the reason `forced_for`; return the results.
 
-    Raises PromotionError, TrackingError, ArtifactError.
+    Raises PromotionError if it does not pass, TrackingError, ArtifactError.
     """
     with promotion_lock(), open_registry() as registry, TemporaryDirectory() as scratch:
         candidate = _aliased(registry, task, CANDIDATE)
@@ -32,7 +32,7 @@ def promote(task: TaskName, params: Params, forced_for: str | None) -> str:
         if verdict.reasons and not forced_for:
             raise PromotionError(
                 f"{candidate} stays candidate: {'; '.join(verdict.reasons)}; `relu-pipeline promote {task} --force "
-                f"REASON` promotes it all the same\n{report}"
+                f"REASON` promotes it anyway\n{report}"
             )
         replaced = [champion.number, *_replaced(champion)] if champion else []
         _make_champion(registry, candidate, replaced, forced_for or "passed")
@@ -40,19 +40,19 @@ def promote(task: TaskName, params: Params, forced_for: str | None) -> str:
 
 
 def rollback(task: TaskName) -> str:
-    """Make the version that the champion replaced the champion again, and record it. Repeated, it goes further back.
+    """Restore the previous champion and record the rollback; a second call restores the one before.
 
-    Raises PromotionError, TrackingError.
+    Raises PromotionError if there is none, TrackingError.
     """
     with promotion_lock(), open_registry() as registry:
         champion = _aliased(registry, task, CHAMPION)
         versions = {version.number: version for version in registry.versions(champion.name)}
         replaced = [number for number in _replaced(champion) if number in versions]
         if not replaced:
-            raise PromotionError(f"{champion} replaced no version that is still there")
+            raise PromotionError(f"{champion} has no previous champion, or it was deleted")
         earlier = versions[replaced[0]]
         _make_champion(registry, earlier, replaced[1:], f"rollback from {champion.number}")
-    return f"{earlier} is the champion again, in place of {champion}"
+    return f"{earlier} is the champion again; it replaces {champion}"
 
 
 def _replaced(version: Version) -> list[str]:
@@ -65,7 +65,7 @@ def _make_champion(registry: Registry, version: Version, replaced: list[str], re
 
 
 def status() -> str:
-    """Return what the aliases of each task name. Raises TrackingError."""
+    """Return a line for the champion and the candidate of each task. Raises TrackingError."""
     lines = []
     with open_registry() as registry:
         for task in TASKS:
@@ -82,10 +82,13 @@ def _described(version: Version) -> str:
 
 
 def pull(wanted: str, target: Path) -> str:
-    """Put TASK@ALIAS of the registry into `target`/TASK, all files checked. Raises PromotionError, ArtifactError."""
+    """Copy the model TASK@ALIAS of the registry to `target`/TASK, and verify its files.
+
+    Raises PromotionError, TrackingError, ArtifactError.
+    """
     task, _, alias = wanted.partition("@")
     if task not in TASKS or not alias:
-        raise PromotionError(f"{wanted}: not TASK@ALIAS, as image@champion or text@candidate")
+        raise PromotionError(f"{wanted} is not TASK@ALIAS, such as image@champion or text@candidate")
     with open_registry() as registry, TemporaryDirectory() as scratch:
         version = _aliased(registry, task, alias)
         swap(task, registry.fetch(version, Path(scratch)), target / task)
@@ -96,7 +99,7 @@ def _aliased(registry: Registry, task: TaskName, alias: str) -> Version:
     version = registry.aliased(artifacts.model_name(task), alias)
     if version is None:
         raise PromotionError(
-            f"the registry has no {artifacts.model_name(task)}@{alias}; `dvc repro` makes candidates, "
-            f"`relu-pipeline promote {task}` champions"
+            f"the registry has no {artifacts.model_name(task)}@{alias}; `dvc repro` registers a candidate, "
+            f"`relu-pipeline promote {task}` makes it the champion"
         )
     return version

@@ -1,4 +1,4 @@
-"""From an answer back to what made its model."""
+"""The command `trace`: the data, code and parameters that produced the model of a prediction."""
 
 from relu_pipeline import artifacts
 from relu_pipeline.errors import PromotionError
@@ -10,18 +10,20 @@ LEAST_CHARS = 6
 
 
 def trace(wanted: str) -> str:
-    """Describe the model that `wanted` names: its SHA-256 or that of its checkpoint, from its first digits on, the
-    version or the name and number that an answer bears, or the run. Of several with the same weights it is the newest.
+    """Return the provenance of the model that `wanted` identifies.
 
-    Raises PromotionError where it names none, or different ones.
+    `wanted` is NAME/NUMBER, or the first digits of the SHA-256 of the graph or the checkpoint, of the version, or of
+    the run ID. Of several versions with the same weights the newest is described.
+
+    Raises PromotionError if no model matches, or models with different weights do.
     """
     with open_registry() as registry:
         versions = [version for task in TASKS for version in registry.versions(artifacts.model_name(task))]
         found = [version for version in versions if _is_named(version, wanted)]
         if len({version.tags["checkpoint_sha256"] for version in found}) != 1:
-            names = f"names {', '.join(map(str, found))}" if found else "names no registered model"
+            names = f"matches {', '.join(map(str, found))}" if found else "matches no registered model"
             raise PromotionError(
-                f"{wanted}: {names}; give NAME/NUMBER, a run, or {LEAST_CHARS} digits and more of a SHA-256 or version"
+                f"{wanted} {names}; give NAME/NUMBER, or at least {LEAST_CHARS} digits of a SHA-256, version or run ID"
             )
         return _told(registry, found[0])
 
@@ -47,5 +49,5 @@ def _told(registry: Registry, version: Version) -> str:
     for used in run.inputs.dataset_inputs:
         rows[f"{used.tags[0].value} rows"] = f"{used.dataset.name} {used.dataset.digest}"
     rows |= dict(sorted(run.data.params.items()))
-    note = run.data.tags.get("mlflow.note.content", "how it was made was not recorded")
+    note = run.data.tags.get("mlflow.note.content", "how to reproduce it was not recorded")
     return "\n".join(f"{name}: {value}" for name, value in rows.items()) + f"\n{note}"

@@ -1,1 +1,1 @@
-"""The maths in NumPy alone: the oracle that the tests hold PyTorch and ONNX Runtime against."""
+"""Reference implementation in NumPy; the tests compare PyTorch and ONNX Runtime with it."""

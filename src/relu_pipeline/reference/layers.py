@@ -1,4 +1,7 @@
-"""Dense layer, ReLU and softmax cross-entropy, forward and backward. Shapes: N rows, D inputs, H outputs, C classes."""
+"""Dense layer, ReLU and softmax cross-entropy, forward and backward.
+
+Shapes: N examples, D inputs, H outputs, C classes.
+"""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +13,7 @@ from relu_pipeline.activations import Floats, relu, relu_derivative
 
 @dataclass
 class Dense:
-    """`x @ weight + bias`, with the gradients of its last backward pass. `weight` `[D, H]`, `bias` `[H]`."""
+    """Dense layer `x @ weight + bias` with the gradients of its last backward pass; `weight` `[D, H]`, `bias` `[H]`."""
 
     weight: Floats
     bias: Floats
@@ -22,7 +25,7 @@ class Dense:
         return x_ND @ self.weight + self.bias
 
     def backward(self, gradient_NH: Floats) -> Floats:
-        """From the loss's gradient by the outputs to the one by the inputs, `[N, D]`."""
+        """Return the gradient of the loss with respect to the inputs, `[N, D]`, given that of the outputs."""
         self.weight_gradient = self.x_ND.T @ gradient_NH
         self.bias_gradient = gradient_NH.sum(axis=0)
         return gradient_NH @ self.weight.T
@@ -42,7 +45,7 @@ class ReLU:
 
 
 def he_dense(num_inputs: int, num_outputs: int, rng: np.random.Generator) -> Dense:
-    """Weights of variance `2 / num_inputs`: ReLU halves it again (He et al. 2015, arXiv:1502.01852)."""
+    """Return a layer with weights of variance `2 / num_inputs` (He et al. 2015, arXiv:1502.01852)."""
     weight = rng.normal(scale=np.sqrt(2 / num_inputs), size=(num_inputs, num_outputs))
     return Dense(weight, np.zeros(num_outputs))
 
@@ -54,7 +57,7 @@ def softmax(logits_NC: Floats) -> Floats:
 
 
 def cross_entropy(logits_NC: Floats, labels_N: NDArray[np.integer]) -> tuple[float, Floats]:
-    """Mean over the rows, in nats, and its gradient by the logits."""
+    """Return the mean loss over the examples in nats, and its gradient with respect to the logits."""
     rows = np.arange(len(labels_N))
     shifted = logits_NC - logits_NC.max(axis=1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

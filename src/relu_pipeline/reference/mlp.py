@@ -1,4 +1,4 @@
-"""A network of one hidden ReLU layer, trained by gradient descent that is written out by hand."""
+"""A network with one hidden ReLU layer, trained by hand-written gradient descent."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ HIDDEN_UNITS = 64
 
 
 class ReferenceMLP:
-    """float `[N, D]` -> logits `[N, C]`."""
+    """MLP that maps float `[N, D]` to logits `[N, C]`."""
 
     def __init__(self, num_inputs: int, num_classes: int, seed: int, hidden_units: int = HIDDEN_UNITS) -> None:
         rng = np.random.default_rng(seed)
@@ -22,13 +22,13 @@ class ReferenceMLP:
         return self.head.forward(self.relu.forward(self.hidden.forward(x_ND)))
 
     def gradients(self, x_ND: Floats, labels_N: NDArray[np.integer]) -> float:
-        """Fill both layers' gradients; gives the loss."""
+        """Compute the gradients of both layers and return the loss."""
         loss, gradient_NC = cross_entropy(self.forward(x_ND), labels_N)
         self.hidden.backward(self.relu.backward(self.head.backward(gradient_NC)))
         return loss
 
     def fit(self, x_ND: Floats, labels_N: NDArray[np.integer], learning_rate: float, num_steps: int) -> list[float]:
-        """Descend on all rows at each step; gives the loss before each."""
+        """Run full-batch gradient descent and return the loss before each step."""
         losses = []
         for _ in range(num_steps):
             losses.append(self.gradients(x_ND, labels_N))

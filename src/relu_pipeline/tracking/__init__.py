@@ -1,1 +1,1 @@
-"""Experiment tracking: `run` is what the library sees, the others write to MLflow by way of an outbox."""
+"""Experiment tracking: the interface `Run`, and its MLflow implementation, which writes through an outbox."""

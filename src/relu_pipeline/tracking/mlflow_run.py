@@ -1,7 +1,7 @@
-"""One MLflow run a training, which later stages find again by the bytes of its checkpoint.
+"""MLflow implementation of `Run`. Each training is one run; later stages find it by the SHA-256 of its checkpoint.
 
-A run is an outbox: what it is told lies there, with copies of the files, until MLflow's store has taken it. No stage
-waits for a store or fails because of one.
+All entries and copies of logged files wait in an outbox until MLflow's store accepts them. A stage therefore does not
+wait for a store, or fail because of one.
 """
 
 import os
@@ -22,13 +22,13 @@ from relu_pipeline.tracking.mlflow_store import OUTBOXES, Store, project_root, s
 from relu_pipeline.tracking.outbox import Outbox
 from relu_pipeline.tracking.registry import build_pyfunc, describe
 
-PATIENCE_S = 10  # for a server that is away when a stage ends
-DIGEST_CHARS = 12  # MLflow takes 36, but its lists of runs show all of them
+PATIENCE_S = 10  # wait for the server at the end of a stage
+DIGEST_CHARS = 12  # MLflow accepts 36, but its web page shows all of them in tables
 CONTEXTS: Mapping[Split, str] = {"train": "training", "val": "validation", "test": "testing"}
 
 
 class MlflowRun:
-    """`key`: by which the run is found again, as long as its process lives and after it was interrupted."""
+    """MLflow run whose entries go to an outbox; `key` identifies the run, also after an interruption."""
 
     def __init__(self, run: Mapping[str, Any], outbox: Outbox) -> None:
         self.key: str = run["value"]
@@ -55,7 +55,7 @@ class MlflowRun:
             self._put("file", file=self._outbox.copy(file), folder=folder)
 
     def register(self, models: Path, meta: PreparedMeta) -> None:
-        """Make a model of the registry out of `models/<task>/`, under the alias "candidate"; `meta`: of its data."""
+        """Register the model in `models/<task>/` with the alias "candidate"; `meta` describes its data."""
         with TemporaryDirectory() as scratch:
             built = Path(scratch) / "model"
             build_pyfunc(models, built)
@@ -65,7 +65,7 @@ class MlflowRun:
 
     @contextmanager
     def child(self, name: str) -> Iterator["MlflowRun"]:
-        """A run below this one."""
+        """Start a child run, and end it with the block."""
         run = _new(self._run["experiment"], uuid.uuid4().hex, name, {}, parent=self._run)
         with _ending(MlflowRun(run, self._outbox)) as child:
             yield child
@@ -86,7 +86,7 @@ def start_run(
     name: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> Iterator[MlflowRun]:
-    """A run in `relu-pipeline-EXPERIMENT`: that of the key `interrupted` goes on if the store still has it."""
+    """Start a run in `relu-pipeline-EXPERIMENT`, or continue the one of the key `interrupted` if the store has it."""
     named = os.environ.get("DVC_EXP_NAME")
     described = {"mlflow.source.git.commit": commit, "mlflow.source.name": stage, "stage": stage} | dict(tags or {})
     if named:
@@ -98,18 +98,21 @@ def start_run(
 
 @contextmanager
 def reopen_run(checkpoint_sha256: str, task: TaskName, commit: str, stage: str) -> Iterator[MlflowRun]:
-    """The newest run that made the checkpoint, or one of its own, where the store has none."""
+    """Reopen the newest run that produced the checkpoint, or start a run if the store has none."""
     tags = {"mlflow.source.git.commit": commit, "mlflow.source.name": stage, "stage": stage, "task": task}
     name = os.environ.get("DVC_EXP_NAME") or f"{task} {checkpoint_sha256[:8]}"
     run = _new(f"relu-pipeline-{task}", checkpoint_sha256, name, tags, identity="checkpoint")
     with _outbox(run) as outbox:
         reopened = MlflowRun(run, outbox)
-        reopened.log_tags({f"commit.{stage.partition('@')[0]}": commit})  # MLflow takes no @
+        reopened.log_tags({f"commit.{stage.partition('@')[0]}": commit})  # MLflow rejects "@" in a key
         yield reopened
 
 
 def send_outboxes() -> int:
-    """Send what waits in the project's outboxes, and count the entries. Raises TrackingError; what is left stays."""
+    """Send the entries in the project's outboxes and return their number.
+
+    Raises TrackingError if the store fails; the entries stay.
+    """
     root = project_root()
     return Store(root, store_uri(root)).send_left()
 
@@ -135,7 +138,7 @@ def _new(
 
 @contextmanager
 def _ending(run: MlflowRun) -> Iterator[MlflowRun]:
-    """The run ends with the block, well or not."""
+    """Set the status RUNNING, and the final status at the end of the block."""
     status = "FAILED"
     run.log_status("RUNNING")
     try:
@@ -154,7 +157,7 @@ def _outbox(run: Mapping[str, Any]) -> Iterator[Outbox]:
     store = _store(root, store_uri(root))
     folder = root / OUTBOXES / f"{time.time_ns()}-{os.getpid()}-{run['value'][:8]}"
     if store.uri.startswith("sqlite:"):
-        # In this thread: a process that ended while its outbox makes the tables would leave half of them.
+        # Create the tables in this thread: the outbox's thread could be stopped halfway when the process ends.
         with suppress(TrackingError):
             store.connect()
     outbox = Outbox(folder, store.send, PATIENCE_S)
@@ -163,15 +166,15 @@ def _outbox(run: Mapping[str, Any]) -> Iterator[Outbox]:
     finally:
         if left := outbox.close():
             print(
-                f"warning: MLflow did not take {left} entries ({outbox.problem}); they wait in {outbox.folder}: "
-                "the next stage sends them, or `relu-pipeline send-metrics`",
+                f"warning: MLflow did not take {left} entries ({outbox.problem}); they are kept in {outbox.folder}; "
+                "the next stage, or `relu-pipeline send-metrics`, sends them",
                 file=sys.stderr,
             )
 
 
 @cache
 def _store(root: Path, uri: str) -> Store:
-    """One for all runs of a process: a study has hundreds."""
+    """Return the store, the same for all runs of a process: a study has hundreds."""
     return Store(root, uri)
 
 

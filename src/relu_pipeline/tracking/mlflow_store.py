@@ -1,8 +1,7 @@
-"""MLflow's store: connect, find the run of an entry or begin it, send the entry.
+"""Connection to MLflow's tracking store: find or create the run of an entry, and send the entry.
 
-This module, `senders`, `registry` and `served_model` are the only ones that import mlflow.
-
-Nothing here waits for a store or holds up a stage: the thread of an outbox calls it, again and again where it fails.
+Only this module, `senders`, `registry` and `served_model` import mlflow. The background thread of an outbox calls this
+module and retries failures, so that a stage never waits for the store.
 """
 
 import getpass
@@ -29,16 +28,16 @@ from relu_pipeline.tracking.senders import SENDERS
 OUTBOXES = "mlflow-outbox"
 DATABASE = "mlflow.db"
 SERVER_TIMEOUT_S = 5
-IDENTITY = "relu.{}"  # the tag by which a run is found again, whatever store it lies in
+IDENTITY = "relu.{}"  # the tag that identifies a run in every store
 EXPERIMENT_TAGS = {
     "mlflow.experiment.primaryMetric.name": "test/accuracy",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
 }
-PERMANENT = "INVALID_PARAMETER_VALUE"  # others may pass: MLflow's BAD_REQUEST is a full pool of connections, too
+PERMANENT = "INVALID_PARAMETER_VALUE"  # all other errors are retried: even BAD_REQUEST may be an exhausted pool
 
 
 class Store:
-    """The store at `uri` for the project in `root`. Connects when the first entry is sent. Threads may share it."""
+    """Thread-safe client of the store at `uri`, for the project in `root`. Connects with the first entry."""
 
     def __init__(self, root: Path, uri: str) -> None:
         self.root = root
@@ -53,7 +52,7 @@ class Store:
         return self.uri.startswith(("http://", "https://"))
 
     def send(self, entry: Entry, folder: Path) -> None:
-        """Send an entry of the outbox `folder`. Raises TrackingError where it may be taken later."""
+        """Send an entry of the outbox `folder`. Raises TrackingError if a retry may succeed."""
         with _explained(self.uri):
             client = self.client()
             from mlflow.exceptions import MlflowException
@@ -67,11 +66,11 @@ class Store:
                     raise
                 if client.get_run(run_id).info.lifecycle_stage == "deleted":
                     self._run_ids.clear()
-                    raise TrackingError(f"the run {run_id} was deleted meanwhile") from error
-                print(f"warning: MLflow refuses an entry, which is lost: {masked(error.message)}", file=sys.stderr)
+                    raise TrackingError(f"the run {run_id} was deleted") from error
+                print(f"warning: MLflow rejected an entry: {masked(error.message)}", file=sys.stderr)
 
     def connect(self) -> Any:
-        """Raises TrackingError."""
+        """Return MLflow's client. Raises TrackingError if the store cannot be reached."""
         with self._changing, _explained(self.uri):
             if self._client is None:
                 if self.is_server:
@@ -80,7 +79,10 @@ class Store:
             return self._client
 
     def client(self) -> Any:
-        """Connect, and send once what earlier processes left. Raises TrackingError."""
+        """Return MLflow's client, after the first call has sent the entries of ended processes.
+
+        Raises TrackingError.
+        """
         with self._changing:
             client = self.connect()
             if not self._left_is_sent:
@@ -88,15 +90,15 @@ class Store:
             return client
 
     def send_left(self) -> int:
-        """Send what processes that have ended left in their outboxes; return the number of entries.
+        """Send the entries in the outboxes of ended processes and return their number.
 
-        A run whose process was killed ends. Raises TrackingError; what is left stays.
+        Runs of killed processes get the status KILLED. Raises TrackingError if the store fails; the entries stay.
         """
         self._left_is_sent = True
         return send_left(self.root / OUTBOXES, self.send, _with_end)
 
     def _run_id(self, client: Any, run: Mapping[str, Any]) -> str:
-        """The newest run that bears the identity and was not deleted, or a new one."""
+        """Return the newest run with the identity that was not deleted, or a new one."""
         identity = f"{run['identity']}={run['value']}"
         if identity not in self._run_ids:
             self._run_ids[identity] = self._find(client, run) or self._begin(client, run)
@@ -107,7 +109,7 @@ class Store:
         if experiment is None:
             return None
         if experiment.lifecycle_stage == "deleted":
-            print(f"MLflow: the experiment {run['experiment']} was deleted, and comes back", file=sys.stderr)
+            print(f"MLflow: the experiment {run['experiment']} was deleted; it is restored", file=sys.stderr)
             client.restore_experiment(experiment.experiment_id)
         tag = IDENTITY.format(run["identity"])
         found = client.search_runs([experiment.experiment_id], f"tags.`{tag}` = '{run['value']}'", max_results=1)
@@ -115,7 +117,7 @@ class Store:
 
     def _begin(self, client: Any, run: Mapping[str, Any]) -> str:
         if run["identity"] == "checkpoint" and self._waits(run["value"]):
-            raise TrackingError("its training waits in an outbox that could not be sent")
+            raise TrackingError("the run of its training is in an outbox that could not be sent")
         tags = run["tags"] | {IDENTITY.format(run["identity"]): run["value"], "mlflow.user": _user()}
         if run["parent"]:
             tags |= {"mlflow.parentRunId": self._run_id(client, run["parent"])}
@@ -124,14 +126,14 @@ class Store:
         if run["identity"] == "checkpoint":
             client.set_terminated(created.info.run_id, "FINISHED")
             print(
-                f"MLflow: {masked(self.uri)} has no run of the checkpoint {run['value'][:12]}, which was trained "
-                f"elsewhere or deleted there; a new run takes what is measured of it: {run['name']}",
+                f"MLflow: {masked(self.uri)} has no run of the checkpoint {run['value'][:12]}; it was trained "
+                f"elsewhere, or the run was deleted. A new run gets its metrics: {run['name']}",
                 file=sys.stderr,
             )
         return str(created.info.run_id)
 
     def _experiment_id(self, client: Any, name: str) -> str:
-        # Locked: two first experiments at once would both create it.
+        # Locked, so that two processes do not both create the experiment.
         with _creation_lock(self.root):
             experiment = client.get_experiment_by_name(name)
             if experiment is not None:
@@ -140,25 +142,25 @@ class Store:
             return str(client.create_experiment(name, location, EXPERIMENT_TAGS))
 
     def _waits(self, checkpoint_sha256: str) -> bool:
-        """Whether an outbox holds the tag by which a training is found."""
+        """Return whether an outbox has the tag that identifies the training of the checkpoint."""
         tag = json.dumps({"relu.checkpoint": checkpoint_sha256})[1:-1]
         return any(tag in file.read_text(encoding="utf-8") for file in self.root.glob(f"{OUTBOXES}/*/{ENTRIES}"))
 
 
 def project_root() -> Path:
-    """Return the project, also within `dvc exp run --temp` and `--queue`, which work in a copy of it."""
+    """Return the root of the project, also in the copies that `dvc exp run --temp` and `--queue` work in."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
 def store_uri(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, or the project's own mlflow.db."""
-    # Relative: a "?" or "%" in the path would be read as part of a URL (mlflow#4785).
+    """Return MLFLOW_TRACKING_URI, or the URI of the project's mlflow.db."""
+    # Relative, because MLflow would parse a "?" or "%" of the path as part of the URL (mlflow#4785).
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{os.path.relpath(root / DATABASE)}"
 
 
 @contextmanager
 def open_registry() -> Iterator[Registry]:
-    """The project's registry. Raises TrackingError."""
+    """Open the project's registry, after sending waiting entries. Raises TrackingError."""
     root = _registry_root()
     store = Store(root, store_uri(root))
     with _explained(store.uri):
@@ -166,29 +168,32 @@ def open_registry() -> Iterator[Registry]:
         try:
             store.send_left()
         except TrackingError as error:
-            print(f"warning: {error}; it stays in {root / OUTBOXES}", file=sys.stderr)
+            print(f"warning: {error}; the entries are kept in {root / OUTBOXES}", file=sys.stderr)
         yield Registry(client)
 
 
 def promotion_lock() -> FileLock:
-    """Held by one promotion of the project at a time."""
+    """Return the lock that serialises promotions of the project."""
     return FileLock(_registry_root() / OUTBOXES / "promotion.lock")
 
 
 def _registry_root() -> Path:
-    """Return the project. Raises TrackingError outside of one, where no store is named: it would begin an empty one."""
+    """Return the root of the project.
+
+    Raises TrackingError outside a project if no store is named: MLflow would create an empty one.
+    """
     root = project_root()
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / PARAMS).is_file():
         raise TrackingError(
-            f"{root}: this folder is not a relu-pipeline project, so it has no registry: run the command in the root "
-            "of a clone, or name the store in MLFLOW_TRACKING_URI"
+            f"{root} is not a relu-pipeline project and has no registry; run the command in the root of a clone, or "
+            "set MLFLOW_TRACKING_URI to the store"
         )
     return root
 
 
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
-    """Whatever goes wrong in a store (its client, its database, its artifact store) must not end a training."""
+    """Convert every exception of a client, database or artifact store to TrackingError, which does not end a stage."""
     try:
         yield
     except PipelineError:
@@ -205,7 +210,7 @@ def _connect(uri: str, root: Path) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # The outbox asks again by itself; MLflow's own default blocks for many minutes.
+    # The outbox retries; MLflow's default retries would block for many minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     with _connecting:
@@ -213,9 +218,9 @@ def _connect(uri: str, root: Path) -> Any:
 
         for noisy in ("alembic", "mlflow"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
-        # Locked: processes that find no database would all create its tables (mlflow#4123).
+        # Locked, so that only one process creates the tables of a new database (mlflow#4123).
         with _creation_lock(root):
-            mlflow.set_tracking_uri(uri)  # parts of MLflow's own clients ask there, whatever they were given
+            mlflow.set_tracking_uri(uri)  # some of MLflow's functions ignore the client's URI and use this one
             client = mlflow.MlflowClient()
             client.search_experiments(max_results=1)
     return client
@@ -228,29 +233,29 @@ def _creation_lock(root: Path) -> FileLock:
 
 
 def check_server(uri: str) -> None:
-    """Ask once, whatever the answer: MLflow itself would retry for minutes. Raises TrackingError."""
+    """Raise TrackingError if the server does not respond to one request; MLflow's client would retry for minutes."""
     import requests
 
     try:
         requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S)
     except (requests.ConnectionError, requests.Timeout) as error:
-        raise TrackingError(f"the MLflow server {masked(uri)} does not answer ({type(error).__name__})") from error
+        raise TrackingError(f"the MLflow server {masked(uri)} does not respond ({type(error).__name__})") from error
 
 
 def masked(text: str) -> str:
-    """`text` without the users and passwords of the URLs in it."""
+    """Return the text without the user names and passwords of URLs in it."""
     return re.sub(r"://[^/@\s]*@", "://", text)
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # a user ID without a name, as in a container
         return str(os.getuid())
 
 
 def _with_end(entries: Sequence[Entry]) -> list[Entry]:
-    """Add the ends of runs that a killed process did not write."""
+    """Return the entries with the status KILLED for each run that a killed process did not end."""
     last = {entry["run"]["value"]: entry for entry in entries if entry["kind"] == "status"}
     killed = {"status": "KILLED", "timestamp_ms": time.time_ns() // 1_000_000}
     return [*entries, *({**entry, **killed} for entry in last.values() if entry["status"] == "RUNNING")]

@@ -1,4 +1,4 @@
-"""Entries on their way to a server that may be away: in a folder until they are delivered."""
+"""Persistent queue of entries for a server that may not be reachable."""
 
 import json
 import queue
@@ -25,16 +25,17 @@ LONGEST_WAIT_S = 10.0
 
 
 class Outbox:
-    """`put` returns at once; a thread gives the entries to `send`, in order, again and again until it takes them.
+    """Queue that stores entries in a folder, and sends them in order from a background thread.
 
-    `send` raises TrackingError to be asked again, and must bear to get an entry twice: a killed process leaves its
-    entries in `folder`, delivered or not, and the next Outbox of that folder begins with them. After `close`, the
-    folder holds just what was not delivered, or is gone. Its lock is held until then, or until the process dies.
+    `put` does not block. `send` raises TrackingError to be called again later, and must be idempotent: after a crash
+    `folder` may have entries that were already sent, and the next Outbox of that folder sends them again. `close`
+    leaves only the undelivered entries in the folder, or removes it if there are none. The folder is locked until
+    then.
     """
 
     def __init__(self, folder: Path, send: Send, patience_s: float) -> None:
         self.folder = folder
-        self.problem = "an entry is still being sent"  # or why the last one was not taken
+        self.problem = "an entry is still being sent"  # later: the last error of `send`
         self._send = send
         self._patience_s = patience_s
         self._lock = _locked(folder)
@@ -66,7 +67,7 @@ class Outbox:
         self._waiting.put(entry)
 
     def copy(self, source: Path) -> str:
-        """Keep the bytes of a file or folder as they are now; give their place in `folder`, for an entry."""
+        """Copy a file or folder into the outbox and return its path in `folder`, for use in an entry."""
         place = Path(FILES) / str(time.time_ns()) / source.name
         target = self.folder / place
         target.parent.mkdir(parents=True)
@@ -77,7 +78,7 @@ class Outbox:
         return str(place)
 
     def close(self) -> int:
-        """Give the server `patience_s` to take what is left; the number of entries that it did not take."""
+        """Stop the thread after at most `patience_s` and return the number of undelivered entries."""
         self._deadline = time.monotonic() + self._patience_s
         self._closing.set()
         self._waiting.put(None)
@@ -99,7 +100,7 @@ class Outbox:
                 self._undelivered.pop(0)
 
     def _delivered(self, entry: Entry) -> bool:
-        """False when the outbox was closed and its patience is over."""
+        """Send an entry, with retries; return False if the deadline set by `close` passed first."""
         wait_s = FIRST_WAIT_S
         while True:
             try:
@@ -109,24 +110,24 @@ class Outbox:
                 self.problem = str(error)
                 if time.monotonic() + FIRST_WAIT_S > self._deadline:
                     return False
-            # An event that is set no longer waits, and a server that is away is not to be asked without a pause.
+            # `wait` returns at once after `close`; the sleep keeps a pause between retries.
             if self._closing.is_set() or self._closing.wait(wait_s):
                 time.sleep(FIRST_WAIT_S)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
 def send_left(root: Path, send: Send, complete: Callable[[list[Entry]], list[Entry]]) -> int:
-    """Send what processes that have ended left in the folders of `root`, oldest first; return the number of entries.
+    """Send the entries of ended processes in the folders of `root`, oldest first; return the number of entries.
 
-    `complete` adds what a process could not say any more. Raises TrackingError from `send` after all folders were
-    tried; what was not sent stays.
+    `complete` adds entries that a killed process did not write. If `send` fails, the entries stay, and its
+    TrackingError is raised after all folders were tried.
     """
     count, problem = 0, None
     for folder in sorted(path.parent for path in root.glob(f"*/{ENTRIES}")):
         try:
             lock = _locked(folder)
         except TrackingError:
-            continue  # its process lives
+            continue  # the process is still running
         try:
             entries = complete(read_entries(folder))
             for number, entry in enumerate(entries):
@@ -145,10 +146,10 @@ def send_left(root: Path, send: Send, complete: Callable[[list[Entry]], list[Ent
 
 
 def count_left(root: Path) -> int:
-    """Return the number of entries that processes that have ended left in the folders of `root`."""
+    """Return the number of undelivered entries of ended processes in the folders of `root`."""
     count = 0
     for file in root.glob(f"*/{ENTRIES}"):
-        with suppress(TrackingError):  # its process lives
+        with suppress(TrackingError):  # the process is still running
             lock = _locked(file.parent)
             count += len(read_entries(file.parent))
             lock.release()
@@ -156,7 +157,7 @@ def count_left(root: Path) -> int:
 
 
 def read_entries(folder: Path) -> list[Entry]:
-    """A last line that a killed process left half-written is dropped."""
+    """Return the entries of a folder, without an incomplete last line of a killed process."""
     file = folder / ENTRIES
     if not file.exists():
         return []
@@ -165,7 +166,7 @@ def read_entries(folder: Path) -> list[Entry]:
 
 
 def _locked(folder: Path) -> FileLock:
-    """Raises TrackingError if another process has it."""
+    """Lock the folder. Raises TrackingError if another process holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, blocking=False)
     try:

@@ -1,4 +1,7 @@
-"""Models of the registry: whole, so that MLflow answers with labels wherever it loads one."""
+"""MLflow's model registry: registration, versions and aliases.
+
+A registered model has its preprocessing and labels, so that MLflow predicts class names wherever it loads one.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ MODEL = "model"  # the folder of `models/<task>/` within the registered model
 
 
 def build_pyfunc(models: Path, out: Path) -> None:
-    """Write `models/<task>/` as an MLflow model of the flavour python_function, from code: nothing is pickled."""
+    """Write `models/<task>/` as an MLflow model of the flavour python_function, from code, without pickle."""
     import mlflow
 
     samples = artifacts.read(models / artifacts.SAMPLES, Samples).samples
@@ -31,14 +34,14 @@ def build_pyfunc(models: Path, out: Path) -> None:
         artifacts={MODEL: str(models.resolve())},
         code_paths=[str(Path(relu_inputs.__file__).parent)],
         input_example=[sample.input for sample in samples],
-        # Of ONNX Runtime there may be another package of the same version here, with its GPU kernels.
+        # The package installed here may be onnxruntime-gpu of the same version.
         pip_requirements=[f"onnxruntime=={onnxruntime.__version__}"]
         + [f"{package}=={version(package)}" for package in REQUIREMENTS],
     )
 
 
 def send_model(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
-    """Register the model of `entry` as candidate. The same bytes make no second version."""
+    """Register the model of `entry` and set the alias "candidate". Equal files do not create a second version."""
     name, tags = entry["name"], entry["tags"]
     found = client.search_model_versions(f"name = '{name}' and tags.manifest_sha256 = '{tags['manifest_sha256']}'")
     registered = found[0].version if found else _register(client, run_id, entry, folder)
@@ -69,7 +72,7 @@ def _register(client: Any, run_id: str, entry: Entry, folder: Path) -> str:
 
 
 def describe(models: Path) -> dict[str, Any]:
-    """Return what an outbox's entry says of the model in `models/<task>/`."""
+    """Return the fields of an outbox entry that describe the model in `models/<task>/`."""
     manifest = artifacts.read(models / artifacts.MANIFEST, Manifest)
     accuracy = manifest.test_metrics["accuracy"]
     return {
@@ -82,7 +85,7 @@ def describe(models: Path) -> dict[str, Any]:
 
 
 def _tags(manifest: Manifest, manifest_sha256: str) -> Mapping[str, str]:
-    """What a version is found by, and what a promotion must know."""
+    """Return the tags that identify a version, and those that promotion reads."""
     return {
         "version": manifest.version,
         "manifest_sha256": manifest_sha256,
@@ -94,7 +97,7 @@ def _tags(manifest: Manifest, manifest_sha256: str) -> Mapping[str, str]:
 
 @dataclass(frozen=True)
 class Version:
-    """A version of the registered model `name`; `tags` as `describe` gave them, and those of promotions."""
+    """Version of the registered model `name`, with the tags of `describe` and of promotions."""
 
     name: str
     number: str
@@ -106,13 +109,13 @@ class Version:
 
 
 class Registry:
-    """Raises TrackingError where the store does not answer, here and in all methods."""
+    """Client of MLflow's model registry. All methods raise TrackingError if the store fails."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     def versions(self, name: str) -> list[Version]:
-        """All that the pipeline registered, the newest first."""
+        """Return the versions that the pipeline registered, newest first."""
         found = map(_version, self._client.search_model_versions(f"name = '{name}'"))
         ours = (version for version in found if "manifest_sha256" in version.tags)
         return sorted(ours, key=lambda version: int(version.number), reverse=True)
@@ -124,15 +127,15 @@ class Registry:
         return number and _version(self._client.get_model_version(name, number))
 
     def set_alias(self, version: Version, alias: str, tags: Mapping[str, str]) -> None:
-        """`tags` first: who follows the alias finds them."""
+        """Set the tags, then the alias, so that a version with the alias always has its tags."""
         for key, value in tags.items():
             self._client.set_model_version_tag(version.name, version.number, key, value)
         self._client.set_registered_model_alias(version.name, alias, version.number)
 
     def fetch(self, version: Version, folder: Path) -> Path:
-        """Copy the version's files below `folder`; return the one that was `models/<task>/`, each file checked.
+        """Download the version below `folder`, verify its files, and return the folder with its manifest.
 
-        Raises ArtifactError.
+        Raises ArtifactError if a file was altered.
         """
         import mlflow
 
@@ -140,18 +143,20 @@ class Registry:
         mlflow.artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=store, registry_uri=store)
         (path,) = folder.rglob(artifacts.MANIFEST)
         if artifacts.sha256_of(path) != version.tags["manifest_sha256"]:
-            raise ArtifactError(f"{version}: its manifest is not the one that was registered; `dvc repro` registers it")
+            raise ArtifactError(
+                f"{version}: the manifest in MLflow's store was altered; `dvc repro` registers the model again"
+            )
         manifest = artifacts.read(path, Manifest)
         for name in manifest.files:
             artifacts.read_verified(path.parent, manifest, name)
         return path.parent
 
     def run(self, version: Version) -> Any:
-        """Return MLflow's run of the version."""
+        """Return the MLflow run that registered the version."""
         return self._client.get_run(version.run_id)
 
     def last_training(self, version: Version) -> Any:
-        """Return the newest of the runs that trained these bytes: the sources of an older one may not be known."""
+        """Return the newest run that trained the version's checkpoint: it has the most recent provenance."""
         run = self.run(version)
         same = f"tags.`relu.checkpoint` = '{version.tags['checkpoint_sha256']}'"
         found = self._client.search_runs([run.info.experiment_id], same, max_results=1)

@@ -1,4 +1,4 @@
-"""What the library may tell about a run, and the run that keeps nothing."""
+"""Tracking interface, and a no-op implementation."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +9,10 @@ from relu_pipeline.artifacts import PreparedMeta, Split
 
 
 class Run(Protocol):
-    """Nothing here waits for a server, or fails because of one."""
+    """Interface of a tracked run. No method may wait for a server, or raise because a server fails.
+
+    `key` identifies the run, so that a training that resumes continues it.
+    """
 
     key: str
 
@@ -22,17 +25,17 @@ class Run(Protocol):
     def log_datasets(self, meta: PreparedMeta, *splits: Split) -> None: ...
 
     def log_files(self, files: list[Path], folder: str) -> None:
-        """Their bytes as they are now."""
+        """Log the present content of the files; later changes are not logged."""
 
     def register(self, models: Path, meta: PreparedMeta) -> None:
-        """Register the folder `models/<task>/`; `meta`: of its data."""
+        """Register the model in `models/<task>/`; `meta` describes its data."""
 
     def child(self, name: str) -> AbstractContextManager["Run"]:
-        """A run below this one."""
+        """Return a context manager that starts a child run and ends it."""
 
 
 class NullRun:
-    """Keeps nothing: for machines without MLflow."""
+    """Run that logs nothing, for use without MLflow."""
 
     key = "none"
 

@@ -1,4 +1,4 @@
-"""What each kind of entry of an outbox becomes in MLflow."""
+"""Functions that write outbox entries to MLflow, by kind of entry."""
 
 import re
 import sys
@@ -8,12 +8,12 @@ from typing import Any
 from relu_pipeline.tracking.outbox import Entry
 from relu_pipeline.tracking.registry import send_model
 
-MAX_NAME_CHARS, MAX_METRICS, MAX_PARAMS, MAX_TAG_CHARS = 250, 1000, 100, 5000  # MLflow's; of a request
-KEPT_CHARS = 30  # of the end of a name that is too long, which tells what is measured
+MAX_NAME_CHARS, MAX_METRICS, MAX_PARAMS, MAX_TAG_CHARS = 250, 1000, 100, 5000  # limits of an MLflow request
+KEPT_CHARS = 30  # kept of the end of a name that is too long: the end names the metric
 
 
 def metric_name(name: str) -> str:
-    """Return the name in characters that MLflow takes, with the code points of others: a class may have any name."""
+    """Return a name that MLflow accepts: other characters, as in class names, are replaced by their code points."""
     plain = re.sub(r"[^\w\-. :/]", lambda match: f"_{ord(match[0]):x}_", name)
     parts = (part if part.strip(".") else f"_{part}_" for part in plain.split("/"))
     name = "/".join(parts)
@@ -21,7 +21,7 @@ def metric_name(name: str) -> str:
 
 
 def _send_params(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
-    """MLflow takes a parameter once: where a stage ran again with another value, the run keeps the first."""
+    """Log the new parameters. MLflow's parameters are immutable: a run keeps the first value, with a warning."""
     from mlflow.entities import Param
 
     logged = client.get_run(run_id).data.params
@@ -35,7 +35,7 @@ def _send_params(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
 
 
 def _send_metrics(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
-    """MLflow stores a metric of the same name, step, time and value once."""
+    """Log the metrics. A repeated entry is harmless: MLflow stores equal name, step, time and value once."""
     from mlflow.entities import Metric
 
     named = {metric_name(name): value for name, value in entry["metrics"].items()}
@@ -55,7 +55,7 @@ def _send_input(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = CodeDatasetSource(tags=entry["source"])
-    # Its `profile` is abstract in MLflow's base class, which does not derive from ABC.
+    # `profile` is abstract in MLflow's base class, which does not derive from ABC.
     described = MetaDataset(source, name=entry["name"], digest=entry["digest"])  # type: ignore[abstract]
     tag = InputTag("mlflow.data.context", entry["context"])
     client.log_inputs(run_id, [DatasetInput(Dataset(**described.to_dict()), [tag])])
@@ -72,7 +72,7 @@ def _send_status(client: Any, run_id: str, entry: Entry, folder: Path) -> None:
         client.set_terminated(run_id, entry["status"], entry["timestamp_ms"])
 
 
-# By kind: called with MLflow's client, the id of the run, the entry, and the folder of its outbox.
+# By kind of entry; called with MLflow's client, the run ID, the entry, and the folder of its outbox.
 SENDERS = {
     "params": _send_params,
     "metrics": _send_metrics,

@@ -1,7 +1,7 @@
-"""What MLflow runs of a registered model: the bytes of `models/<task>/`, without this project being installed.
+"""The python_function model that MLflow loads for a registered model; relu-pipeline need not be installed.
 
 MLflow executes this file (models from code, https://mlflow.org/docs/latest/ml/model/models-from-code/), with the
-package `relu_inputs` beside it.
+package `relu_inputs` on its path.
 """
 
 import base64
@@ -24,7 +24,10 @@ BATCH_SIZE = 64
 
 
 class ServedModel(PythonModel):
-    """Texts, or image files in base64, to `label` and `probability`. Raises InputError for what is neither."""
+    """MLflow model that maps texts, or image files in base64, to a data frame of `label` and `probability`.
+
+    `predict` raises InputError for invalid inputs.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         folder = Path(context.artifacts["model"])

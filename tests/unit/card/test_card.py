@@ -239,10 +239,10 @@ def test_what_was_refused_or_left_out_is_said(exported: Workspace) -> None:
     content = as_markdown(describe(odd))
     for sentence in (
         "The service does not use this graph: it loses 0.1 of validation accuracy.",
-        "Pruning of dead units: not done",
+        "Pruning of dead units: off",
         "There is no ReLU layer.",
-        "12 test examples equal training examples, which may make the metrics too good.",
-        "The model assigned each test example to its true class.",
+        "12 test examples equal training examples; the metrics may be optimistic.",
+        "The model predicted the true class of every test example.",
         "The model made no mistake on the test split.",
     ):
         assert sentence in content

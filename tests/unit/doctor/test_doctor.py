@@ -98,7 +98,7 @@ def test_each_fault_is_found_beside_the_others(project: Path, tmp_path: Path) ->
     assert "not a git checkout" in checks["git"]["message"]
     assert checks["data image"]["message"].startswith(f"{mirror}/cifar-10-binary.tar.gz: no such file")
     assert checks["data text"]["message"] == "reviews.csv: no such file or folder"
-    assert "does not answer" in checks["tracking"]["message"]
+    assert "does not respond" in checks["tracking"]["message"]
     assert "secret" not in str(checks)
     assert checks["port"]["level"] == "warning"
     assert checks["port"]["message"].startswith(port)

@@ -112,7 +112,7 @@ def test_a_folder_of_classes_is_predicted_as_by_the_service_and_measured(
     right = [row["label"] == row["actual"] for row in rows if row["actual"] and not row["error"]]
     assert f"accuracy {np.mean(right):.4f}, " in done.stdout
     assert "on 150 labelled images" in done.stdout
-    assert "2 without a prediction, see the column error; the first: file 3/note.txt: The file is not" in done.stdout
+    assert "2 could not be read, see the column error; the first: file 3/note.txt: The file is not" in done.stdout
 
 
 def test_an_archive_is_as_its_folder(folder: Path, models: Path, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_folder_of_another_class_is_counted_as_mistakes(folder: Path, models: 
     (folder / "letters").mkdir()
     (folder / "letters/a.png").write_bytes((folder / "0/0.png").read_bytes())
     summary = predict_images(folder, tmp_path / "a.csv", models, "fp32")
-    assert "mistakes because the model has no such class: 1 (letters)" in summary
+    assert "labels that the model does not have count as mistakes: 1 (letters)" in summary
     assert {row["actual"] for row in rows_of(tmp_path / "a.csv")} == {"", "0", "letters"}
 
 
@@ -227,7 +227,7 @@ def test_int8_is_the_service_s_int8_or_refused(models: Path, tmp_path: Path) -> 
         manifest["int8"]["refused"] = refused
         (served / "text/manifest.json").write_text(json.dumps(manifest))
         if refused:
-            with pytest.raises(ArtifactError, match=r"no int8, for it loses accuracy; .*--precision fp32"):
+            with pytest.raises(ArtifactError, match=r"int8 is not available: it loses accuracy; .*--precision fp32"):
                 predict_texts(table, ["words"], None, tmp_path / "o.csv", served, "int8")
         else:
             predict_texts(table, ["words"], None, tmp_path / "o.csv", served, "int8")
@@ -242,18 +242,18 @@ def test_int8_is_the_service_s_int8_or_refused(models: Path, tmp_path: Path) -> 
         (("text", "a.csv", "--models", "altered"), "altered/text/model.onnx: sha256 is "),
         (("text", "a.csv", "--text", "body"), "a.csv: has no column body; its columns are id, words, topic; .*--text"),
         (("text", "a.csv", "--text", "words", "--label", "x"), "a.csv: has no column x; its columns are id, words, "),
-        (("text", "a.csv", "--text", "words", "--out", "o.xlsx"), r"o.xlsx: its name must end in one of .csv .parquet"),
-        (("text", "a.csv", "--text", "words", "--out", "a.csv"), "a.csv: is what is to be read, and would be overwri"),
-        (("text", "a.csv", "--text", "words", "--out", "a.csv/o.csv"), "a.csv.*; name another place by --out"),
-        (("text", "empty.csv", "--text", "words"), "empty.csv: no texts that can be read; .* row 1: The text is empty"),
-        (("text", "header.csv", "--text", "words"), "header.csv: no texts that can be read"),
+        (("text", "a.csv", "--text", "words", "--out", "o.xlsx"), r"o.xlsx: the name must end in one of .csv .parquet"),
+        (("text", "a.csv", "--text", "words", "--out", "a.csv"), "a.csv: the output would overwrite the input"),
+        (("text", "a.csv", "--text", "words", "--out", "a.csv/o.csv"), "a.csv.*; change --out"),
+        (("text", "empty.csv", "--text", "words"), "empty.csv: no readable texts; .* row 1: The text is empty"),
+        (("text", "header.csv", "--text", "words"), "header.csv: no readable texts"),
         (("text", "broken.csv", "--text", "words"), "broken.csv, line 902: has 1 columns, but the header has 2"),
         (("text", "none.csv"), "none.csv: No such file or directory"),
         (("image", "none"), "none: no such file or folder"),
-        (("image", "bare"), "bare: no images that can be read"),
+        (("image", "bare"), "bare: no readable images"),
         (
             ("image", "a.csv"),
-            "a.csv: no images that can be read; the first of 1: file a.csv: The file is not a readable",
+            "a.csv: no readable images; the first of 1: file a.csv: The file is not a readable",
         ),
     ],
 )

@@ -37,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def nobody(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project whose server does not answer."""
+    """An empty project whose server does not respond."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -130,7 +130,7 @@ def test_an_entry_that_the_store_refuses_does_not_hold_up_the_others(
         run.log_tags({"x" * 300: "the name is too long"})
         run.log_metrics({"yes": 1.0})
     assert found(run).data.metrics == {"yes": 1.0}
-    assert "warning: MLflow refuses an entry" in capsys.readouterr().err
+    assert "warning: MLflow rejected an entry" in capsys.readouterr().err
 
 
 def test_a_parameter_keeps_its_first_value_and_a_line_says_so(
@@ -233,7 +233,7 @@ def test_a_deleted_experiment_comes_back(project: Path, capsys: pytest.CaptureFi
     with start_run("text", "abc", "train@text") as run:
         run.log_metrics({"val/accuracy": 0.5})
     assert found(run).data.metrics == {"val/accuracy": 0.5}
-    assert "was deleted, and comes back" in capsys.readouterr().err
+    assert "was deleted; it is restored" in capsys.readouterr().err
 
 
 def test_no_message_shows_users_and_passwords() -> None:
