@@ -1,1 +1,1 @@
-"""`relu-pipeline doctor`: what a user needs, checked."""
+"""`relu-pipeline doctor`: checks of the installation, the project and the machine."""

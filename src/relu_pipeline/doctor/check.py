@@ -8,7 +8,7 @@ Level = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True)
 class Check:
-    """`fix` is the command, or the step, that resolves what is wrong."""
+    """Result of a check; `fix` is the command, or the step, that resolves the problem."""
 
     name: str
     level: Level

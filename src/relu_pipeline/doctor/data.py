@@ -1,4 +1,4 @@
-"""The data of a task: present, or where they come from can be reached."""
+"""Checks of the data of a task: they are present, or their source can be reached."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ URL_TIMEOUT_S = 5
 
 
 def check_data(task: TaskName, location: str) -> Check:
-    """Check what params.yaml names under `tasks`: own data, or a file of configs/data/."""
+    """Check the data of a task in params.yaml: own data, or a file of configs/data/."""
     name = f"data {task}"
     if is_own(location):
         if Path(location).exists():
@@ -28,14 +28,14 @@ def check_data(task: TaskName, location: str) -> Check:
     except ConfigError as error:
         return Check(name, "error", str(error), f"git checkout {location}")
     if data.source == "demo":
-        return Check(name, "ok", f"{location}: built in")
+        return Check(name, "ok", f"{location}: built-in data")
     if mirror := os.environ.get("RELU_DATA_MIRROR"):
         return _check_mirror(name, location, data, Path(mirror))
     if _is_present(task, location, data.files):
         return Check(name, "ok", f"{location}: downloaded")
     if problem := next(filter(None, (_unreachable(file.url) for file in data.files)), None):
         return Check(name, "error", problem, HELP)
-    return Check(name, "ok", f"{location}: not downloaded yet, the publisher answers")
+    return Check(name, "ok", f"{location}: not downloaded yet, the publisher can be reached")
 
 
 def _check_mirror(name: str, location: str, data: PublishedData, mirror: Path) -> Check:
@@ -49,7 +49,7 @@ def _check_mirror(name: str, location: str, data: PublishedData, mirror: Path) -
 
 
 def _is_present(task: TaskName, location: str, files: list[PublishedFile]) -> bool:
-    """Return whether `download` needs no network: its result is there, or what it downloads."""
+    """Return whether the stage `download` needs no network: its output, or all files to download, are present."""
     try:
         source = artifacts.read(artifacts.raw_dir(task) / artifacts.SOURCE, Source)
     except ArtifactError:
@@ -58,11 +58,11 @@ def _is_present(task: TaskName, location: str, files: list[PublishedFile]) -> bo
 
 
 def _unreachable(url: str) -> str | None:
-    """Return why the file cannot be downloaded now."""
+    """Return why the file cannot be downloaded, or None if it can."""
     try:
         response = requests.head(url, timeout=URL_TIMEOUT_S, allow_redirects=True)
     except (requests.ConnectionError, requests.Timeout):
-        return f"no network: {url} does not answer"
+        return f"no network: {url} does not respond"
     except requests.RequestException as error:
         return f"{url}: {error}"
-    return None if response.ok else f"{url}: the server answered {response.status_code} {response.reason}"
+    return None if response.ok else f"{url}: status {response.status_code} {response.reason}"

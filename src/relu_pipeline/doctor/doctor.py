@@ -21,7 +21,7 @@ NAME_CHARS = 12
 
 
 def doctor(port: int, as_json: bool) -> str:
-    """Print a line for each check, or return all as a JSON array; `port` is that of the service.
+    """Run all checks, print a line for each, and return a summary, or all checks as a JSON array.
 
     Raises PipelineError, after all checks are printed, if one of them is an error.
     """
@@ -41,7 +41,7 @@ def doctor(port: int, as_json: bool) -> str:
 
 
 def run_checks(port: int) -> Iterator[Check]:
-    """Yield what each check finds. If it fails, as with a broken package, that is an error that it found."""
+    """Yield the results of all checks. An exception, as of a broken package, becomes an error of its check."""
     checks = {"python": check_python, "git": check_git, "project": check_project}
     checks |= {"tracking": check_tracking} if is_project() else {}
     checks |= {"onnxruntime": check_accelerators, "port": partial(check_port, port), "disk": check_resources}
@@ -58,7 +58,7 @@ def _line(check: Check) -> str:
 
 
 def _mark(level: Level) -> str:
-    """Return a check mark, or a word where the encoding of the output has no such mark."""
+    """Return a check mark, or a word if the encoding of the output does not have it."""
     try:
         "".join(MARKS.values()).encode(sys.stdout.encoding)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Python, the installed packages and git."""
+"""Checks of Python, the installed packages and git."""
 
 import platform
 import shutil
@@ -45,7 +45,7 @@ def check_python() -> Iterator[Check]:
 
 
 def _unmet(requirement: "Requirement") -> str | None:
-    """Return what is wrong with the installed version, if the requirement applies to this machine."""
+    """Return why the installed version does not meet the requirement, or None if it does or need not."""
     if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in EXTRAS):
         return None
     try:
@@ -58,7 +58,7 @@ def _unmet(requirement: "Requirement") -> str | None:
 
 
 def check_git() -> Iterator[Check]:
-    """Check that runs can be recorded with their commit."""
+    """Check that git is installed and the folder has a commit, which runs are recorded with."""
     if shutil.which("git") is None:
         yield Check("git", "error", "not installed", "install git: https://git-scm.com/downloads")
         return
@@ -68,5 +68,5 @@ def check_git() -> Iterator[Check]:
         fix = "git init && git add --all && git commit -m 'Start', or clone the project"
         yield Check("git", "error", "this folder is not a git checkout with a commit", fix)
         return
-    shown = commit[:12] + (", with changes that are not committed" if commit.endswith("-dirty") else "")
+    shown = commit[:12] + (", with uncommitted changes" if commit.endswith("-dirty") else "")
     yield Check("git", "ok", f"commit {shown}")

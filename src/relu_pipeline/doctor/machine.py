@@ -1,4 +1,4 @@
-"""What the machine offers: GPU, port, disk and memory."""
+"""Checks of the machine: GPU, port, disk and memory."""
 
 import contextlib
 import ctypes
@@ -18,13 +18,13 @@ SILENT = 4  # of ONNX Runtime's severities: fatal errors only
 OPSET, IR_VERSION = 20, 10
 GB = 1e9
 ADVISED_DISK_GB, NEEDED_DISK_GB = 5, 1
-ADVISED_MEMORY_GB = 3  # twice the peak of a stage on CIFAR-10: 1.5 GB, of `train`
+ADVISED_MEMORY_GB = 3  # twice the highest peak of a stage on CIFAR-10: 1.5 GB in `train`
 
 
 def check_accelerators() -> Iterator[Check]:
-    """Check which devices ONNX Runtime and torch use, and whether params.yaml asks for others.
+    """Check the devices of ONNX Runtime and torch, and those that params.yaml requires.
 
-    ONNX Runtime comes first: torch loads CUDA libraries that a service, which has no torch, would not find.
+    ONNX Runtime is checked first: torch loads CUDA libraries that a service, which does not import torch, lacks.
     """
     import onnxruntime
 
@@ -52,14 +52,14 @@ def _has_driver() -> bool:
 
 
 def _provider(driver: bool) -> str:
-    """Return the provider that a session really uses: where one cannot be loaded, the session takes the next."""
+    """Return the provider that a session uses; it skips a provider that cannot be loaded."""
     import onnxruntime
     from onnx import TensorProto, helper
 
     onnxruntime.set_default_logger_severity(SILENT)
     available = onnxruntime.get_available_providers()
     if driver:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints which libraries are missing
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints the missing libraries
             onnxruntime.preload_dlls()
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", [x], [y])
@@ -85,7 +85,7 @@ def _check_training() -> Iterator[Check]:
     try:
         params = load_params()
     except ConfigError:
-        return  # a check of its own
+        return  # reported by the check of params.yaml
     for task in params.tasks:
         try:
             hardware = resolve_hardware(task, getattr(params, task).train)
@@ -98,19 +98,19 @@ def _check_training() -> Iterator[Check]:
 def check_port(port: int) -> Iterator[Check]:
     """Check that a service can listen on the port."""
     with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the service's server does
         try:
             listener.bind(("127.0.0.1", port))
             listener.listen()
         except OSError as error:
-            fix = f"stop what uses it, or `bentoml serve --port {port + 1}`"
+            fix = f"stop the process that uses it, or `bentoml serve --port {port + 1}`"
             yield Check("port", "warning", f"{port}: {error.strerror}", fix)
             return
     yield Check("port", "ok", f"{port} is free")
 
 
 def check_resources() -> Iterator[Check]:
-    """Check the space on the disk of the project, and the memory."""
+    """Check the free disk space and the available memory."""
     free = shutil.disk_usage(".").free / GB
     if free < ADVISED_DISK_GB:
         level: Level = "error" if free < NEEDED_DISK_GB else "warning"
@@ -122,6 +122,6 @@ def check_resources() -> Iterator[Check]:
     available = psutil.virtual_memory().available / GB
     if available < ADVISED_MEMORY_GB:
         message = f"{available:.1f} GB available, {ADVISED_MEMORY_GB} GB are advised"
-        yield Check("memory", "warning", message, "end other programs, or train one task at a time")
+        yield Check("memory", "warning", message, "close other programs, or train one task at a time")
     else:
         yield Check("memory", "ok", f"{available:.0f} GB available")

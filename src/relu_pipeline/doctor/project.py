@@ -1,4 +1,4 @@
-"""The files of the project: DVC's stages and params.yaml."""
+"""Checks of the project's files: dvc.yaml and params.yaml."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def is_project() -> bool:
 def check_project() -> Iterator[Check]:
     """Check dvc.yaml, params.yaml and the data of each task."""
     if not is_project():
-        fix = "change to the root of a checkout, or make one with `git clone`"
+        fix = "change to the root of a checkout, or create one with `git clone`"
         yield Check("project", "error", f"{Path.cwd()} has no {PARAMS} and {DVC_FILE}", fix)
         return
     yield Check("project", "ok", str(Path.cwd()))

@@ -1,4 +1,4 @@
-"""MLflow's tracking store, and what waits for it."""
+"""Checks of MLflow's tracking store and of the outboxes."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_tracking() -> Iterator[Check]:
-    """Check that the store lists its experiments, and that no entries wait for it."""
+    """Check that the store lists its experiments, and that no entries wait in an outbox."""
     from relu_pipeline.tracking.mlflow_store import DATABASE, OUTBOXES, Store, project_root, store_uri
     from relu_pipeline.tracking.outbox import count_left
 
@@ -24,7 +24,7 @@ def check_tracking() -> Iterator[Check]:
         yield _check_store(Store(root, uri))
     left = count_left(root / OUTBOXES)
     if left:
-        message = f"entries of earlier runs that wait in {OUTBOXES}/: {left}"
+        message = f"unsent entries of earlier runs in {OUTBOXES}/: {left}"
         yield Check("outbox", "warning", message, "relu-pipeline send-metrics")
     else:
         yield Check("outbox", "ok", "empty")

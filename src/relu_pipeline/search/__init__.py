@@ -1,1 +1,1 @@
-"""Hyper-parameter search on the validation split. The only package that knows Optuna."""
+"""Hyper-parameter search on the validation split with Optuna, which only this package imports."""

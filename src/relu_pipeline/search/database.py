@@ -1,8 +1,8 @@
-"""Where the trials are kept: a database beside MLflow's, which the processes of a search share.
+"""Database of the trials, next to MLflow's, shared by the processes of a search.
 
-Optuna and MLflow each keep the version of their tables in a table `alembic_version`, whose name neither lets us change
-(`storages/_rdb/storage.py` of Optuna, `store/db_migrations/env.py` of MLflow). In one database, whichever comes second
-takes the other's version for its own and refuses to start. So Optuna has a file or, in PostgreSQL, a schema of its own.
+Optuna and MLflow both store the version of their tables in a table `alembic_version`, and neither can be configured to
+use another name (`storages/_rdb/storage.py` of Optuna, `store/db_migrations/env.py` of MLflow). In one database each
+would read the other's version and fail. Optuna therefore has its own SQLite file, or its own schema in PostgreSQL.
 """
 
 import os
@@ -24,20 +24,20 @@ from relu_pipeline.errors import TrackingError
 
 FILE = "search.db"
 SCHEMA = "relu_pipeline_search"
-LOCK = 7_355_608  # of PostgreSQL's advisory locks, which are numbers
-TIMEOUT_S = 60  # for other processes' writes to a SQLite file
-HEARTBEAT_S, SILENCE_S = 5, 60  # a trial that was not heard of for so long is failed, and tried once more
+LOCK = 7_355_608  # key of a PostgreSQL advisory lock
+TIMEOUT_S = 60  # for a SQLite file that another process locks
+HEARTBEAT_S, SILENCE_S = 5, 60  # a trial without a heartbeat for this time has failed, and is retried once
 
 
 @dataclass(frozen=True)
 class Database:
-    """`url`: SQLAlchemy's, of a SQLite file or a schema of PostgreSQL."""
+    """Database of Optuna at the SQLAlchemy `url`: a SQLite file, or a schema of PostgreSQL."""
 
     url: URL
 
     @property
     def shown(self) -> str:
-        """The file, or the URL without its password."""
+        """Return the file, or the URL without its password."""
         return str(self.url.database) if self._is_file else self.url.render_as_string()
 
     @property
@@ -45,11 +45,11 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     def open(self) -> RDBStorage:
-        """Raises TrackingError."""
+        """Return Optuna's storage. Raises TrackingError."""
         arguments = {"connect_args": {"timeout": TIMEOUT_S}} if self._is_file else {"pool_pre_ping": True}
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's heartbeat, since 2020
+                warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats are marked experimental since 2020
                 return RDBStorage(
                     self.url.render_as_string(hide_password=False),
                     engine_kwargs=arguments,
@@ -62,7 +62,7 @@ class Database:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold back other processes that ask for the same. Raises TrackingError."""
+        """Hold a lock between processes. Raises TrackingError."""
         try:
             held = self._lock()
         except (OSError, SQLAlchemyError, ImportError) as error:
@@ -74,19 +74,19 @@ class Database:
         if self._is_file:
             return FileLock(f"{self.url.database}.lock").acquire()
         connection = create_engine(self.url, poolclass=NullPool).connect()
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})  # until the connection ends
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})  # held until the connection closes
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         connection.commit()
         return connection
 
     def unusable(self, error: Exception) -> TrackingError:
-        """Return the error for the user."""
+        """Return a TrackingError for an error of the database."""
         reason = " ".join(str(error.__cause__ or error).split())
-        return TrackingError(f"the database of the search, {self.shown}, cannot be used: {reason}")
+        return TrackingError(f"the search database {self.shown} cannot be used: {reason}")
 
 
 def find_database() -> Database:
-    """Return the database that belongs to MLflow's store."""
+    """Return the database next to MLflow's store."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if uri.startswith("postgresql"):
         url = make_url(uri)

@@ -1,4 +1,4 @@
-"""What a search knows before its first trial."""
+"""The plan of a search: configuration, search space and study name."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ NAME_DIGITS = 12
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """`config`: the task's section of params.yaml, in which `auto` may stand; `shipped`: the training of its values."""
+    """Plan of a search. `config` is the task's section of params.yaml, `shipped` the training with its values."""
 
     config: Config
     shipped: Training
@@ -29,12 +29,12 @@ class SearchPlan:
 
     @property
     def score(self) -> str:
-        """The metric of the validation split that the search maximises."""
+        """Return the name of the validation metric that the search maximises."""
         return f"val/{self.shipped.config.train.monitor}"
 
     @property
     def study_name(self) -> str:
-        """A name that follows from all that the scores follow from: task, data, seed, ranges, other parameters."""
+        """Return a name with a digest of everything that determines the scores: data, seed, ranges, parameters."""
         causes = {
             "config": self.shipped.config.model_dump(include=set(SECTIONS)),
             "seed": self.shipped.seed,
@@ -53,7 +53,7 @@ class SearchPlan:
 
 
 def plan_search(params: Params, task: TaskName) -> SearchPlan:
-    """Raises ConfigError for what `search` in params.yaml cannot mean, ArtifactError for data that are not there."""
+    """Return the plan. Raises ConfigError for an invalid section `search`, ArtifactError for missing data."""
     config = getattr(params, task)
     settle = partial(plan, TASKS[task], health=params.health, seed=params.seed, prepared=artifacts.prepared_dir(task))
     space = read_space(params.search, task, config, lambda changed: settle(config=changed).config)

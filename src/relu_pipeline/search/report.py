@@ -1,4 +1,4 @@
-"""What a search found: a table, JSON, a picture, and the command that trains with the best values."""
+"""Report of a search: a table, JSON, a figure, and the command that trains with the best values."""
 
 import math
 from pathlib import Path
@@ -21,7 +21,7 @@ from relu_pipeline.search.study import SHIPPED, is_shipped
 
 REPORTS = Path("reports/search")
 SHOWN_TRIALS = 5
-COLUMNS = 3  # of the picture's panels
+COLUMNS = 3  # of the figure
 
 State = Literal["complete", "pruned", "fail", "running", "waiting"]
 STATES: dict[TrialState, State] = {
@@ -34,7 +34,7 @@ STATES: dict[TrialState, State] = {
 
 
 class TrialReport(Format):
-    """`score` is of the kept epoch; of a trial that did not finish, of its last epoch."""
+    """Report of a trial; `score` is that of the kept epoch, or of the last epoch if the trial did not finish."""
 
     number: int
     state: State
@@ -44,15 +44,16 @@ class TrialReport(Format):
 
     @property
     def final_score(self) -> float:
-        """The score of a trial that has finished."""
+        """Return the score of a finished trial."""
         assert self.score is not None
         return self.score
 
 
 class SearchReport(Format):
-    """`reports/search/<task>.json`: `score` is measured on the `rows` of the validation split.
+    """Content of `reports/search/<task>.json`.
 
-    `best`: number of a trial; `shipped`: that of the values of params.yaml, None where it did not finish.
+    `score` names the metric, on a validation split of `rows` examples. `best` is the number of the best trial,
+    `shipped` that of the trial with the values of params.yaml, None if it did not finish.
     """
 
     task: TaskName
@@ -74,7 +75,10 @@ class SearchReport(Format):
 
 
 def summarise(study: optuna.Study, plan: SearchPlan, database: Database) -> SearchReport | None:
-    """Return None where no trial has finished. The first of equal ones is the best: params.yaml before all others."""
+    """Return the report, or None if no trial has finished.
+
+    Of equal scores the first trial is the best, and the one of params.yaml precedes all others.
+    """
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     if not complete:
         return None
@@ -105,7 +109,7 @@ def _trial(trial: FrozenTrial, space: Space) -> TrialReport:
 
 
 def write_report(report: SearchReport) -> list[Path]:
-    """Write JSON and picture; give their paths."""
+    """Write JSON and figure, and return their paths."""
     content, picture = REPORTS / f"{report.task}.json", REPORTS / f"{report.task}.png"
     artifacts.write(content, report)
     draw_search(report, picture)
@@ -113,24 +117,24 @@ def write_report(report: SearchReport) -> list[Path]:
 
 
 def as_text(report: SearchReport) -> str:
-    """The best trials, and what to do next."""
+    """Return the best trials, and the next command."""
     counts = {state: sum(trial.state == state for trial in report.trials) for state in ("complete", "pruned", "fail")}
     states = f"{counts['complete']} finished, {counts['pruned']} pruned, {counts['fail']} failed"
     lines = [f"{len(report.trials)} trials: {states}", *_table(report)]
     if report.best == report.shipped:
         return "\n".join([*lines, "no trial is better than params.yaml on the validation split"])
-    return "\n".join([*lines, _luck(report), "train, evaluate and export with the best values:", report.command])
+    return "\n".join([*lines, _luck(report), "to train, evaluate and export with the best values:", report.command])
 
 
 def _luck(report: SearchReport) -> str:
-    """How far the best score may be off because its examples are few."""
+    """Return the standard error of the best score, from the number of validation examples."""
     score = report.trial(report.best).final_score
     error = math.sqrt(score * (1 - score) / report.rows)
-    return f"one standard error of the best score is {error:.4f}, on {report.rows:,} validation examples"
+    return f"the standard error of the best score is {error:.4f} on {report.rows:,} validation examples"
 
 
 def _table(report: SearchReport) -> list[str]:
-    """The best trials and that of params.yaml, in columns."""
+    """Return the best trials and that of params.yaml as aligned lines."""
     ranked = sorted(report.finished, key=lambda trial: (trial.number != report.best, -trial.final_score, trial.number))
     shown = [trial for i, trial in enumerate(ranked) if i < SHOWN_TRIALS or trial.number == report.shipped]
     head = ["trial", report.score, *shortest_names(list(shown[0].values))]
@@ -147,7 +151,7 @@ def _row(trial: TrialReport) -> list[str]:
 
 
 def draw_search(report: SearchReport, path: Path) -> None:
-    """Scores in the order of the trials, then by the values of each parameter."""
+    """Plot the scores in the order of the trials, and against the values of each parameter."""
     names = list(report.finished[0].values)
     rows = -(-(1 + len(names)) // COLUMNS)
     figure = Figure(figsize=(4.2 * COLUMNS, 3 * rows), layout="constrained")
@@ -190,7 +194,7 @@ def _draw_values(axes: Axes, report: SearchReport, name: str) -> None:
 
 
 def _limits(report: SearchReport) -> tuple[float, float]:
-    """Scores from the lower quartile of those that finished to the best, and some room: a failure hides no detail."""
+    """Return the limits of the score axis, from the lower quartile to the best, so that outliers do not flatten it."""
     scores = [trial.final_score for trial in report.finished]
     low, high = float(np.quantile(scores, 0.25)), max(scores)
     low = min(low, report.trial(report.shipped).final_score) if report.shipped is not None else low

@@ -1,4 +1,4 @@
-"""`relu-pipeline search`: trials until there are enough or the time is over, then the report."""
+"""The command `relu-pipeline search`."""
 
 import sys
 
@@ -23,10 +23,10 @@ BEGUN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUN
 
 
 def search(task: TaskName, trials: int, timeout_s: float | None) -> str:
-    """Begin trials until there are `trials` in the study, those of other processes among them, or `timeout_s` is over.
+    """Run trials until the study has `trials`, including those of other processes, or `timeout_s` has passed.
 
-    Writes `reports/search/` and returns what it found. Raises ConfigError for wrong ranges, TrackingError for a store
-    that cannot be used, TrainingError where no trial has finished, and KeyboardInterrupt after it has reported.
+    Writes `reports/search/` and returns the report as text. Raises ConfigError for invalid ranges, TrackingError if the
+    database cannot be used, TrainingError if no trial has finished. KeyboardInterrupt is raised after the report.
     """
     plan, database = plan_search(load_params(), task), find_database()
     study = join_study(database, plan)
@@ -38,7 +38,7 @@ def search(task: TaskName, trials: int, timeout_s: float | None) -> str:
             _optimise(study, plan, database, run, trials, timeout_s)
     report = summarise(study, plan, database)
     if report is None:
-        raise TrainingError("no trial has finished; the lines above say why, or another process still trains")
+        raise TrainingError("no trial has finished; see the lines above, or wait for the other processes of the search")
     return as_text(report)
 
 
@@ -55,11 +55,11 @@ def _optimise(
             gc_after_trial=True,  # a Trainer and its callbacks refer to each other
         )
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on with this search", file=sys.stderr)
+        print("interrupted; run the same command to continue this search", file=sys.stderr)
         interrupted = True
     except (StorageInternalError, SQLAlchemyError) as error:
         raise database.unusable(error) from error
-    with database.locked():  # another process may end now and write the same files
+    with database.locked():  # other processes write the same files
         if report := summarise(study, plan, database):
             run.log_metrics({plan.score: report.trial(report.best).final_score, "trials": len(report.trials)})
             run.log_files(write_report(report), "search")
@@ -68,7 +68,7 @@ def _optimise(
 
 
 def _print_score(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Failed trials have a line already, which says why."""
+    """Print the result of a trial, unless it failed: `Objective` has printed the reason."""
     if trial.state == TrialState.COMPLETE:
         print(f"trial {trial.number}: {trial.value:.4f}; best: {study.best_value:.4f}", file=sys.stderr, flush=True)
     elif trial.state == TrialState.PRUNED:

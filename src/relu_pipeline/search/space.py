@@ -1,4 +1,4 @@
-"""What is searched: the section `search` of params.yaml for one task."""
+"""The search space of a task, from the section `search` of params.yaml."""
 
 import json
 import shlex
@@ -13,17 +13,18 @@ from relu_pipeline.config import TASK_NAMES, ImageConfig, SearchRange, TaskName,
 from relu_pipeline.errors import ConfigError
 
 SECTIONS = ("model", "train")
-NOT_SEARCHED = "monitor"  # what the trials are compared by
-DIGITS = 3  # of a number that is tried
+NOT_SEARCHED = "monitor"  # the metric that trials are compared by
+DIGITS = 3  # significant digits of a suggested float
 
 Config = ImageConfig | TextConfig
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """`name`: as `dvc exp run -S` takes it; `default`: its value in params.yaml, which is one of the values.
+    """Parameter of the search space. `name` is that of `dvc exp run -S`, `default` the value in params.yaml.
 
-    The values are `choices`, in JSON because Optuna stores no lists, or where there are none from `low` to `high`.
+    The values are `choices`, as JSON because Optuna cannot store lists, or else the range from `low` to `high`; both
+    include the default.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Parameter:
         return json.dumps(value) if self.choices else value
 
     def decode(self, suggested: Any) -> Any:
-        """Return the value for params.yaml: a float in a few digits, so that it can be typed."""
+        """Return the value for params.yaml, a float rounded to `DIGITS`."""
         if self.choices:
             return json.loads(suggested)
         if isinstance(suggested, int):
@@ -55,15 +56,17 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Space:
+    """Search space of a task."""
+
     parameters: tuple[Parameter, ...]
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The values of params.yaml."""
+        """Return the values of params.yaml."""
         return {parameter.name: parameter.default for parameter in self.parameters}
 
     def encoded_defaults(self) -> dict[str, Any]:
-        """What Optuna would have suggested for `defaults`."""
+        """Return the defaults as Optuna stores them."""
         return {parameter.name: parameter.encode(parameter.default) for parameter in self.parameters}
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
@@ -76,16 +79,17 @@ class Space:
         return {parameter.name: parameter.decode(suggested[parameter.name]) for parameter in self.parameters}
 
     def differences(self, suggested: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values that are not those of params.yaml."""
+        """Return the values that differ from params.yaml."""
         return {name: value for name, value in self.values(suggested).items() if value != self.defaults[name]}
 
 
 def read_space(
     ranges: Mapping[str, SearchRange], task: TaskName, config: Config, settle: Callable[[Config], Config]
 ) -> Space:
-    """Return the ranges of `task`, each with the value of `config`. `settle` puts a number in place of each `auto`.
+    """Return the search space of `task`, with the values of `config` as defaults.
 
-    Raises ConfigError for unknown parameters, values that they cannot have, and a task without a range.
+    `settle` replaces each `auto` by a number. Raises ConfigError for unknown parameters, invalid values, and a task
+    without a range.
     """
     known = _known(task, config)
     of_others = tuple(f"{other}." for other in TASK_NAMES if other != task)
@@ -107,13 +111,13 @@ def read_space(
 
 
 def _known(task: TaskName, config: Config) -> dict[str, Any]:
-    """The parameters that a search may change, with their values."""
+    """Return the parameters that can be searched, with their values."""
     content = config.model_dump(include=set(SECTIONS))
     return {name: value for name, value in flatten({task: content}).items() if name.split(".")[-1] != NOT_SEARCHED}
 
 
 def _parameter(name: str, span: SearchRange, config: Config, default: Any, number: Any) -> Parameter:
-    """`number`: what `default` stands for where it is `auto`."""
+    """Return a parameter; `number` is the default, or the number that it stands for if it is `auto`."""
     if span.choices is not None:
         for choice in span.choices:
             with_values(config, {name: choice})
@@ -124,7 +128,7 @@ def _parameter(name: str, span: SearchRange, config: Config, default: Any, numbe
         with_values(config, {name: end})
     low, high = min(*ends, number), max(*ends, number)
     if span.log and low <= 0:
-        raise ConfigError(f"params.yaml: search: {name}: log takes values above 0, but {name} is {number}")
+        raise ConfigError(f"params.yaml: search: {name}: log requires values above 0, but the lowest is {low}")
     return Parameter(name, number, low=low, high=high, log=span.log)
 
 
@@ -133,7 +137,7 @@ def _number(end: float, like: Any) -> float:
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """Return `config` with these values by name. Raises ConfigError for those that it cannot have."""
+    """Return `config` with these values by name. Raises ConfigError for invalid values."""
     content = config.model_dump()
     for name, value in values.items():
         _, *sections, key = name.split(".")
@@ -154,11 +158,11 @@ def command_line(values: Mapping[str, Any]) -> str:
 
 
 def as_word(value: Any) -> str:
-    """Return the value as `dvc exp run -S` and people read it."""
+    """Return the value in the form that `dvc exp run -S` takes."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def shortest_names(names: Sequence[str]) -> list[str]:
-    """Return the last part of each name; the whole name where two would be alike."""
+    """Return the last part of each name, or the whole name if the last part is not unique."""
     ends = [name.split(".")[-1] for name in names]
     return [end if ends.count(end) == 1 else name for name, end in zip(names, ends, strict=True)]

@@ -1,4 +1,4 @@
-"""Optuna's study of a search: created once, joined by every further process."""
+"""Optuna's study of a search, shared by its processes."""
 
 import warnings
 
@@ -13,17 +13,17 @@ from relu_pipeline.data.randomness import generator
 from relu_pipeline.search.database import Database
 from relu_pipeline.search.plan import SearchPlan
 
-SHIPPED = "params.yaml"  # marks the trial of the values that stand there
-JOINED = "joined"  # how many processes have worked on the study
+SHIPPED = "params.yaml"  # attribute of the trial with the values of params.yaml
+JOINED = "joined"  # attribute of the study: number of processes that have joined it
 
 
 def join_study(database: Database, plan: SearchPlan) -> optuna.Study:
-    """Open the study of `plan` or create it, with the values of params.yaml as its first trial. Raises TrackingError.
+    """Open or create the study of `plan`, with the values of params.yaml as its first trial. Raises TrackingError.
 
-    The sampler's seed follows from the training's, and from how many processes joined before: another process, or the
-    same command after an interruption, shall not try the same values again.
+    The sampler's seed depends on the training's seed and the number of processes that joined before, so that another
+    process, or the same command after an interruption, does not suggest the same values.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would print a stack trace for each failed trial
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # warnings have a stack trace for each failed trial
     shipped = plan.shipped
     pruner = MedianPruner(n_warmup_steps=shipped.config.train.max_epochs // 3)
     with database.locked():
@@ -50,5 +50,5 @@ def is_shipped(trial: BaseTrial) -> bool:
 
 
 def begun(study: optuna.Study) -> int:
-    """Return how many trials have begun, finished or not."""
+    """Return the number of trials that have begun."""
     return sum(trial.state != TrialState.WAITING for trial in study.trials)

@@ -1,4 +1,4 @@
-"""One trial: a training as in the stage `train`, in a folder that does not last."""
+"""A trial: the training of the stage `train`, in a temporary folder."""
 
 import sys
 import tempfile
@@ -18,18 +18,18 @@ from relu_pipeline.training.callbacks import EpochHook
 from relu_pipeline.training.fit import fit
 from relu_pipeline.training.resume import open_state
 
-FAILURES = (ConfigError, TrainingError, MemoryError)  # of one trial, after which the next one begins
+FAILURES = (ConfigError, TrainingError, MemoryError)  # these fail a trial, and the search continues
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What Optuna maximises: the validation score of the kept epoch. Each trial is a child of `run`."""
+    """Optuna's objective: the validation score of the kept epoch. Each trial is logged as a child of `run`."""
 
     plan: SearchPlan
     run: Run
 
     def __call__(self, trial: optuna.Trial) -> float:
-        """Raises TrialPruned, or one of FAILURES for values that the network cannot be trained with."""
+        """Train, and return the score. Raises TrialPruned, or one of FAILURES if the training fails."""
         space = self.plan.space
         suggested = space.suggest(trial)
         values = space.defaults if is_shipped(trial) else suggested
@@ -38,7 +38,7 @@ class Objective:
             try:
                 score = self._train(trial, {} if is_shipped(trial) else values, child)
             except optuna.TrialPruned:
-                child.log_params({"pruned": True})  # and is a finished run
+                child.log_params({"pruned": True})  # caught here, so that the run is finished, not failed
                 score = None
             except FAILURES as error:
                 print(f"trial {trial.number} failed: {in_one_line(str(error.__cause__ or error))}", file=sys.stderr)

@@ -171,8 +171,8 @@ def test_the_publisher_is_asked_for_each_file(committed: Path, publisher: str) -
     use_published_data(committed, publisher)
     checks, _ = examine(committed)
     assert errors(checks) == {"data text"}
-    assert checks["data image"]["message"].endswith("the publisher answers")
-    assert checks["data text"]["message"] == f"{publisher}/train.csv: the server answered 404 Not Found"
+    assert checks["data image"]["message"].endswith("the publisher can be reached")
+    assert checks["data text"]["message"] == f"{publisher}/train.csv: status 404 Not Found"
 
 
 def test_without_a_network_data_that_are_not_downloaded_are_an_error(committed: Path) -> None:

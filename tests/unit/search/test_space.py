@@ -130,7 +130,7 @@ def test_a_shell_reads_back_each_value(numbers: list[int], rate: float, flag: bo
         ({"text.train.compile": {"low": 0.0, "high": 1.0}}, r"train\.compile: .*boolean"),
         (
             {"text.train.weight_decay": {"low": 0.1, "high": 1.0, "log": True}},
-            r"log takes values above 0, but .* is 0\.0",
+            r"log requires values above 0, but .* is 0\.0",
         ),
         (
             {"text.train.batch_size": {"low": 16, "high": 64}},
