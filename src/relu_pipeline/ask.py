@@ -1,4 +1,4 @@
-"""`relu-pipeline ask`: a running service asked by HTTP, its answer as text."""
+"""The command `relu-pipeline ask`: send images or texts to a running service and print the predictions."""
 
 import os
 from contextlib import ExitStack
@@ -14,16 +14,16 @@ TIMEOUT_S = 60
 
 
 def ask(url: str, task: TaskName, items: list[str]) -> str:
-    """A line an item, and the best classes of each under it. `RELU_API_KEY` is sent where it is set.
+    """Return a line for each item, followed by its most probable classes. `RELU_API_KEY` is sent if it is set.
 
-    Raises ArtifactError for a file that is missing, ServiceError for what the service refuses or if it classifies none.
+    Raises ArtifactError for a missing file, ServiceError if the service rejects the request or all items.
     """
     answer = _post_images(url, items) if task == "image" else _post(f"{url}/classify_texts", json={"texts": items})
     model = answer["model"]
     if all("error" in entry for entry in answer["predictions"]):
         raise ServiceError("; ".join(map(_shown, items, answer["predictions"])))
     lines = [_shown(item, entry) for item, entry in zip(items, answer["predictions"], strict=True)]
-    return "\n".join([*lines, f"answered by {model['name']} {model['version']}"])
+    return "\n".join([*lines, f"model: {model['name']} {model['version']}"])
 
 
 def _post_images(url: str, paths: list[str]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def _post_images(url: str, paths: list[str]) -> dict[str, Any]:
         try:
             files = [("images", (path, opened.enter_context(Path(path).open("rb")))) for path in paths]
         except OSError as error:
-            raise ArtifactError(f"{error.filename}: {error.strerror}; name PNG, JPEG or WebP files") from error
+            raise ArtifactError(f"{error.filename}: {error.strerror}; give PNG, JPEG or WebP files") from error
         return _post(f"{url}/classify_images", files=files)
 
 
@@ -42,17 +42,17 @@ def _post(url: str, **content: Any) -> dict[str, Any]:
         response = requests.post(url, headers=headers, timeout=TIMEOUT_S, **content)
         answer = response.json()
     except requests.ConnectionError as error:
-        raise ServiceError(f"{url}: no connection; start the service with `make serve`, or name it by --url") from error
+        raise ServiceError(f"{url}: no connection; start the service with `make serve`, or change --url") from error
     except requests.Timeout as error:
-        raise ServiceError(f"{url}: no answer within {TIMEOUT_S} s; look at the service's log") from error
+        raise ServiceError(f"{url}: no response within {TIMEOUT_S} s; see the service's log") from error
     except (requests.RequestException, ValueError) as error:
-        raise ServiceError(f"{url}: not this project's service ({error}); name another by --url") from error
+        raise ServiceError(f"{url} is not this project's service ({error}); change --url") from error
     match answer:
         case {"predictions": _, "model": _}:
             return dict(answer)
         case {"error": {"message": message}}:
             raise ServiceError(f"{url}: {message}")
-    raise ServiceError(f"{url}: not this project's service (status {response.status_code}); name another by --url")
+    raise ServiceError(f"{url} is not this project's service (status {response.status_code}); change --url")
 
 
 def _shown(item: str, entry: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The `relu-pipeline` command. Heavy imports are inside the commands."""
+"""The `relu-pipeline` command. Packages that import slowly are imported inside the commands."""
 
 import argparse
 import re
@@ -14,17 +14,17 @@ from relu_pipeline.models.teaching import TEACHING
 from relu_pipeline.parser import Parser, add_command
 
 DESCRIPTION = """\
-Commands beside `dvc repro`, which builds the data, the models and the service.
+Commands that complement `dvc repro`, which builds the data, the models and the service.
 `relu-pipeline COMMAND --help` shows the options of a command and an example."""
 DOCTOR = """\
-Check the project, its data and this machine, and show how to fix each fault.
-The exit status is 1 if a check is an error. Set NO_COLOR to print no colours."""
+Check the project, its data and this machine, and show how to fix each problem.
+The exit status is 1 if a check fails. Set NO_COLOR to disable colours."""
 COMPLETION = """\
-Print a script by which the shell completes commands, options and file names.
+Print a script for shell completion of commands, options and file names.
 bash: add `eval "$(relu-pipeline completion bash)"` to ~/.bashrc.
 zsh: add `eval "$(relu-pipeline completion zsh)"` to ~/.zshrc, below `compinit`."""
 SHOWN_CLASSES = 5
-INTERRUPTED = 130  # exit status after Ctrl-C, as shells have it
+INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     except PipelineError as error:
         sys.exit(f"error: {error}")
     except ModuleNotFoundError as error:
-        sys.exit(f"error: {error.name} is not installed; the extra `train` has it: install relu-pipeline[train]")
+        sys.exit(f"error: {error.name} is not installed; it is in the extra `train`: install relu-pipeline[train]")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -58,25 +58,25 @@ def _add_project_commands(commands: Any) -> None:
     use = add_command(commands, "use", "train on your own images or texts", "image photos")
     tasks = use.add_subparsers(required=True, metavar="{image,text}")
     images = add_command(tasks, "image", "a folder of images, one folder per class, or an archive", "photos")
-    images.add_argument("location", type=Path, metavar="FOLDER", help="or .zip, .tar.gz; below train, val, test or not")
+    images.add_argument("location", type=Path, metavar="FOLDER", help="or .zip, .tar.gz; may contain train, val, test")
     images.set_defaults(command=_use_images)
     example = "reviews.csv --text title --text body --label stars"
     texts = add_command(tasks, "text", "a table with columns for text and label", example)
     texts.add_argument("location", type=Path, metavar="TABLE", help=".csv .tsv .jsonl .parquet, or a folder of them")
-    texts.add_argument("--text", action="append", metavar="COLUMN", help="several are joined; default: text")
+    texts.add_argument("--text", action="append", metavar="COLUMN", help="repeat to join columns; default: text")
     texts.add_argument("--label", default="label", metavar="COLUMN", help="default: %(default)s")
-    texts.add_argument("--val", type=Path, metavar="TABLE", help="default: a part of the training rows")
-    texts.add_argument("--test", type=Path, metavar="TABLE", help="default: a part of the rows")
+    texts.add_argument("--val", type=Path, metavar="TABLE", help="default: a fraction of the training examples")
+    texts.add_argument("--test", type=Path, metavar="TABLE", help="default: a fraction of all examples")
     texts.set_defaults(command=_use_texts)
-    recipe = add_command(commands, "recipe", "write a recipe of configs/recipes/ into params.yaml", "quick")
-    recipe.add_argument("name", help="file name without .yaml; `git checkout params.yaml` restores the defaults")
+    recipe = add_command(commands, "recipe", "overwrite values of params.yaml with a preset", "quick")
+    recipe.add_argument("name", help="file of configs/recipes/, without .yaml; undo: `git checkout params.yaml`")
     recipe.set_defaults(command=_recipe)
     search = add_command(
         commands, "search", "search for better hyper-parameters on the validation split", "text --trials 30"
     )
     search.add_argument("task", choices=TASK_NAMES)
-    search.add_argument("--trials", type=int, default=30, metavar="N", help="trainings in all; default: %(default)s")
-    search.add_argument("--timeout", type=_seconds, metavar="TIME", help="after it no trial begins: 90s, 20m, 2h")
+    search.add_argument("--trials", type=int, default=30, metavar="N", help="trials in total; default: %(default)s")
+    search.add_argument("--timeout", type=_seconds, metavar="TIME", help="start no trial after 90s, 20m, 2h")
     search.set_defaults(command=_search)
     completion = add_command(commands, "completion", "print the completion script of a shell", "bash", COMPLETION)
     completion.add_argument("shell", choices=("bash", "zsh"))
@@ -90,26 +90,26 @@ def _add_model_commands(commands: Any) -> None:
     describe.add_argument("network", help=f"{', '.join(TEACHING)}, or a trained best.ckpt")
     describe.set_defaults(command=_describe)
     prune = add_command(
-        commands, "prune", "remove the units that no training input activates", "models/image/model.onnx"
+        commands, "prune", "remove the units that no training example activates", "models/image/model.onnx"
     )
     prune.add_argument("model", type=Path, metavar="MODEL.onnx")
-    prune.add_argument("--prepared", type=Path, help="default: data/prepared/ of the task that the graph's input tells")
-    prune.add_argument("--output", type=Path, help="default: MODEL.pruned.onnx beside it")
+    prune.add_argument("--prepared", type=Path, help="prepared data; default: data/prepared/TASK/ of the graph's task")
+    prune.add_argument("--output", type=Path, help="default: MODEL.pruned.onnx in the same folder")
     prune.set_defaults(command=_prune)
     predict = add_command(
         commands, "predict", "classify a folder of images or a table of texts", "image photos --out predictions.csv"
     )
     tasks = predict.add_subparsers(required=True, metavar="{image,text}")
     images = add_command(
-        tasks, "image", "every image below a folder or in an archive, or one", "photos --out predictions.csv"
+        tasks, "image", "all images of a folder or an archive, or one image", "photos --out predictions.csv"
     )
-    images.add_argument("location", type=Path, metavar="FOLDER", help="with metrics where folders are named as classes")
+    images.add_argument("location", type=Path, metavar="FOLDER", help="folders named after classes give true labels")
     _add_predict_options(images, _predict_images)
     example = "news.csv --label topic --out predictions.csv"
-    texts = add_command(tasks, "text", "every row of a table", example)
+    texts = add_command(tasks, "text", "all rows of a table", example)
     texts.add_argument("table", type=Path, metavar="TABLE", help=".csv .tsv .txt .jsonl .ndjson .parquet")
-    texts.add_argument("--text", action="append", metavar="COLUMN", help="several are joined; default: text")
-    texts.add_argument("--label", metavar="COLUMN", help="of the true labels, for metrics; default: none")
+    texts.add_argument("--text", action="append", metavar="COLUMN", help="repeat to join columns; default: text")
+    texts.add_argument("--label", metavar="COLUMN", help="true labels, to compute metrics; default: none")
     _add_predict_options(texts, _predict_texts)
 
 
@@ -128,29 +128,29 @@ def _add_service_commands(commands: Any) -> None:
     ask.set_defaults(command=_ask)
     swap = add_command(commands, "swap", "replace the model of a running service", "image ../other/models/image")
     swap.add_argument("task", choices=TASK_NAMES)
-    swap.add_argument("folder", type=Path, help="as models/TASK/ of another `dvc repro`")
-    swap.add_argument("--models", type=Path, default=Path("models"), help="the service's; default: %(default)s")
+    swap.add_argument("folder", type=Path, help="models/TASK/ of another project")
+    swap.add_argument("--models", type=Path, default=Path("models"), help="of the service; default: %(default)s")
     swap.set_defaults(command=_swap)
 
 
 def _add_registry_commands(commands: Any) -> None:
-    promote = add_command(commands, "promote", "make the candidate the champion, if it is better", "image")
+    promote = add_command(commands, "promote", "make the candidate the champion if it passes the checks", "image")
     promote.add_argument("task", choices=TASK_NAMES)
-    promote.add_argument("--force", metavar="REASON", help="promote one that does not pass, and record why")
+    promote.add_argument("--force", metavar="REASON", help="promote it even if a check fails, and record the reason")
     promote.set_defaults(command=_promote)
-    rollback = add_command(commands, "rollback", "restore the champion before the present one", "image")
+    rollback = add_command(commands, "rollback", "restore the previous champion", "image")
     rollback.add_argument("task", choices=TASK_NAMES)
     rollback.set_defaults(command=_rollback)
-    status = add_command(commands, "status", "list candidates and champions of MLflow's registry", "")
+    status = add_command(commands, "status", "list candidates and champions in MLflow's registry", "")
     status.set_defaults(command=_status)
     pull = add_command(commands, "pull", "copy a model of the registry to models/TASK/", "image@champion")
-    pull.add_argument("model", metavar="TASK@ALIAS", help="as image@champion")
+    pull.add_argument("model", metavar="TASK@ALIAS", help="such as image@champion")
     pull.add_argument("--models", type=Path, default=Path("models"), help="default: %(default)s")
     pull.set_defaults(command=_pull)
-    trace = add_command(commands, "trace", "show what produced the model of a prediction", "1b2c3d4e5f60")
-    trace.add_argument("model", metavar="MODEL", help="its sha256 or version, as predictions name them, or a run ID")
+    trace = add_command(commands, "trace", "show the run, data and code that produced a model", "1b2c3d4e5f60")
+    trace.add_argument("model", metavar="MODEL", help="sha256 or version of the model, as in predictions, or a run ID")
     trace.set_defaults(command=_trace)
-    send = add_command(commands, "send-metrics", "send what a run could not log to MLflow's server", "")
+    send = add_command(commands, "send-metrics", "send log entries that MLflow's server did not receive", "")
     send.set_defaults(command=_send_metrics)
 
 
@@ -208,7 +208,7 @@ def _describe(arguments: argparse.Namespace) -> str:
 def _seconds(text: str) -> int:
     match = re.fullmatch(r"(\d+)([smh])", text)
     if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 20m or 2h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s, 20m or 2h")
     return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
@@ -256,7 +256,7 @@ def _swap(arguments: argparse.Namespace) -> str:
 
     target = arguments.models / arguments.task
     version = swap(arguments.task, arguments.folder, target)
-    return f"{target} now holds version {version}; a service that runs takes it into use, or says in /info why not"
+    return f"{target} now has version {version}; a running service loads it, or reports in /info why it cannot"
 
 
 def _promote(arguments: argparse.Namespace) -> str:

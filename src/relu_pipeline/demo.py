@@ -1,4 +1,4 @@
-"""`make demo`: the whole pipeline on the built-in data, in a copy, up to an answered image and an answered text."""
+"""`make demo`: run the pipeline on the built-in data in a copy of the project, and classify an image and a text."""
 
 import io
 import os
@@ -24,7 +24,7 @@ SCRATCH = Path("demo")  # not hidden: BentoML refuses to read from hidden folder
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 15
 TEXT = "The central bank raises interest rates after long talks"
-# What would lead the copy's stages and service out of the copy.
+# Unset, because the stages and the service of the copy would use paths or servers outside the copy.
 FOREIGN = ("RELU_DATA_MIRROR", "RELU_MODELS_DIR", "MLFLOW_TRACKING_URI", "DVC_ROOT")
 
 
@@ -41,7 +41,7 @@ def run_demo(project: Path, scratch: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     print(f"demo: `dvc repro` in {scratch}/", flush=True)
     if subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=scratch, env=environment, check=False).returncode:
-        raise PipelineError(f"`dvc repro` failed in {scratch}; its last lines are above")
+        raise PipelineError(f"`dvc repro` failed in {scratch}; see its output above")
     with serving(scratch, environment) as url:
         image = _post(f"{url}/classify_image", files={"image": ("digit.png", sample_digit(), "image/png")})
         text = _post(f"{url}/classify_text", json={"text": TEXT})
@@ -51,7 +51,7 @@ def run_demo(project: Path, scratch: Path) -> None:
 
 
 WHERE_NEXT = """
-Where to look next
+Next steps
   {scratch}/reports/image/            metrics, confusion matrix, reliability, mistakes
   cd {scratch} && mlflow ui           the runs, on http://127.0.0.1:5000
   cd {scratch} && bentoml serve       the service, on http://127.0.0.1:3000
@@ -60,8 +60,8 @@ Where to look next
 
 
 def copy_project(project: Path, scratch: Path) -> None:
-    """A clone with the working tree's changes, without what an earlier `dvc repro` left."""
-    git_commit()  # a clear error where there is nothing to clone
+    """Clone the project, with uncommitted changes and without the outputs of an earlier `dvc repro`."""
+    git_commit()  # raises a clear error if there is no commit to clone
     shutil.rmtree(scratch, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", str(project), str(scratch)], check=True)
     listed = subprocess.run(
@@ -81,7 +81,7 @@ def copy_project(project: Path, scratch: Path) -> None:
 
 @contextmanager
 def serving(project: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """A real `bentoml serve` of `project` on a free port, until the block ends; gives its URL."""
+    """Run `bentoml serve` in `project` on a free port until the block ends; yield its URL."""
     with socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -105,7 +105,7 @@ def _await_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise PipelineError(f"`bentoml serve` ended with status {server.returncode}; see {log}")
+            raise PipelineError(f"`bentoml serve` exited with status {server.returncode}; see {log}")
         try:
             if requests.get(f"{url}/readyz", timeout=1).ok:
                 return
@@ -115,7 +115,7 @@ def _await_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 
 def sample_digit() -> bytes:
-    """A handwritten 7 as a PNG of 32x32."""
+    """Return a handwritten 7 as a 32x32 PNG."""
     from PIL import Image
 
     images, labels = digits()

@@ -1,4 +1,4 @@
-"""What a network is made of, layer by layer, and what it makes of a random input."""
+"""The command `relu-pipeline describe`: the layers of a network, and its prediction for a random input."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ TOP = 3
 
 
 class Shown(L.LightningModule):
-    """What Lightning's summary asks for."""
+    """Module with the attributes that Lightning's `ModelSummary` requires."""
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
         super().__init__()
@@ -32,7 +32,10 @@ class Shown(L.LightningModule):
 
 
 def describe(name: str) -> str:
-    """`name` is one of `TEACHING`, with random weights, or a checkpoint's path. Raises ConfigError, ArtifactError."""
+    """Return the layers of a network of `TEACHING`, with random weights, or of a checkpoint.
+
+    Raises ConfigError, ArtifactError.
+    """
     torch.manual_seed(SEED)
     network = find_network(name).eval()
     example = random_input(network)
@@ -46,11 +49,11 @@ def find_network(name: str) -> Network:
         return build_network(*teaching_network(name))
     if Path(name).suffix == ".ckpt":
         return load_network(Path(name))
-    raise ConfigError(f"{name}: no such network; there are {', '.join(TEACHING)}, or a path of a trained best.ckpt")
+    raise ConfigError(f"{name}: no such network; valid: {', '.join(TEACHING)}, or the path of a trained best.ckpt")
 
 
 def random_input(network: Network) -> Tensor:
-    """One row: every pixel or token is drawn by itself."""
+    """Return a batch of one input whose pixels or tokens are uniformly random."""
     if isinstance(network, TextMLP):
         return torch.randint(1, network.embedding.num_embeddings, (1, NUM_TOKENS))
     return torch.randint(256, (1, *network.image_shape), dtype=torch.uint8)
@@ -61,4 +64,4 @@ def answer(network: nn.Module, example: Tensor) -> str:
     probabilities = torch.softmax(network(example)[0], dim=0)
     best = probabilities.topk(min(TOP, len(probabilities)))
     classes = ", ".join(f"class {index} ({value:.1%})" for value, index in zip(*best, strict=True))
-    return f"A random input of shape {list(example.shape)} is answered with {classes}."
+    return f"Prediction for a random input of shape {list(example.shape)}: {classes}."

@@ -1,18 +1,19 @@
-"""The exceptions that a user may meet. A message says what, where, and what to do next.
+"""Exceptions with messages for users: what failed, where, and what to do next.
 
 PipelineError
-├── ConfigError     params.yaml or configs/ is wrong
-├── DownloadError   data or weights could not be fetched or are not what they claim to be
-├── DataError       a data file has the wrong form
+├── ConfigError     params.yaml or configs/ is invalid
+├── DownloadError   data or weights cannot be downloaded, or their checksum is wrong
+├── DataError       a data file has the wrong format
 │   └── UnreadableError  an image cannot be decoded
-├── ArtifactError   a file of an earlier stage is missing, altered or does not fit
-├── TrainingError   a training cannot go on
+├── ArtifactError   a file of an earlier stage is missing, altered or does not match
+├── TrainingError   a training cannot continue
 ├── TrackingError   the MLflow store cannot be used
-├── ExportError     the trained network cannot become an ONNX graph
-├── ParityError     the ONNX graph does not answer as the trained network does
-├── PruningError    the pruned graph does not answer as the whole one does
-├── PackageError    BentoML could not build the service
-└── ServiceError    a running service refused a request, or does not answer
+├── ExportError     the trained network cannot be exported to ONNX
+├── ParityError     the predictions of the ONNX graph differ from those of the network
+├── PruningError    the predictions of the pruned graph differ from those of the original
+├── PackageError    BentoML cannot build the service
+├── PromotionError  a model cannot be promoted, rolled back or found in the registry
+└── ServiceError    a running service rejects a request, or does not respond
 """
 
 from pathlib import Path
@@ -21,13 +22,13 @@ MAX_NAME_CHARS = 100  # of a name in a message
 
 
 def in_one_line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
-    """Return the text in one printable line, shortened."""
+    """Return the text as one printable line of at most `max_chars`, plus "..." if it was longer."""
     text = text if text.isprintable() else ascii(text)
     return text if len(text) <= max_chars else f"{text[:max_chars]}..."
 
 
 class PipelineError(Exception):
-    """Base of all errors that end a stage with one line and exit status 1."""
+    """Base class of the errors that end a stage with a one-line message and exit status 1."""
 
 
 class ConfigError(PipelineError):
@@ -77,7 +78,7 @@ class PackageError(PipelineError):
 
 
 class PromotionError(PipelineError):
-    """A model may not become the champion, or there is none."""
+    pass
 
 
 class ServiceError(PipelineError):

@@ -1,4 +1,4 @@
-"""The service and its models in one `.bento`, by BentoML's own commands."""
+"""Packaging of the service and its models in one `.bento` file."""
 
 import hashlib
 import os
@@ -22,15 +22,15 @@ BENTOFILE = "bentofile.yaml"
 
 
 def build_bento(root: Path, tasks: Sequence[TaskName], out: Path) -> str:
-    """Build from `root`/bentofile.yaml, with the models of `tasks`, and export to `out`; gives the tag.
+    """Build a Bento from `root`/bentofile.yaml with the models of `tasks`, export it to `out`, and return its tag.
 
-    The same content has the same tag, and other content another one. Raises PackageError, ArtifactError.
+    The tag is a digest of the content. Raises PackageError, ArtifactError.
     """
     for task in tasks:
         artifacts.read(root / artifacts.models_dir(task) / artifacts.MANIFEST, Manifest)
     with tempfile.TemporaryDirectory() as scratch, artifacts.atomic_file(out) as partial:
-        # A store of its own: the user's may hold this version already, and is not ours to fill.
-        # A copy of the context: BentoML refuses hidden folders, and `dvc exp run --temp` works in one.
+        # A temporary store, because the user's store may already have this version.
+        # A copy of the context, because BentoML rejects hidden folders, and `dvc exp run --temp` works in one.
         home, context, exported = (Path(scratch) / name for name in ("home", "context", "relu_pipeline.bento"))
         _copy_context(root, tasks, context)
         version = content_digest(context)[:VERSION_CHARS]
@@ -41,7 +41,7 @@ def build_bento(root: Path, tasks: Sequence[TaskName], out: Path) -> str:
 
 
 def _copy_context(root: Path, tasks: Sequence[TaskName], context: Path) -> None:
-    """What bentofile.yaml includes, and itself; models of other tasks may be left from an earlier `dvc repro`."""
+    """Copy bentofile.yaml and the files that it includes, except models of other tasks from an earlier `dvc repro`."""
     include = YAML(typ="safe", pure=True).load(root / BENTOFILE)["include"]
     left_out = [root / artifacts.models_dir(task) for task in TASK_NAMES if task not in tasks]
     for file in (path for pattern in (BENTOFILE, *include) for path in root.glob(pattern)):
@@ -53,7 +53,7 @@ def _copy_context(root: Path, tasks: Sequence[TaskName], context: Path) -> None:
 
 
 def content_digest(folder: Path) -> str:
-    """One sha256 over the paths and contents of all files in `folder`."""
+    """Return one sha256 of the paths and contents of all files in `folder`."""
     digest = hashlib.sha256()
     for name in sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()):
         digest.update(f"{artifacts.sha256_of(folder / name)} {name}\n".encode())

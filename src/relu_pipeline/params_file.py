@@ -1,4 +1,4 @@
-"""Changes to params.yaml by a program: the lines of other values stay as they are."""
+"""Edits of params.yaml that preserve comments and the formatting of all other lines."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from relu_pipeline.config import load_params
 from relu_pipeline.errors import ConfigError
 
 LIST = re.compile(r"^( *)\w[^\n]*\n( *)- ", re.MULTILINE)  # a key and the first item below it
-ONE_LINE = 4096  # characters: more than any value has
+ONE_LINE = 4096  # line width above which ruamel.yaml wraps; more than any value has
 
 
 @contextmanager
 def edited(params: Path, cause: str) -> Iterator[Any]:
-    """Give the content of `params`, to be changed in place, and write it when the block ends well.
+    """Yield the content of `params`, to be changed in place, and write it after the block.
 
-    Raises ConfigError, which names `cause`, and changes nothing, where the content is not valid then.
+    Raises ConfigError, which names `cause`, if the new content is invalid; `params` does not change then.
     """
     load_params(params)
     text = params.read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def edited(params: Path, cause: str) -> Iterator[Any]:
 
 
 def put(section: Any, key: str, value: Any) -> None:
-    """Set a value of a section of the content; a list item by item, so that the comments at its items stay."""
+    """Set a value of a section. Lists are changed item by item, so that comments on items stay."""
     old = section.get(key)
     if old == value:
         return
@@ -55,9 +55,9 @@ def put(section: Any, key: str, value: Any) -> None:
 
 @contextmanager
 def end_kept(entries: Any) -> Iterator[None]:
-    """Keep the blank lines and comments behind a section or list where they are, whatever becomes its last entry.
+    """Keep the blank lines and comments after a section or list while its last entry changes.
 
-    ruamel.yaml stores them with the last entry, below the comment in its own line, and would move or remove them.
+    ruamel.yaml attaches them to the last entry, below the comment in its own line, and would remove or move them.
     """
     comments, token, behind = entries.ca.items, _comment(entries), ""
     if token:
@@ -94,7 +94,7 @@ def _last(entries: Any) -> Any:
 
 
 def _editor(text: str) -> YAML:
-    """Return a parser and writer that keeps the quotes, the long lines and the indentation of lists of `text`."""
+    """Return a YAML parser and writer that preserves quotes, long lines and the list indentation of `text`."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = ONE_LINE

@@ -1,4 +1,4 @@
-"""The parser of the `relu-pipeline` command: help with an example, and completion of file names."""
+"""Argument parser with an example in its help, and shell completion of file names."""
 
 import argparse
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class Parser(argparse.ArgumentParser):
-    """ArgumentParser whose help ends with the command line `example`, which is given without the command's own name.
+    """ArgumentParser whose help ends with `example`, a command line without the name of the command.
 
-    `files` tells shtab how a shell completes paths (https://docs.iterative.ai/shtab/use/): it is set on every argument
-    of the type Path. Parsers of subcommands have the same `files`.
+    `files` is shtab's completion of paths (https://docs.iterative.ai/shtab/use/); it is set on every argument of the
+    type Path, also of subcommands.
     """
 
     def __init__(self, *, example: str, files: Mapping[str, Any] | None = None, **options: Any) -> None:
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(commands: Any, name: str, summary: str, example: str, description: str | None = None) -> Parser:
-    """Add a parser to what `Parser.add_subparsers` returned; the help of the command begins with its `summary`."""
+    """Add a command to the result of `Parser.add_subparsers`; its help begins with `summary`, or `description`."""
     described = description or f"{summary[0].upper()}{summary[1:]}."
     parser: Parser = commands.add_parser(name, help=summary, description=described, example=example)
     return parser

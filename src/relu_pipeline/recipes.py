@@ -1,4 +1,4 @@
-"""Recipes: what a file of `configs/recipes/` changes in params.yaml."""
+"""Recipes: presets in `configs/recipes/` that overwrite values of params.yaml."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +14,16 @@ RECIPES = Path("configs/recipes")
 
 
 def recipe_path(name: str) -> Path:
-    """Raises ConfigError, naming the recipes that there are."""
+    """Return the path of a recipe. Raises ConfigError, with the names of all recipes, if there is none."""
     path = RECIPES / f"{name}.yaml"
     if not path.is_file():
         names = ", ".join(sorted(found.stem for found in RECIPES.glob("*.yaml")))
-        raise ConfigError(f"{path}: no such recipe; {f'there are: {names}' if names else where_to_find(RECIPES)}")
+        raise ConfigError(f"{path}: no such recipe; {f'valid: {names}' if names else where_to_find(RECIPES)}")
     return path
 
 
 def apply_recipe(recipe: Path, params: Path = PARAMS) -> None:
-    """Write the values of `recipe` into `params`, whose other lines stay. Raises ConfigError and changes nothing."""
+    """Write the values of `recipe` to `params`; other lines stay. On ConfigError `params` does not change."""
     with edited(params, str(recipe)) as content:
         _merge(content, YAML(typ="safe", pure=True).load(recipe))
 

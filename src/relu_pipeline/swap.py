@@ -1,4 +1,4 @@
-"""`relu-pipeline swap`: other model files in the place of those that a service answers with."""
+"""The command `relu-pipeline swap`: replace the model files of a running service."""
 
 import os
 import shutil
@@ -9,16 +9,15 @@ from relu_pipeline.config import TaskName
 
 
 def swap(task: TaskName, source: Path, target: Path) -> str:
-    """Put the files that the manifest of `source` names into `target`, all in one step where the file system knows
-    how to exchange two folders; give the version.
+    """Copy the model in `source` to `target`, atomically if the file system can exchange folders; return its version.
 
-    What else lies in `target` stays. Nothing changes unless all files are what the manifest says. A service that runs
-    checks them again, and answers with the earlier model until then. Raises ArtifactError.
+    The files are verified against the manifest first; other files in `target` stay. A running service verifies them
+    again, and uses the previous model until it has loaded the new one. Raises ArtifactError.
     """
     manifest = artifacts.read_manifest(source, task)
     for name in manifest.files:
         artifacts.read_verified(source, manifest, name)
-    target = target.resolve()  # not a link to it
+    target = target.resolve()  # replace the folder, not a link to it
     with artifacts.atomic_dir(target) as partial:
         if target.exists():
             shutil.copytree(target, partial, copy_function=_link, dirs_exist_ok=True)
@@ -28,7 +27,7 @@ def swap(task: TaskName, source: Path, target: Path) -> str:
 
 
 def _link(source: str, target: str) -> None:
-    """Or a copy, where hard links are not allowed."""
+    """Create a hard link, or a copy if the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,4 +1,4 @@
-"""`relu-pipeline use`: params.yaml names own data as the data of a task."""
+"""The command `relu-pipeline use`: set own data as the data of a task in params.yaml."""
 
 import os
 import shutil
@@ -14,13 +14,14 @@ from relu_pipeline.data.sources import is_own, obtain
 from relu_pipeline.errors import DataError
 from relu_pipeline.params_file import edited, end_kept, put
 
-LINKS = Path("data/own")  # of tables that lie in different places
+LINKS = Path("data/own")  # links to the tables of the splits
 
 
 def use(task: TaskName, location: Path, settings: Mapping[str, Any], params: Path = PARAMS) -> Source:
-    """Read the data at `location` once; write their path, and the `settings` of the section `TASK.data`, into `params`.
+    """Check the data at `location`, and write the path and the `settings` of the section `TASK.data` to `params`.
 
-    Other tasks are removed if their data are of configs/data/. Raises DataError, ConfigError, and changes nothing.
+    Other tasks are removed unless they have own data, too. Raises DataError or ConfigError; `params` does not change
+    then.
     """
     place = _from_project(location)
     config = getattr(load_params(params), task).data.model_copy(update=settings)
@@ -39,10 +40,10 @@ def use(task: TaskName, location: Path, settings: Mapping[str, Any], params: Pat
 
 @contextmanager
 def linked_tables(files: Mapping[Split, Path]) -> Iterator[Path]:
-    """Yield a folder with a link to the table of each split, named as its split is.
+    """Yield a folder with a link to the table of each split, named after the split.
 
-    The links of an earlier call come back if the block does not end well. Raises DataError, in which the files have
-    their own names.
+    If the block raises an error, the links of an earlier call are restored. Raises DataError, with the original names
+    of the files.
     """
     folder = LINKS / "text"
     LINKS.mkdir(parents=True, exist_ok=True)
@@ -82,8 +83,8 @@ def _with_own_names(message: str, files: Mapping[Split, Path], folder: Path) -> 
 
 
 def _from_project(location: Path) -> str:
-    """Return the path relative to the project where it lies inside, else absolute. Raises DataError."""
+    """Return the path relative to the project if it is inside, else the absolute path. Raises DataError."""
     if not location.exists():
         raise DataError(f"{location}: no such file or folder")
-    absolute = Path(os.path.abspath(location))  # noqa: PTH100  # a link stays a link
+    absolute = Path(os.path.abspath(location))  # noqa: PTH100  # does not resolve links
     return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute)

@@ -116,5 +116,5 @@ def test_an_interrupted_search_is_resumed_and_leaves_every_artifact(project: Pat
 
 def test_wrong_words_are_one_line(project: Path) -> None:
     wrong = start(project, "--timeout", "20 minutes")
-    assert "'20 minutes' is no time such as 90s, 20m or 2h" in wrong.communicate(timeout=60)[1]
+    assert "'20 minutes' is not a time such as 90s, 20m or 2h" in wrong.communicate(timeout=60)[1]
     assert wrong.returncode == 2

@@ -73,7 +73,7 @@ def test_the_command_runs_the_installed_library(command: Path, tmp_path: Path) -
 def test_networks_are_described_outside_of_the_project(command: Path, tmp_path: Path) -> None:
     described = run(command, "describe", "cnn_28", folder=tmp_path)
     assert described.returncode == 0, described.stderr
-    assert "[1, 28, 28, 1] is answered with" in described.stdout
+    assert "random input of shape [1, 28, 28, 1]: " in described.stdout
     assert not list(tmp_path.iterdir())
 
 
@@ -121,5 +121,5 @@ def test_without_the_extras_the_missing_package_is_one_line(wheel: Path, tmp_pat
     failed = run(bare, "describe", "cnn_28", folder=tmp_path)
     assert failed.returncode == 1
     assert failed.stderr == (
-        "error: lightning is not installed; the extra `train` has it: install relu-pipeline[train]\n"
+        "error: lightning is not installed; it is in the extra `train`: install relu-pipeline[train]\n"
     )

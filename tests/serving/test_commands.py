@@ -49,7 +49,7 @@ def test_ask_shows_the_answer_to_each_image(server: Server, tmp_path: Path) -> N
     assert found.returncode == 0, found.stderr
     assert "digit.png: " in found.stdout
     assert "broken.png: The file is not a readable PNG, JPEG or WebP image." in found.stdout
-    assert "answered by relu-pipeline-image demo-" in found.stdout
+    assert "model: relu-pipeline-image demo-" in found.stdout
 
 
 def test_ask_shows_the_answer_to_each_text(server: Server) -> None:

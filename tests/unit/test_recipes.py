@@ -99,7 +99,7 @@ def test_a_recipe_that_does_not_fit_changes_nothing(params: Path, tmp_path: Path
 
 
 def test_an_unknown_recipe_names_those_that_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"fast\.yaml: no such recipe; there are: gpu, quick, timm"):
+    with pytest.raises(ConfigError, match=r"fast\.yaml: no such recipe; valid: gpu, quick, timm"):
         recipe_path("fast")
 
 

@@ -92,7 +92,7 @@ def pull(wanted: str, target: Path) -> str:
     with open_registry() as registry, TemporaryDirectory() as scratch:
         version = _aliased(registry, task, alias)
         swap(task, registry.fetch(version, Path(scratch)), target / task)
-    return f"{target / task} now holds {version}"
+    return f"{target / task} now has {version}"
 
 
 def _aliased(registry: Registry, task: TaskName, alias: str) -> Version:

@@ -1,1 +1,1 @@
-"""What is said about ReLU, measured: the same network, data, order and budget for each activation."""
+"""Empirical study of textbook claims about ReLU: one network, data, data order and budget for all activations."""

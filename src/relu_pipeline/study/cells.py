@@ -1,4 +1,4 @@
-"""The grid of the study: every combination that is trained."""
+"""The grid of the study."""
 
 import itertools
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from relu_pipeline.config import ActivationName, StudyConfig
 
 Initialisation = Literal["he", "glorot", "small"]
 
-# He et al. 2015 (arXiv:1502.01852) for functions that cut off one half, Glorot & Bengio 2010 for the saturating ones.
+# He et al. 2015 (arXiv:1502.01852) for ReLU and similar functions, Glorot & Bengio 2010 for the saturating ones.
 INITIALISATION: dict[ActivationName, Initialisation] = {
     "relu": "he",
     "leaky_relu": "he",
@@ -22,7 +22,7 @@ INITIALISATION: dict[ActivationName, Initialisation] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: `depth` hidden layers of `width` units."""
+    """Settings of one training, with `depth` hidden layers of `width` units."""
 
     activation: ActivationName
     initialisation: Initialisation
@@ -41,7 +41,7 @@ class Cell:
 
 
 def grid(config: StudyConfig) -> list[Cell]:
-    """Every activation at every depth and rate, and ReLU from weights that are far too small; each with each seed."""
+    """Return all cells: each activation, depth, learning rate and seed, and ReLU with too small initial weights."""
     tiny_relu: tuple[ActivationName, Initialisation] = ("relu", "small")
     whole = itertools.product(INITIALISATION.items(), config.depths, config.learning_rates)
     small = itertools.product([tiny_relu], config.depths, config.learning_rates[:1])

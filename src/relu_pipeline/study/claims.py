@@ -1,4 +1,4 @@
-"""What courses say about ReLU, held against the figures: every seed of one side against every seed of the other."""
+"""Textbook claims about ReLU, and the tests that confirm or do not confirm them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ SPARSE = 0.3
 
 @dataclass(frozen=True)
 class Claim:
+    """Claim with the result of its test, and the measurements as a sentence."""
+
     statement: str
     confirmed: bool
     evidence: str
@@ -30,7 +32,7 @@ def _learns_better_than(other: ActivationName, r: Results) -> Claim:
     relu, rival = (r.accuracy(name, r.shallow, r.normal) for name in ("relu", other))
     deep_relu, deep_rival = (r.accuracy(name, r.deep, r.normal) for name in ("relu", other))
     return Claim(
-        f"ReLU learns better than {other} in as many epochs.",
+        f"ReLU reaches a higher accuracy than {other} in the same number of epochs.",
         relu.above(rival) and deep_relu.above(deep_rival),
         f"Validation accuracy with {r.shallow} hidden layers: ReLU {relu:.1f} %, {other} {rival:.1f} %; "
         f"with {r.deep}: {deep_relu:.1f} % and {deep_rival:.1f} %.",
@@ -42,18 +44,18 @@ def _vanishes(name: ActivationName, r: Results) -> Claim:
     return Claim(
         f"Gradients vanish in a deep {name} network.",
         max(ratio.values) < VANISHED,
-        f"With {r.deep} hidden layers and Glorot initialisation the first layer's gradient norm is {ratio:.2g} times "
-        "the last one's.",
+        f"With {r.deep} hidden layers and Glorot initialisation the gradient norm of the first layer is {ratio:.2g} "
+        "times that of the last.",
     )
 
 
 def _relu_does_not_vanish(r: Results) -> Claim:
     ratio = r.gradient_ratio("relu")
     return Claim(
-        "ReLU keeps gradients alive in a deep network.",
+        "Gradients do not vanish in a deep ReLU network.",
         ratio.above(0.1),
-        f"With {r.deep} hidden layers and He initialisation the first layer's gradient norm is {ratio:.2g} times the "
-        "last one's.",
+        f"With {r.deep} hidden layers and He initialisation the gradient norm of the first layer is {ratio:.2g} times "
+        "that of the last.",
     )
 
 
@@ -63,7 +65,7 @@ def _is_sparse(r: Results) -> Claim:
     return Claim(
         "ReLU makes activations sparse.",
         spread.above(100 * SPARSE) and spread.above(other),
-        f"{spread:.0f} % of a ReLU network's activations are exactly 0, of a tanh network's {other:.0f} %.",
+        f"Activations that are exactly 0: ReLU {spread:.0f} %, tanh {other:.0f} %.",
     )
 
 
@@ -73,7 +75,7 @@ def _is_unbounded(r: Results) -> Claim:
         for name in ("relu", "tanh", "sigmoid")
     )
     return Claim(
-        "ReLU's outputs are unbounded, sigmoid's and tanh's are not.",
+        "The outputs of ReLU are unbounded; those of sigmoid and tanh are bounded.",
         relu.above(1) and max(*tanh.values, *sigmoid.values) <= 1,
         f"Largest activation: ReLU {relu:.1f}, tanh {tanh:.3f}, sigmoid {sigmoid:.3f}.",
     )
@@ -83,10 +85,10 @@ def _high_rate_kills(r: Results) -> Claim:
     normal, high = (r.dead("relu", r.shallow, rate) for rate in (r.normal, r.high))
     accuracy = r.accuracy("relu", r.shallow, r.high)
     return Claim(
-        "A far too high learning rate kills ReLUs.",
+        "ReLU units die if the learning rate is far too high.",
         high.above(normal) and high.above(10),
-        f"Dead units with {r.shallow} hidden layers: {normal:.1f} % at {r.normal:g}, {high:.1f} % at {r.high:g}, "
-        f"where accuracy is {accuracy:.1f} %.",
+        f"Dead units with {r.shallow} hidden layers: {normal:.1f} % at {r.normal:g}, {high:.1f} % at {r.high:g}, with "
+        f"an accuracy of {accuracy:.1f} %.",
     )
 
 
@@ -94,10 +96,10 @@ def _leaky_survives(r: Results) -> Claim:
     relu, leaky, parametric = (r.accuracy(name, r.shallow, r.high) for name in ("relu", "leaky_relu", "prelu"))
     dead = r.dead("leaky_relu", r.shallow, r.high)
     return Claim(
-        "Leaky ReLU survives a rate that kills ReLU.",
+        "Leaky ReLU still trains at a learning rate at which ReLU units die.",
         leaky.above(relu),
         f"Accuracy at {r.high:g}: ReLU {relu:.1f} %, leaky {leaky:.1f} %, parametric {parametric:.1f} %. {dead:.0f} % "
-        "of the leaky units never have an input above 0 either, but their gradient is not 0.",
+        "of the leaky units never have an input above 0, but their gradient is not 0.",
     )
 
 
@@ -106,10 +108,11 @@ def _he_matters(r: Results) -> Claim:
     shallow = r.accuracy("relu", r.shallow, r.normal, "small")
     ratio = r.gradient_ratio("relu", "small")
     return Claim(
-        "Deep ReLU networks need He initialisation; small random weights starve them.",
+        "Deep ReLU networks need He initialisation; with small random weights they do not train.",
         he.above(small),
-        f"With {r.deep} hidden layers: He {he:.1f} %, normal weights of deviation 0.01 {small:.1f} % (first layer's "
-        f"gradient {ratio:.1e} of the last one's). With {r.shallow} the small weights reach {shallow:.1f} %.",
+        f"With {r.deep} hidden layers: He {he:.1f} %, normal weights of standard deviation 0.01 {small:.1f} % "
+        f"(gradient norm of the first layer {ratio:.1e} times that of the last). With {r.shallow} hidden layers the "
+        f"small weights reach {shallow:.1f} %.",
     )
 
 
@@ -119,7 +122,7 @@ def _elu_is_centred(r: Results) -> Claim:
         for name in ("relu", "elu")
     )
     return Claim(
-        "ELU's activations are closer to mean 0 than ReLU's.",
+        "The mean activation of ELU is closer to 0 than that of ReLU.",
         relu.above(elu),
         f"Absolute mean activation: ReLU {relu:.2f}, ELU {elu:.2f}.",
     )
@@ -128,7 +131,7 @@ def _elu_is_centred(r: Results) -> Claim:
 def _gelu_is_better(r: Results) -> Claim:
     relu, gelu = (r.accuracy(name, r.deep, r.normal) for name in ("relu", "gelu"))
     return Claim(
-        "GELU beats ReLU in deep networks.",
+        "GELU is more accurate than ReLU in deep networks.",
         gelu.above(relu),
         f"Validation accuracy with {r.deep} hidden layers: ReLU {relu:.1f} %, GELU {gelu:.1f} %.",
     )
@@ -143,8 +146,8 @@ def _is_cheap(r: Results) -> Claim:
     return Claim(
         "ReLU is cheaper to compute than sigmoid and tanh.",
         all(r.cost[name]["lower_quartile"] > 1 for name in ("sigmoid", "tanh")),
-        f"Forward and backward over a million values, one thread, in times of ReLU's: {', '.join(ratios)}. Beside a "
-        "network's multiplications either is little.",
+        f"Forward and backward pass over a million values on one thread, relative to ReLU: {', '.join(ratios)}. Both "
+        "are small compared with the matrix multiplications of a network.",
     )
 
 

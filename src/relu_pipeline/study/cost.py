@@ -1,4 +1,4 @@
-"""What each activation function costs: forward and backward over a million values, on this machine."""
+"""Benchmark of the activation functions: forward and backward pass over a million values."""
 
 import time
 
@@ -13,7 +13,10 @@ ROUNDS = 51
 
 
 def measure_cost() -> list[Row]:
-    """Medians, and quartiles of the times of ReLU's, over rounds in which the functions take turns."""
+    """Return a row per function: the median time, and the quartiles of its ratio to ReLU's time.
+
+    The functions run alternately, so that the load of the machine affects all alike.
+    """
     x = torch.randn(VALUES, generator=torch.Generator().manual_seed(0)).requires_grad_()
     ones = torch.ones(VALUES)
     rounds = [[_milliseconds(activation.module(), x, ones) for activation in CATALOGUE.values()] for _ in range(ROUNDS)]
@@ -26,7 +29,7 @@ def measure_cost() -> list[Row]:
 
 
 def _milliseconds(module: torch.nn.Module, x: torch.Tensor, gradient: torch.Tensor) -> float:
-    x.grad = None  # or backward would add to it as well
+    x.grad = None  # accumulating into it would add to the time
     started = time.perf_counter()
     module(x).backward(gradient)
     return 1000 * (time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""The study's figures. Lines are means over the seeds, shades go from the smallest to the largest."""
+"""The figures of the study. Lines are means over the seeds, shaded areas range from the minimum to the maximum."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from relu_pipeline.study.cells import INITIALISATION
 from relu_pipeline.study.results import Results
 
 COLOURS = {name: f"C{index}" for index, name in enumerate(CATALOGUE)}
-CUTTING = ("relu", "leaky_relu", "prelu", "elu", "gelu")  # those whose unit can be off for every row
+CUTTING = ("relu", "leaky_relu", "prelu", "elu", "gelu")  # functions whose units can be off for every example
 
 
 def draw_activations(path: Path) -> None:
-    """ReLU with its derivative, then all functions and all derivatives side by side."""
+    """Plot ReLU with its derivative, all functions, and all derivatives."""
     x = np.linspace(-4, 4, 801)
     figure = Figure(figsize=(13, 4), layout="constrained")
     alone, functions, derivatives = figure.subplots(1, 3)
@@ -40,7 +40,7 @@ def draw_activations(path: Path) -> None:
 
 
 def draw_overview(results: Results, path: Path) -> None:
-    """The study in one look: accuracy, gradients, dead units."""
+    """Plot accuracy, gradients and dead units side by side."""
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     accuracy, gradients, dead = figure.subplots(1, 3)
     _accuracy(accuracy, results, results.deep, results.normal)
@@ -77,18 +77,18 @@ def _draw_alone(panel: Callable[[Axes, Results], None], results: Results, path: 
 
 
 def draw_synthetic(rows: Sequence[Row], path: Path) -> None:
-    """Loss, accuracy and gradient norm of the performance analysis."""
+    """Plot loss, accuracy and gradient norm of the network of `study.synthetic`."""
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     figure = Figure(figsize=(13, 4), layout="constrained")
     loss, accuracy, norm = figure.subplots(1, 3)
-    loss.plot(columns["epoch"], columns["train_loss"], label="20-64-32-1, Adam, steps of 32 rows")
-    loss.plot(columns["epoch"], columns["reference_loss"], label="20-64-2, hand-written descent on all rows")
+    loss.plot(columns["epoch"], columns["train_loss"], label="20-64-32-1, Adam, batches of 32")
+    loss.plot(columns["epoch"], columns["reference_loss"], label="20-64-2, hand-written full-batch descent")
     loss.set(title="training loss", ylabel="cross-entropy, nats", yscale="log")
-    for part, label in (("train_accuracy", "training rows"), ("val_accuracy", "rows held out")):
+    for part, label in (("train_accuracy", "training examples"), ("val_accuracy", "validation examples")):
         accuracy.plot(columns["epoch"], [100 * value for value in columns[part]], label=label)
     accuracy.set(title="accuracy", ylabel="%")
     norm.plot(columns["epoch"], columns["gradient_norm"], label="mean over the epoch's steps")
-    norm.set(title="norm of the whole gradient", yscale="log")
+    norm.set(title="gradient norm", yscale="log")
     for axes in (loss, accuracy, norm):
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
@@ -122,7 +122,7 @@ def _dead(axes: Axes, results: Results) -> None:
         shares = np.array([results.dead(name, results.shallow, rate).values for rate in results.learning_rates]).T
         _lines(axes, results.learning_rates, shares, name)
     axes.set(
-        title=f"units never on, {results.shallow} hidden layers",
+        title=f"dead units, {results.shallow} hidden layers",
         xlabel="learning rate",
         ylabel="units with no input above 0, %",
         xscale="log",
@@ -132,11 +132,11 @@ def _dead(axes: Axes, results: Results) -> None:
 
 
 def _lines(axes: Axes, x: Sequence[float], values: NDArray[np.floating], name: ActivationName) -> None:
-    """`values` `[seeds, x]`."""
+    """Plot the mean and the range over the seeds of `values` `[seeds, x]`."""
     axes.plot(x, values.mean(axis=0), label=name, color=COLOURS[name], marker="o", markersize=3)
     axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=COLOURS[name], alpha=0.15, linewidth=0)
 
 
 def _name_lines(figure: Figure, axes: Axes) -> None:
-    """One legend for all panels: a colour is the same function everywhere."""
+    """Add one legend for all panels."""
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=7, fontsize=9, frameon=False)

@@ -1,4 +1,4 @@
-"""The study on one page of Markdown; every figure in it was measured."""
+"""Report of the study as one page of Markdown."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from relu_pipeline.study.cells import INITIALISATION
 from relu_pipeline.study.claims import Claim
 from relu_pipeline.study.results import Results
 
-PAGE = """# What ReLU does, measured
+PAGE = """# Study of ReLU
 
 {setting}
 
 ![accuracy, gradients, dead units](overview.png)
 
-## What is said, and what was found
+## Claims
 
-"Confirmed" means that every seed of one side is beyond every seed of the other, or beyond a fixed limit: a ratio of
-gradients of 0.001 (vanished) or 0.1 (alive), 30 % of zeros (sparse), 10 % of dead units (killed), and of times 1 for
-the lower quartile. In parentheses stand the smallest and the largest of the seeds.
+A claim is confirmed if the comparison holds for every pair of seeds, or every seed is beyond a fixed limit: a gradient
+ratio of 0.001 (vanishing) or 0.1 (not vanishing), 30 % zeros (sparse), 10 % dead units, and for times a lower quartile
+of the ratio of 1. The minimum and maximum over the seeds are in parentheses.
 
 | | claim | measured |
 | --- | --- | --- |
@@ -31,7 +31,7 @@ the lower quartile. In parentheses stand the smallest and the largest of the see
 | --- |{rules}
 {accuracies}
 
-## Cutting dead units
+## Pruning of dead units
 
 {pruning}
 
@@ -41,8 +41,8 @@ the lower quartile. In parentheses stand the smallest and the largest of the see
 
 ![loss, accuracy and gradient norm](synthetic.png)
 
-More: [accuracy by epoch](accuracy.png), [gradients by layer](gradients.png), [dead units](dead_units.png), [the
-functions](activations.png). Every figure is in `cells.csv`, `layers.csv`, `cost.csv` and `synthetic.csv`.
+Further figures: [accuracy by epoch](accuracy.png), [gradients by layer](gradients.png), [dead units](dead_units.png),
+[functions](activations.png). All numbers are in `cells.csv`, `layers.csv`, `cost.csv` and `synthetic.csv`.
 """
 
 
@@ -69,11 +69,12 @@ def write_page(
 def _setting(results: Results, config: StudyConfig) -> str:
     layers = " and ".join(str(depth) for depth in config.depths)
     return (
-        f"Plain MLPs of {layers} hidden layers of {config.width} units, Adam, {config.epochs} epochs of up to "
-        f"{config.rows:,} training images at half their resolution, batches of {config.batch_size}, up to "
-        f"{config.val_rows:,} validation images, {config.seeds} seeds: {len(results.cells)} trainings. All cells of a "
-        "seed see the same data in the same order. He initialisation, for sigmoid and tanh Glorot's; ReLU at the first "
-        "rate also from normal weights of deviation 0.01. The test split was not read."
+        f"Networks: MLPs with {layers} hidden layers of {config.width} units, trained by Adam for {config.epochs} "
+        f"epochs on up to {config.rows:,} images at half their resolution, batch size {config.batch_size}, validated "
+        f"on up to {config.val_rows:,} images; {config.seeds} seeds, {len(results.cells)} trainings. All trainings of "
+        "a seed see the same data in the same order. Initialisation: Glorot for sigmoid and tanh, He for the others; "
+        "ReLU at the first learning rate also with normal weights of standard deviation 0.01. The test split was not "
+        "used."
     )
 
 
@@ -87,33 +88,34 @@ def _accuracies(results: Results, name: ActivationName, columns: Sequence[tuple[
 
 def _pruning(pruning: Pruning, accuracy: float, config: StudyConfig) -> str:
     network = (
-        f"A ReLU network of {config.depths[0]} hidden layers of {config.pruned_width} units, learning rate "
+        f"A ReLU network with {config.depths[0]} hidden layers of {config.pruned_width} units, learning rate "
         f"{config.pruned_learning_rate:g}, validation accuracy {100 * accuracy:.1f} %: "
     )
     if pruning.refused:
-        return f"{network}not cut: {pruning.refused}."
+        return f"{network}not pruned: {pruning.refused}."
     if pruning.measured is None or pruning.test is None:
-        return f"{network}no unit is dead, nothing was cut."
+        return f"{network}no unit is dead, nothing was removed."
     before, after = pruning.before, pruning.after
     units = sum(layer.units for layer in pruning.layers)
     return (
         f"{network}{pruning.removed} of {units} units, which none of {pruning.measured_rows:,} inputs activates, were "
-        f"cut. Largest difference of an answer on these inputs: {pruning.measured.largest:.1e}; on "
-        f"{pruning.test.rows:,} other validation images: {pruning.test.largest:.1e}, with the same top-1 on all.\n\n"
+        f"removed. Largest difference of a probability on these inputs: {pruning.measured.largest:.1e}; on "
+        f"{pruning.test.rows:,} other validation images: {pruning.test.largest:.1e}. No top-1 changed.\n\n"
         "| | before | after |\n| --- | --- | --- |\n"
         f"| parameters | {before.parameters:,} | {after.parameters:,} |\n"
-        f"| multiply-adds an image | {before.multiply_adds:,} | {after.multiply_adds:,} |\n"
+        f"| multiply-adds per image | {before.multiply_adds:,} | {after.multiply_adds:,} |\n"
         f"| file, kB | {before.file_bytes / 1e3:,.0f} | {after.file_bytes / 1e3:,.0f} |\n"
-        f"| latency of an image, one thread, ms | {before.latency_ms:.3f} | {after.latency_ms:.3f} |"
+        f"| latency per image, one thread, ms | {before.latency_ms:.3f} | {after.latency_ms:.3f} |"
     )
 
 
 def _synthetic(rows: Sequence[Row]) -> str:
     first, last = rows[0], rows[-1]
     return (
-        f"1,000 rows of 20 features in two classes, 20-64-32-1, {len(rows)} epochs: loss {first['train_loss']:.3f} to "
-        f"{last['train_loss']:.4f}, accuracy on rows held out {100 * first['val_accuracy']:.1f} % to "
-        f"{100 * last['val_accuracy']:.1f} %, gradient norm {first['gradient_norm']:.3f} to "
-        f"{last['gradient_norm']:.3f}. Beside it, one hidden layer of 64 trained by the reference's hand-written "
-        f"gradient descent: loss {first['reference_loss']:.3f} to {last['reference_loss']:.4f}."
+        f"A 20-64-32-1 network on 1,000 examples of 20 features in two classes, {len(rows)} epochs: training loss "
+        f"{first['train_loss']:.3f} to {last['train_loss']:.4f}, validation accuracy "
+        f"{100 * first['val_accuracy']:.1f} % to {100 * last['val_accuracy']:.1f} %, gradient norm "
+        f"{first['gradient_norm']:.3f} to {last['gradient_norm']:.3f}. For comparison, a network with one hidden layer "
+        "of 64 units, trained by hand-written gradient descent in NumPy: training loss "
+        f"{first['reference_loss']:.3f} to {last['reference_loss']:.4f}."
     )

@@ -1,4 +1,4 @@
-"""What was measured, by cell; a figure of several seeds is a `Spread`."""
+"""Results of the study, aggregated over the seeds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from relu_pipeline.study.train import CellResult
 
 @dataclass(frozen=True)
 class Spread:
-    """One figure for each seed."""
+    """Values of a measure, one for each seed."""
 
     values: tuple[float, ...]
 
@@ -21,16 +21,21 @@ class Spread:
         return mean(self.values)
 
     def above(self, other: "Spread | float") -> bool:
-        """Every seed of this side is above every seed of the other."""
+        """Return whether all values are above all values of the other side."""
         return min(self.values) > (other if isinstance(other, int | float) else max(other.values))
 
     def __format__(self, spec: str) -> str:
-        """Mean and, in parentheses, smallest to largest."""
+        """Return the mean and, in parentheses, minimum and maximum."""
         low, high = min(self.values), max(self.values)
         return f"{self.mean:{spec}} ({low:{spec}} to {high:{spec}})"
 
 
 class Results:
+    """Results of all cells, selected by activation, depth and learning rate.
+
+    `shallow` and `deep` are the first and last depth, `normal` and `high` the first and last learning rate.
+    """
+
     def __init__(self, cells: Sequence[CellResult], config: StudyConfig, cost: Sequence[Row]) -> None:
         self.cells = list(cells)
         self.shallow, self.deep = config.depths[0], config.depths[-1]
@@ -45,7 +50,7 @@ class Results:
         learning_rate: float,
         initialisation: Initialisation | None = None,
     ) -> list[CellResult]:
-        """A result for each seed."""
+        """Return a result for each seed; by default with the activation's own initialisation."""
         wanted = (activation, initialisation or INITIALISATION[activation], depth, learning_rate)
         return [
             result
@@ -64,15 +69,15 @@ class Results:
         learning_rate: float,
         initialisation: Initialisation | None = None,
     ) -> Spread:
-        """In percent of the validation rows."""
+        """Return the validation accuracy in percent."""
         results = self.of(activation, depth, learning_rate, initialisation)
         return self.spread(lambda result: 100 * result.accuracy, results)
 
     def dead(self, activation: ActivationName, depth: int, learning_rate: float) -> Spread:
-        """Units whose input is above 0 for no validation row, in percent."""
+        """Return the percentage of units whose input is above 0 for no validation example."""
         return self.spread(lambda result: 100 * result.dead_share, self.of(activation, depth, learning_rate))
 
     def gradient_ratio(self, activation: ActivationName, initialisation: Initialisation | None = None) -> Spread:
-        """Gradient norm of the first layer by that of the head, in the deep network's first epoch."""
+        """Return the gradient norm of the first layer divided by that of the head, in epoch 0 of the deep network."""
         results = self.of(activation, self.deep, self.normal, initialisation)
         return self.spread(lambda result: result.gradient_norms[0] / result.gradient_norms[-1], results)

@@ -1,4 +1,4 @@
-"""All cells, the small network and the cut one: tables, figures and a page."""
+"""The study: train all cells, and write tables, figures and the report."""
 
 import multiprocessing
 import os
@@ -32,17 +32,17 @@ from relu_pipeline.tracking.run import Run
 
 PAGE = "study.md"
 OPSET = 20
-SEED = 0  # of the small network; the cells have their own
+SEED = 0  # of the synthetic data and its network; cells have their own seeds
 
 Splits = dict[Split, ImageSplit]
 
 
 def study(prepared: Path, config: StudyConfig, run: Run, out: Path) -> list[Claim]:
-    """Fill the folder `out`, in one step; then log it, and each cell as a child of `run`. The test split is not read.
+    """Run the study, write the folder `out` atomically, and log it; each cell is logged as a child of `run`.
 
-    Raises TrainingError for a loss that is not finite.
+    The test split is not read. Raises TrainingError if a loss is not finite.
     """
-    # One thread each: figures then depend neither on the number of cores nor on what else runs.
+    # With one thread per process the results do not depend on the number of cores.
     torch.set_num_threads(1)
     splits = load_splits(prepared, config)
     cost, synthetic = measure_cost(), analyse(SEED)
@@ -65,7 +65,7 @@ def study(prepared: Path, config: StudyConfig, run: Run, out: Path) -> list[Clai
 
 
 def load_splits(prepared: Path, config: StudyConfig) -> Splits:
-    """Rows to train on, to validate on, and as "test" the other validation rows: the real test split stays unread."""
+    """Return the training and validation examples; "test" is the rest of the validation split, not the test split."""
     train, val = (ImageSplit.load(prepared, split) for split in ("train", "val"))
     val_rows = min(config.val_rows, len(val) // 2)
     return {
@@ -76,17 +76,17 @@ def load_splits(prepared: Path, config: StudyConfig) -> Splits:
 
 
 def halved(split: ImageSplit, first: int, last: int) -> ImageSplit:
-    """Rows from `first` to before `last`, at half their resolution."""
+    """Return the examples from `first` to before `last`, at half their resolution."""
     x_BCHW = split.images_BHWC[first:last].permute(0, 3, 1, 2).float()
     small_BHWC = F.avg_pool2d(x_BCHW, 2).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     return ImageSplit(small_BHWC, split.labels[first:last])
 
 
 def train_cells(cells: Sequence[Cell], config: StudyConfig, splits: Splits) -> Iterator[CellResult]:
-    """In the order of `cells`, as many at a time as there are cores."""
+    """Yield the results in the order of `cells`, trained by one process per core."""
     workers = ProcessPoolExecutor(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        # A forked process would inherit torch's locks.
+        # Forked processes could deadlock on locks of torch.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
         initargs=(config, splits["train"], splits["val"]),
@@ -134,7 +134,7 @@ def draw(results: Results, synthetic: Sequence[Row], out: Path) -> None:
 
 
 def prune_wide(config: StudyConfig, splits: Splits) -> tuple[float, Pruning]:
-    """Train a network so that many of its units die, and cut them. Gives its accuracy too."""
+    """Train a network with many dead units and prune it; return its validation accuracy and the report."""
     cell = Cell("relu", "he", config.depths[0], config.pruned_width, config.pruned_learning_rate, seed=0)
     network, result = train_cell(cell, config, splits["train"], splits["val"])
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,7 +1,7 @@
-"""Performance analysis of a small ReLU network: loss, accuracy and gradient norm of each epoch.
+"""Training curves of a small ReLU network: loss, accuracy and gradient norm of each epoch.
 
-1,000 rows of 20 features in two classes (scikit-learn's `make_classification`), a 64-32-1 MLP, and beside it the
-reference's hand-written gradient descent on the same rows.
+A 64-32-1 MLP is trained on 1,000 examples of 20 features in two classes (scikit-learn's `make_classification`), and
+compared with the hand-written gradient descent of `reference` on the same examples.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ REFERENCE_LEARNING_RATE = 0.1
 
 
 def analyse(seed: int) -> list[Row]:
-    """A row an epoch; `reference_loss` is that of one step of the hand-written descent on all training rows."""
+    """Return a row per epoch; `reference_loss` is the loss of the hand-written descent, one full-batch step per row."""
     features, labels = make_classification(ROWS, FEATURES, n_informative=10, random_state=seed)
     rows = _train(torch.from_numpy(features).float(), torch.from_numpy(labels).float(), seed)
     for row, loss in zip(rows, _reference_losses(features[:TRAIN_ROWS], labels[:TRAIN_ROWS], seed), strict=True):
@@ -58,7 +58,7 @@ def _train(features: Tensor, labels: Tensor, seed: int) -> list[Row]:
 def _step(
     network: nn.Module, optimiser: torch.optim.Optimizer, features: Tensor, labels: Tensor
 ) -> tuple[float, float]:
-    """Loss and the norm of the whole gradient."""
+    """Take an optimiser step; return the loss and the gradient norm."""
     loss = F.binary_cross_entropy_with_logits(network(features).squeeze(1), labels)
     optimiser.zero_grad()
     torch.autograd.backward(loss)

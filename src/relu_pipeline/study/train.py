@@ -1,4 +1,4 @@
-"""One cell of the study: a plain MLP, Adam, and all that is measured on the way."""
+"""Training of one cell of the study: an MLP, Adam, and measurements after each epoch."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ SMALL_STD = 0.01
 
 @dataclass(frozen=True)
 class CellResult:
-    """`epochs`: loss and accuracy of each; `layers`: health of each layer in each epoch."""
+    """Result of a cell: `epochs` has loss and accuracy by epoch, `layers` the health by epoch and layer."""
 
     cell: Cell
     epochs: list[Row]
@@ -32,29 +32,30 @@ class CellResult:
 
     @property
     def accuracy(self) -> float:
-        """On the validation rows, after the last epoch."""
+        """Return the validation accuracy after the last epoch."""
         return float(self.epochs[-1]["val_accuracy"])
 
     def last(self, measure: str) -> list[Any]:
-        """A measure of the activation layers after the last epoch, in their order."""
+        """Return a measure of each activation layer after the last epoch, in their order."""
         rows = [row for row in self.layers if measure in row]
         return [row[measure] for row in rows if row["epoch"] == rows[-1]["epoch"]]
 
     @property
     def dead_share(self) -> float:
-        """Of all hidden units."""
+        """Return the fraction of hidden units that are dead after the last epoch."""
         return float(sum(self.last("dead_units")) / sum(self.last("units")))
 
     @property
     def gradient_norms(self) -> list[float]:
-        """By layer from the first to the head, mean over the first epoch."""
+        """Return the mean gradient norm in the first epoch of each layer, from the first to the head."""
         return [row["gradient_norm"] for row in self.layers if row["epoch"] == 0]
 
 
 def train_cell(cell: Cell, config: StudyConfig, train: ImageSplit, val: ImageSplit) -> tuple[MLP, CellResult]:
-    """Data order follows from seed and epoch alone: it is the same for all cells of a seed.
+    """Train the network of a cell, and return it with its result.
 
-    Raises TrainingError where the loss is not finite.
+    The data order depends only on seed and epoch: it is the same for all cells of a seed. Raises TrainingError if the
+    loss is not finite.
     """
     network = build(cell, train)
     optimiser = torch.optim.Adam(network.parameters(), lr=cell.learning_rate)
@@ -99,7 +100,7 @@ def train_epoch(
     train: ImageSplit,
     batches: Sequence[Tensor],
 ) -> float:
-    """The mean loss."""
+    """Train for one epoch and return the mean loss."""
     network.train()
     losses = []
     for rows in batches:

@@ -81,7 +81,7 @@ def test_describe_names_the_networks_that_there_are() -> None:
     words = [sys.executable, "-m", "relu_pipeline.cli", "describe", "lenet"]
     result = subprocess.run(words, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: lenet: no such network; there are mlp_28, cnn_28")
+    assert result.stderr.startswith("error: lenet: no such network; valid: mlp_28, cnn_28")
 
 
 def test_a_network_of_two_classes_is_described(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_a_server_gets_its_models_from_the_registry_alone(
     register("good")
     promote("text", params, None)
     target = tmp_path / "elsewhere"
-    assert "now holds relu-pipeline-text 1" in pull("text@champion", target)
+    assert "now has relu-pipeline-text 1" in pull("text@champion", target)
     manifest = artifacts.read_manifest(target / "text", "text")
     for name, digest in manifest.files.items():
         assert artifacts.sha256_of(target / "text" / name) == digest

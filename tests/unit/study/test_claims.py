@@ -58,7 +58,7 @@ def test_figures_as_taught_confirm_every_claim() -> None:
 
 def test_where_all_are_alike_no_difference_is_confirmed() -> None:
     confirmed = [claim.statement for claim in judge(Results(all_alike(), CONFIG, COST)) if claim.confirmed]
-    assert confirmed == ["ReLU keeps gradients alive in a deep network."]
+    assert confirmed == ["Gradients do not vanish in a deep ReLU network."]
 
 
 def test_one_seed_against_it_is_enough_to_leave_a_claim_unconfirmed() -> None:
@@ -69,7 +69,7 @@ def test_one_seed_against_it_is_enough_to_leave_a_claim_unconfirmed() -> None:
             cells[index] = result(found.cell, accuracy=0.55)
             break
     first = judge(Results(cells, CONFIG, COST))[0]
-    assert first.statement.startswith("ReLU learns better than sigmoid")
+    assert first.statement.startswith("ReLU reaches a higher accuracy than sigmoid")
     assert not first.confirmed
 
 
