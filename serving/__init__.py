@@ -1,1 +1,1 @@
-"""The BentoML service. It reads only `models/<task>/`, and runs on ONNX Runtime: no torch, lightning, mlflow or dvc."""
+"""The BentoML service. It reads only `models/<task>/` and runs on ONNX Runtime, without torch, mlflow or dvc."""

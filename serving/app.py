@@ -1,4 +1,4 @@
-"""The Starlette application: every route but those that BentoML answers, and the answers to exceptions."""
+"""The Starlette application: all routes except those of BentoML, and the exception handlers."""
 
 import logging
 import sys
@@ -34,7 +34,7 @@ LOGGER = logging.getLogger("bentoml.relu_pipeline")
 
 
 def create_app(predictor: Predictor, is_ready: Callable[[], bool] = lambda: True) -> Starlette:
-    """Return the application, with the endpoints of the models that `predictor` has; `is_ready` is for the probes."""
+    """Return the application with the endpoints of the predictor's models; `is_ready` answers the readiness probes."""
     api = Api(predictor)
     routes = [
         *(Route(f"/classify_{task}", getattr(api, f"classify_{task}"), methods=["POST"]) for task in predictor.stores),
@@ -55,12 +55,12 @@ def create_app(predictor: Predictor, is_ready: Callable[[], bool] = lambda: True
         Exception: answer_bug,
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
-    app.router.redirect_slashes = False  # /info/ is not found, and not another URL of /info
+    app.router.redirect_slashes = False  # /info/ is 404, not a redirect to /info
     return app
 
 
 def intakes(predictor: Predictor) -> dict[str, Intake]:
-    """Return what each POST endpoint of the application takes, by path."""
+    """Return the media types and limits of each POST endpoint, by path."""
     settings = predictor.settings
     sizes = {"image": settings.limits.image_bytes, "text": settings.limits.text_bytes}
     batch_sizes = {"image": settings.limits.image_batch_bytes, "text": settings.limits.text_batch_bytes}
@@ -77,7 +77,7 @@ def intakes(predictor: Predictor) -> dict[str, Intake]:
 
 
 class Api:
-    """The endpoints. Those that are no coroutines run in Starlette's threads."""
+    """Endpoints of the application. Starlette runs those that are not coroutines in threads."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
@@ -97,7 +97,7 @@ class Api:
 
     async def classify_texts(self, request: Request) -> Response:
         body = await request.body()
-        read = lambda: parse_texts(body, self.max_items)  # noqa: E731  # in the thread: a body may take 0.2 s
+        read = lambda: parse_texts(body, self.max_items)  # noqa: E731  # called in a thread: parsing may take 0.2 s
         return JsonResponse(await self.predictor.answer_batch("text", read, request.receive))
 
     def describe_api(self, request: Request) -> Response:
@@ -118,7 +118,7 @@ def described_api(labels: tuple[tuple[str, tuple[str, ...]], ...], limits: Limit
 
 
 def describe(predictor: Predictor) -> dict[str, Any]:
-    """Return what `/info` answers. `drift` is of this worker: each has a window of its own."""
+    """Return the content of `/info`. `drift` is that of this worker: each worker has its own window."""
     models = {task: store.current for task, store in predictor.stores.items()}
     return {
         "models": {task: model.manifest for task, model in models.items()},
@@ -141,22 +141,22 @@ async def answer_request_error(request: Request, error: RequestError) -> ASGIApp
 
 
 async def answer_http_exception(request: Request, error: HTTPException) -> ASGIApp:
-    """Of Starlette's router, and of its parser of forms."""
+    """Handle the exceptions of Starlette's router and form parser."""
     path = request.url.path
     code, message = {
-        404: ("not_found", f"There is no {path}; /docs lists what there is."),
-        405: ("method_not_allowed", f"{path} does not take {request.method}."),
-    }.get(error.status_code, ("invalid_multipart", f"The form cannot be read: {error.detail}"))
+        404: ("not_found", f"{path} does not exist; /docs lists the endpoints."),
+        405: ("method_not_allowed", f"{path} does not support {request.method}."),
+    }.get(error.status_code, ("invalid_multipart", f"The form cannot be parsed: {error.detail}"))
     return problem(RequestError(error.status_code, code, message, error.headers), request.state.request_id)
 
 
 async def answer_disconnect(request: Request, error: ClientDisconnect) -> Response:
-    """Nobody reads it: the status is for the metrics."""
+    """Return a status for metrics and logs; the client has disconnected."""
     return Response(status_code=CLIENT_LEFT)
 
 
 async def answer_bug(request: Request, error: Exception) -> ASGIApp:
-    """Starlette raises the exception again, and uvicorn logs its traceback."""
+    """Return status 500. Starlette raises the exception again, and uvicorn logs its traceback."""
     request_id = request.state.request_id
     LOGGER.error("%s %s failed, request id %s", request.method, request.url.path, request_id)
-    return problem(RequestError(500, "internal_error", "The service failed; its log says why."), request_id)
+    return problem(RequestError(500, "internal_error", "Internal error; see the service's log."), request_id)

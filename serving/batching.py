@@ -1,4 +1,4 @@
-"""Concurrency: how many requests are answered at one time, in which order, and in which thread."""
+"""Concurrency: limits of concurrent requests, the request queue and thread pools."""
 
 import asyncio
 import math
@@ -15,8 +15,8 @@ from starlette.types import Receive
 from serving.errors import overloaded
 from serving.settings import QueueSettings
 
-INTERVAL_S = 0.1  # longer than a burst takes to be answered; CoDel's interval
-RELAPSE_S = 0.4  # an overload that is seen again within this time has not ended
+INTERVAL_S = 0.1  # CoDel's interval, longer than the queue needs for a burst
+RELAPSE_S = 0.4  # an overload within this time after a pause is the same overload
 PAUSE_FACTOR = 10
 MAX_PAUSE_S = 10.0
 ItemT = TypeVar("ItemT")
@@ -25,7 +25,7 @@ Waiting = tuple[ItemT, asyncio.Future[ResultT]]
 
 
 class Slots:
-    """Bounded number of requests that are being answered. Entering it raises RequestError 429 if all are taken."""
+    """Limit of concurrent requests. Entering it raises RequestError 429 if all slots are in use."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -43,13 +43,13 @@ class Slots:
 class RequestQueue(Generic[ItemT, ResultT]):
     """Bounded FIFO with load shedding and micro-batching, in front of a model.
 
-    `execute` takes up to `batch_size` items, the oldest first, and returns a result for each; an exception as a result
-    is raised to the caller that submitted the item. It runs in `executor` if given, else on the event loop.
+    `execute` takes up to `batch_size` items, oldest first, and returns a result for each; a result that is an exception
+    is raised in the `submit` call of its item. It runs in `executor` if given, else on the event loop.
 
-    Up to `max_depth` requests wait, for a burst is no overload. But a queue that is full, and has not been empty for
-    `INTERVAL_S`, only makes every answer late: then all but the `min_depth` newest are refused, and no more than these
-    may wait for a pause. The pause is `PAUSE_FACTOR` times as long if the overload goes on after it.
-    (CoDel, RFC 8289; Maurer 2015, Fail at Scale, ACM Queue 13(8))
+    Up to `max_depth` requests wait, so that bursts are accepted. A queue that is full and has not been empty for
+    `INTERVAL_S` is overloaded: waiting would only delay every response. All requests except the `min_depth` newest are
+    then rejected, and the depth is limited to `min_depth` during a pause. If the overload continues after it, the next
+    pause is `PAUSE_FACTOR` times as long. (CoDel, RFC 8289; Maurer 2015, Fail at Scale, ACM Queue 13(8))
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RequestQueue(Generic[ItemT, ResultT]):
         self.pause_end_s = -math.inf
 
     def should_shed(self) -> bool:
-        """Return whether another request would wait too long. May refuse some that wait."""
+        """Return whether to reject a new request. At the start of an overload, reject waiting requests, too."""
         now_s = time.monotonic()
         if not self.waiting:
             self.last_empty_s = now_s
@@ -107,7 +107,7 @@ class RequestQueue(Generic[ItemT, ResultT]):
         return await future
 
     def _step(self) -> None:
-        """Run the model once. Between two runs the event loop takes in requests, and sends answers."""
+        """Run the model once. Between two runs the event loop reads requests and sends responses."""
         taken = self._take()
         items = [item for item, _ in taken]
         if self.executor is None or not items:
@@ -121,7 +121,7 @@ class RequestQueue(Generic[ItemT, ResultT]):
             run.add_done_callback(lambda run: self._settle(taken, _results_of(run, len(taken))))
 
     def _take(self) -> list[Waiting[ItemT, ResultT]]:
-        """Without those whose caller has given up."""
+        """Remove a batch from the queue and return it, without cancelled items."""
         taken = [self.waiting.popleft() for _ in range(min(self.batch_size, len(self.waiting)))]
         return [entry for entry in taken if not entry[1].done()]
 
@@ -129,7 +129,7 @@ class RequestQueue(Generic[ItemT, ResultT]):
         try:
             results = self.execute(items) if items else []
             assert len(results) == len(items)
-        except BaseException as error:  # of whatever kind, a panic of Rust's too: those who wait must hear of it
+        except BaseException as error:  # every exception, also a Rust panic, must reach the waiting callers
             return [as_exception(error)] * len(items)
         return results
 
@@ -143,25 +143,25 @@ class RequestQueue(Generic[ItemT, ResultT]):
                 future.set_result(result)
         if self.waiting:
             loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._step)  # a turn later, when these answers have left
+            loop.call_soon(loop.call_soon, self._step)  # one iteration later, after these responses are sent
         else:
             self.busy = False
 
 
 class WorkPool:
-    """Threads for work that would hold up the event loop, in order of arrival."""
+    """Thread pool, in FIFO order, for work that would block the event loop."""
 
     def __init__(self, threads: int) -> None:
         self.executor = ThreadPoolExecutor(threads)
 
     async def run(self, work: Callable[[Event], ResultT], receive: Receive) -> ResultT:
-        """Return what `work` returns. Its argument is set as soon as nobody waits for the result.
+        """Run `work` and return its result. The event that it receives is set when the result is no longer needed.
 
-        `receive` is of the request, whose body has been read. Raises ClientDisconnect if the client leaves first; work
-        that has not begun is then dropped.
+        `receive` belongs to the request, whose body has been read. Raises ClientDisconnect if the client disconnects
+        first; work that has not started is then dropped.
         """
         given_up = Event()
-        pending = [work]  # the executor keeps work that was cancelled, and with it the request's body, until its turn
+        pending = [work]  # cleared on cancellation, because the executor keeps cancelled jobs, with the request's body
         job = asyncio.get_running_loop().run_in_executor(self.executor, lambda: pending.pop()(given_up))
         leaving = asyncio.ensure_future(_disconnect(receive))
         try:
@@ -177,7 +177,7 @@ class WorkPool:
 
 
 def _results_of(run: "asyncio.Future[list[Any]]", count: int) -> list[Any]:
-    """Return the results, or as many exceptions if the executor has cancelled the run or could not begin it."""
+    """Return the results, or the exception for each item if the executor cancelled or could not start the run."""
     try:
         return run.result()
     except BaseException as error:
@@ -197,5 +197,5 @@ def _result(job: "asyncio.Future[ResultT]") -> ResultT:
 
 
 def as_exception(error: BaseException) -> Exception:
-    """Return the error itself, or an exception for a panic of Rust's, which handlers of exceptions would let pass."""
+    """Return the error, or a RuntimeError for a BaseException such as a Rust panic, which handlers do not catch."""
     return error if isinstance(error, Exception) else RuntimeError(repr(error))

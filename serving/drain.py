@@ -1,4 +1,4 @@
-"""From SIGTERM to the end of a worker: tell the probes, refuse what is new, answer what was begun, then leave."""
+"""Graceful shutdown of a worker after SIGTERM."""
 
 import asyncio
 import logging
@@ -12,10 +12,12 @@ LOGGER = logging.getLogger("bentoml.relu_pipeline")
 
 
 class Drain:
-    """`began`: `/readyz` says 503 and each answer closes its connection. `refusing`: no new requests for the models.
+    """Graceful shutdown: report 503 to readiness probes, reject new requests, finish the running ones, then exit.
 
-    uvicorn's own handler of SIGTERM, which stops accepting and closes idle connections, is called last: the parent
-    process holds the socket, so what comes in after it would wait for the process to end.
+    From `began` on, `/readyz` returns 503 and every response closes its connection. From `refusing` on, after
+    `notice_s`, new requests to the models are rejected. uvicorn's SIGTERM handler, which stops accepting and closes
+    idle connections, is called after at most another `deadline_s`: the parent process holds the listening socket, so a
+    connection that arrives later is not accepted until the process ends.
     """
 
     def __init__(self, notice_s: float, deadline_s: float, in_flight: Callable[[], int]) -> None:
@@ -26,12 +28,12 @@ class Drain:
         self.refusing = False
 
     def install(self) -> None:
-        """Take the place of uvicorn's handler. Called in the worker's main thread, once uvicorn has set its own."""
+        """Replace uvicorn's handler. Must be called in the worker's main thread, after uvicorn has set it."""
         leave, loop = signal.getsignal(signal.SIGTERM), asyncio.get_running_loop()
         if callable(leave):
             signal.signal(signal.SIGTERM, lambda number, frame: self._begin(loop, leave, number, frame))
         else:
-            LOGGER.error("uvicorn has no handler of SIGTERM: the service will end without draining")
+            LOGGER.error("uvicorn has no SIGTERM handler: the service will stop without draining")
 
     def _begin(
         self, loop: asyncio.AbstractEventLoop, leave: Callable[..., Any], number: int, frame: FrameType | None

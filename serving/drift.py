@@ -1,4 +1,4 @@
-"""Does the network behave as on the validation split? Pure NumPy, so that the stage `drift` measures the same code."""
+"""Drift detection by the population stability index. The stage `drift` evaluates this code, too."""
 
 import math
 from collections.abc import Mapping
@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CONFIDENCE = "confidence"  # the signal beside the ReLU layers: the largest probability
-# Of one judgement of all signals, where nothing but chance moves the index. It is this small because a service judges
-# again and again, each time a few examples further.
+CONFIDENCE = "confidence"  # name of the signal of the largest probability
+# Of one evaluation of all signals without shift. It is small because a service evaluates every few examples.
 FALSE_ALARM_PROBABILITY = 1e-6
-# If chance alone could move the index as far as this, the examples are too few to tell. By the usual rule of thumb 0.25
-# is a large shift.
+# If chance alone can reach this index, there are too few examples to detect drift. As a rule of thumb, 0.25 is a large
+# shift.
 MAX_CHANCE_INDEX = 1.0
 
 
 @dataclass(frozen=True)
 class Drift:
-    """`value` is the largest index of `by_signal`; both are None until `window` rows were seen, or if they are too few.
+    """State of a drift monitor.
 
-    `threshold` is the configured one, or a higher one where chance alone could reach that. `raised_since` is a UTC time
-    of ISO 8601 while `value` is above it. `too_few` says why no number of rows seen will give a value.
+    `value` is the largest index of `by_signal`; both are None until `window` examples were seen, or if `too_few` says
+    why there are too few validation examples for any value. `threshold` is the configured one, or a higher one if
+    chance alone could reach it. `raised_since` is a UTC time in ISO 8601 while `value` is above the threshold.
     """
 
     value: float | None
@@ -38,11 +38,11 @@ class Drift:
 
 
 class DriftMonitor:
-    """Population stability index, by signal, of the last `window` rows against the baseline's bins.
+    """Thread-safe monitor of the population stability index of each signal over the last `window` examples.
 
-    `baseline`: by signal, a manifest's `ColumnBaseline` with `rows`, `edges` and `bin_shares`; a signal is a ReLU
-    layer's zero fraction, or the confidence. The window counts as if it had one row more, spread over the bins as the
-    baseline is: no bin is empty, and the baseline itself has the index 0.
+    `baseline` has, by signal, a manifest's `ColumnBaseline` with `rows`, `edges` and `bin_shares`; a signal is the zero
+    fraction of a ReLU layer, or the confidence. One pseudo-example, distributed as the baseline, is added to the
+    window, so that no bin is empty.
     """
 
     def __init__(self, baseline: Mapping[str, Mapping[str, Any]], window: int, threshold: float) -> None:
@@ -53,7 +53,7 @@ class DriftMonitor:
         self.expected_RB = _filled([signal["bin_shares"] for signal in baseline.values()], num_bins, 0.0)
         baseline_rows = min((signal["rows"] for signal in baseline.values()), default=0)
         self.threshold, self.too_few = choose_threshold(threshold, baseline_rows, window, len(baseline), num_bins)
-        self.recent = np.zeros((window, len(self.signals)), dtype=np.intp)  # a ring: the bins of the last rows
+        self.recent = np.zeros((window, len(self.signals)), dtype=np.intp)  # ring buffer of bins
         self.counts_RB = np.zeros(self.expected_RB.shape)
         self.columns = np.arange(len(self.signals))
         self.rows_seen = 0
@@ -61,7 +61,7 @@ class DriftMonitor:
         self.lock = Lock()
 
     def add(self, values_NR: NDArray[np.float32]) -> Drift:
-        """Take in the signals of answered rows, from any thread, and return the verdict after them."""
+        """Add the signals `[N, R]` of examples and return the new state."""
         bins_NR = (values_NR[:, :, None] > self.edges_RE).sum(axis=2)
         with self.lock:
             for start in range(0, len(bins_NR), self.window):
@@ -96,25 +96,25 @@ class DriftMonitor:
 def choose_threshold(
     configured: float, baseline_rows: int, window: int, num_signals: int, num_bins: int
 ) -> tuple[float, str | None]:
-    """Return the threshold, and why there are too few rows to tell a shift from chance, or None if there are enough."""
+    """Return the threshold, and why there are too few validation examples to detect drift, or None."""
     if num_signals == 0:
         return configured, None
     by_chance = chance_index(baseline_rows, window, num_signals, num_bins)
     if by_chance <= MAX_CHANCE_INDEX:
         return max(configured, by_chance), None
     return configured, (
-        f"{baseline_rows} validation examples and a window of {window} are too few to tell drift from chance, "
-        f"which alone could move the index to {by_chance:.1f}; use more validation data"
+        f"{baseline_rows} validation examples and a window of {window} are too few: without drift the index could "
+        f"reach {by_chance:.1f} by chance; use more validation data"
     )
 
 
 def chance_index(baseline_rows: int, window: int, num_signals: int, num_bins: int) -> float:
-    """Return what the largest index of the signals exceeds with `FALSE_ALARM_PROBABILITY` if nothing has shifted.
+    """Return the value that the largest index exceeds with `FALSE_ALARM_PROBABILITY` if there is no shift.
 
-    The index of `n` rows against `m` is (1/n + 1/m) times chi-squared, with a degree of freedom less than bins
-    (Yurdakul & Naranjo 2020, Journal of Risk Model Validation 14), if the bins have some 20 rows each. Bonferroni's
-    bound over the signals; Wilson & Hilferty's quantile of chi-squared (1931, doi:10.1073/pnas.17.12.684), which so far
-    out is 3 % too large for 10 bins and 15 % for two.
+    The index of n examples against m is distributed as (1/n + 1/m) times chi-squared with one degree of freedom less
+    than bins (Yurdakul & Naranjo 2020, Journal of Risk Model Validation 14), if the bins have about 20 examples each.
+    The probability is divided by the number of signals (Bonferroni). Wilson & Hilferty's approximation of the quantile
+    (1931, doi:10.1073/pnas.17.12.684) is 3 % too large at this probability for 10 bins, and 15 % for two.
     """
     degrees = max(1, num_bins - 1)
     z = NormalDist().inv_cdf(1 - FALSE_ALARM_PROBABILITY / num_signals)
@@ -123,17 +123,17 @@ def chance_index(baseline_rows: int, window: int, num_signals: int, num_bins: in
 
 
 def stability_index(counts_RB: NDArray[np.float64], expected_RB: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`[R]`: sum over the bins of (p - q) ln(p / q), p of the counts, q expected (Siddiqi 2006).
+    """Return the index of each signal, `[R]`: the sum over the bins of (p - q) ln(p / q) (Siddiqi 2006).
 
-    At least 0; by the usual rule of thumb 0.1 is a small shift and 0.25 a large one.
+    p are the fractions of the counts, q the expected ones. As a rule of thumb, 0.1 is a small and 0.25 a large shift.
     """
     found_RB = (counts_RB + expected_RB) / (counts_RB.sum(axis=1, keepdims=True) + 1)
-    used_RB = expected_RB > 0  # the rest fills up the rows of layers with fewer bins
+    used_RB = expected_RB > 0  # the rest is padding of signals with fewer bins
     ratio_RB = np.divide(found_RB, expected_RB, out=np.ones_like(found_RB), where=used_RB)
     index_R: NDArray[np.float64] = ((found_RB - expected_RB) * np.log(ratio_RB)).sum(axis=1)
     return index_R
 
 
 def _filled(rows: list[list[float]], width: int, value: float) -> NDArray[np.float64]:
-    """`[R, width]`, `value` behind the shorter rows."""
+    """Return the rows as an array `[R, width]`, padded by `value`."""
     return np.array([[*row, *[value] * (width - len(row))] for row in rows], dtype=np.float64).reshape(len(rows), width)

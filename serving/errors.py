@@ -1,4 +1,4 @@
-"""Errors of the service: at the start (ModelError) and of one request (RequestError)."""
+"""Exceptions of the service: ModelError of a model's files, RequestError of one request."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,13 +7,13 @@ RETRY = {"Retry-After": "1"}
 
 
 class ModelError(Exception):
-    """A model's file is missing, or is not the one that the manifest names."""
+    """A file of a model is missing, invalid, or does not match the manifest."""
 
 
 class RequestError(Exception):
-    """An answer other than 200: `status`, a stable `code` for programs, and a message for people.
+    """Error response: an HTTP `status`, a stable `code` for programs, and a message.
 
-    The status is a 4xx where the caller is at fault and a 5xx where the service is.
+    The status is 4xx if the request is the cause, and 5xx if the service is.
     """
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -23,7 +23,7 @@ class RequestError(Exception):
         self.headers = headers or {}
 
     def as_item(self, **more: str) -> dict[str, Any]:
-        """Return the body of an error: of a whole request, or of one item of a batch."""
+        """Return the error as JSON, for a request or one item of a batch."""
         return {"error": {"code": self.code, "message": str(self), **more}}
 
 

@@ -1,6 +1,6 @@
-"""Messages of the Open Inference Protocol: from a request's bytes to examples, and from probabilities to a response.
+"""Decoding of requests and encoding of responses of the Open Inference Protocol.
 
-`inference_protocol` says which tensors these are.
+`inference_protocol` describes the tensors.
 """
 
 import base64
@@ -23,7 +23,7 @@ from serving.requests import check_string_count
 from serving.responses import JsonResponse
 
 HEAD_LENGTH = "Inference-Header-Content-Length"
-MAX_HEAD_BYTES = 1 << 14  # of the JSON without `data`: its objects take many times as much memory
+MAX_HEAD_BYTES = 1 << 14  # of the JSON without `data`, because parsed objects take many times as much memory
 OutputName = Literal["label", "probability", "probabilities"]
 
 OUTPUTS: dict[OutputName, str] = {"label": "BYTES", "probability": "FP32", "probabilities": "FP32"}
@@ -67,34 +67,34 @@ class InputData(Struct):
 
 
 class RequestData(Struct):
-    """The data of an `InferenceRequest` alone: parsing it builds no other objects."""
+    """The data of an `InferenceRequest`, to parse them without creating other objects."""
 
     inputs: tuple[InputData]
 
 
 def split_body(body: bytes, head_length: str | None) -> tuple[memoryview, memoryview]:
-    """Return the JSON head and the binary data after it, without copying. Raises RequestError."""
+    """Return the JSON head and the binary data that follow it, without copying. Raises RequestError."""
     length = str(len(body)) if head_length is None else head_length
     if not re.fullmatch("[0-9]{1,10}", length) or int(length) > len(body):
-        raise invalid(f"{HEAD_LENGTH} must be a number of at most the {len(body)} bytes of the body.")
+        raise invalid(f"{HEAD_LENGTH} must be a number of at most {len(body)}, the size of the body.")
     return memoryview(body)[: int(length)], memoryview(body)[int(length) :]
 
 
 def decode(content: memoryview | bytes | Raw, form: type[FormT]) -> FormT:
-    """Validate while parsing: JSON of another form would take many times its size in memory. Raises RequestError."""
+    """Parse and validate JSON in one pass, to bound the memory of invalid JSON. Raises RequestError."""
     try:
         return msgspec.json.decode(content, type=form)
     except msgspec.ValidationError as error:
         raise invalid(f"The request does not follow the protocol: {error}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(400, "invalid_json", f"The request is not JSON: {error}.") from error
+        raise RequestError(400, "invalid_json", f"The request is not valid JSON: {error}.") from error
 
 
 def parse_head(head: memoryview) -> InferenceRequest:
     """Return the request with its data unparsed. Raises RequestError."""
     (found,) = decode(head, RequestData).inputs
     if len(head) - len(found.data) > MAX_HEAD_BYTES:
-        message = f"Without its data, the JSON is larger than {MAX_HEAD_BYTES} bytes."
+        message = f"The JSON without its data is larger than {MAX_HEAD_BYTES} bytes."
         raise RequestError(413, "body_too_large", message)
     wanted = decode(head, InferenceRequest)
     names = [output.name for output in wanted.outputs or ()]
@@ -104,22 +104,22 @@ def parse_head(head: memoryview) -> InferenceRequest:
 
 
 def find_data(tensor: Input, binary: memoryview) -> memoryview | Raw:
-    """Return the binary data, or JSON if the tensor's data are there. Raises RequestError."""
+    """Return the binary data, or the JSON data of the tensor. Raises RequestError."""
     size = tensor.parameters.binary_data_size if tensor.parameters else None
     if (size is None) != bool(tensor.data) or len(binary) != (size or 0):
-        message = "Send the input's values as `data`, or after the JSON with their size as `binary_data_size`"
+        message = "Send the input's values as `data`, or after the JSON and their size as `binary_data_size`"
         raise invalid(f"{message}; {len(binary)} bytes follow the JSON.")
     return tensor.data if size is None else binary
 
 
 def read_rows(model: Model, tensor: Input, data: memoryview | Raw, given_up: Event) -> Sequence[Row]:
-    """Return the examples as the graph takes them. Raises RequestError, and ClientDisconnect once given up."""
+    """Return the decoded examples. Raises RequestError, and ClientDisconnect once `given_up` is set."""
     form, (count, *shape) = (tensor.name, tensor.datatype), tensor.shape
     if form == (model.task, "BYTES") and shape in ([], [1]):
         elements = parse_elements(data, count) if isinstance(data, Raw) else split_elements(data, count)
         return [read_element(model, index, item) for index, item in until_given_up(given_up, enumerate(elements))]
     if form == (model.task, "UINT8") and shape == model.manifest["input"]["shape"][1:]:
-        return cast(Sequence[Row], read_array(data, tensor.shape))  # an array of rows does not declare that it is one
+        return cast(Sequence[Row], read_array(data, tensor.shape))  # NDArray is not annotated as a Sequence
     forms = "BYTES [N] or [N, 1]" + (f", or {prepared_form(model)}" if model.task == "image" else "")
     raise invalid(f"The input of this model is {model.task}: {forms}.")
 
@@ -129,18 +129,18 @@ def prepared_form(model: Model) -> str:
 
 
 def read_array(data: memoryview | Raw, shape: list[int]) -> NDArray[np.uint8]:
-    """Return uint8 of `shape`, from binary data or from nested or flat JSON. Raises RequestError."""
+    """Return uint8 of `shape` from binary data, or from nested or flat JSON. Raises RequestError."""
     size = math.prod(shape)
     if isinstance(data, Raw):
         flat = bytes(data).translate(None, b"[]")
-        check_size(1 + flat.count(b","), size)  # before each number becomes an object
+        check_size(1 + flat.count(b","), size)  # before parsing creates an object for each number
         data = memoryview(bytes(decode(b"[%b]" % flat, list[Byte])))
     check_size(len(data), size)
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def parse_elements(data: Raw, count: int) -> Sequence[str | bytes]:
-    """Return the strings of JSON. Raises RequestError if they are not `count`."""
+    """Return the strings of JSON data. Raises RequestError if there are not `count`."""
     check_string_count(data, count)
     elements = decode(data, list[Element])
     check_size(len(elements), count)
@@ -148,7 +148,7 @@ def parse_elements(data: Raw, count: int) -> Sequence[str | bytes]:
 
 
 def split_elements(data: memoryview, count: int) -> Sequence[str | bytes]:
-    """Return the elements of binary data, each of which has 4 bytes with its length in front. Raises RequestError."""
+    """Return the elements of binary data, each preceded by its length in 4 bytes. Raises RequestError."""
     elements: list[bytes] = []
     start = end = 0
     while end < len(data) and len(elements) < count:
@@ -163,11 +163,11 @@ def split_elements(data: memoryview, count: int) -> Sequence[str | bytes]:
 
 def check_size(size: int, expected: int) -> None:
     if size != expected:
-        raise invalid(f"The input has {size} elements; its shape says {expected}.")
+        raise invalid(f"The input has {size} elements, but its shape has {expected}.")
 
 
 def read_element(model: Model, index: int, element: str | bytes) -> Row:
-    """Return one example as the graph takes it. Raises RequestError with its index."""
+    """Return one decoded example. Raises RequestError with its index."""
     try:
         return model.read(as_item(model.task, element))
     except RequestError as error:
@@ -182,7 +182,7 @@ def as_item(task: str, element: str | bytes) -> str | bytes:
         return element.decode() if isinstance(element, bytes) else element
     except ValueError as error:
         encoding = "base64" if task == "image" else "UTF-8"
-        raise RequestError(400, f"invalid_{task}", f"The {task} is not in {encoding}.") from error
+        raise RequestError(400, f"invalid_{task}", f"The {task} is not valid {encoding}.") from error
 
 
 def invalid(message: str) -> RequestError:
@@ -190,7 +190,7 @@ def invalid(message: str) -> RequestError:
 
 
 def encode_response(model: Model, wanted: InferenceRequest, probabilities: NDArray[np.float32]) -> Response:
-    """Return the outputs that are wanted, given the probabilities `[N, C]`."""
+    """Return a response with the requested outputs, given the probabilities `[N, C]`."""
     labels = np.array(model.labels, dtype=object)[probabilities.argmax(axis=1)]
     tensors = {"label": labels, "probability": probabilities.max(axis=1), "probabilities": probabilities}
     parameters = wanted.parameters or Parameters()
@@ -221,7 +221,7 @@ def to_bytes(tensor: NDArray[Any]) -> bytes:
 
 
 def join_parts(answer: dict[str, Any], contents: list[bytes]) -> Response:
-    """Return JSON, with the binary data after it if there are any."""
+    """Return a JSON response, or JSON followed by the binary data if there are any."""
     if not contents:
         return JsonResponse(answer)
     head = msgspec.json.encode(answer)

@@ -1,15 +1,16 @@
 """Open Inference Protocol (KServe, version 2) with Triton's binary tensor data extension: the endpoints under `/v2`.
 
-`tritonclient.http` gets the same predictions here as from `/classify_images` and `/classify_texts`, and KServe can run
-the service as a custom predictor. A model has one input, named after its task, for 1 to `limits.batch_items` examples:
+The predictions are those of `/classify_images` and `/classify_texts`; `tritonclient.http` can request them, and KServe
+can run the service as a custom predictor. A model has one input, named after its task, for 1 to `limits.batch_items`
+examples:
 
 - `image`: BYTES `[N]` or `[N, 1]`, PNG, JPEG or WebP files, in JSON as base64 strings; or UINT8 `[N, H, W, 3]`, images
-  of the network's own size.
+  of the size of the network's input.
 - `text`: BYTES `[N]` or `[N, 1]`, in UTF-8.
 
-The outputs are `label` BYTES `[N]`, `probability` FP32 `[N]` and `probabilities` FP32 `[N, C]`; the metadata lists the
-labels in their order. The protocol has no errors of single examples: one that cannot be read fails the request, and the
-message has its index. Errors are `{"error": "message"}` as specified; tritonclient cannot print the service's own form.
+The outputs are `label` BYTES `[N]`, `probability` FP32 `[N]` and `probabilities` FP32 `[N, C]`; the metadata list the
+labels in order. The protocol has no errors for single examples: if one cannot be read, the request fails, and the
+message has its index. Errors are `{"error": "message"}`, as specified and as tritonclient requires.
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
@@ -46,7 +47,7 @@ MEDIA_TYPES = ("application/json", "application/octet-stream", "")  # tritonclie
 
 
 def protocol_routes(predictor: Predictor, is_ready: Callable[[], bool]) -> list[Route]:
-    """Return the routes of the server and of its models; `is_ready` is for the readiness probes."""
+    """Return the routes of the server and its models; `is_ready` answers the readiness probes."""
     api = ProtocolApi(predictor, is_ready)
     routes = [
         Route(PREFIX, api.describe_server),
@@ -68,7 +69,7 @@ def infer_path(task: str) -> str:
 
 
 class ProtocolApi:
-    """The endpoints."""
+    """Endpoints of the Open Inference Protocol."""
 
     def __init__(self, predictor: Predictor, is_ready: Callable[[], bool]) -> None:
         self.predictor = predictor
@@ -93,7 +94,7 @@ class ProtocolApi:
         return await self.predictor.batches.run(work, request.receive)
 
     def respond(self, task: str, body: bytes, head_length: str | None, given_up: Event) -> Response:
-        """Return the response to an inference request. Raises RequestError, and ClientDisconnect once given up."""
+        """Return the response to an inference request. Raises RequestError, ClientDisconnect."""
         head, binary = split_body(body, head_length)
         wanted = parse_head(head)
         (tensor,) = wanted.inputs
@@ -106,7 +107,7 @@ class ProtocolApi:
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """Return the model's metadata; `parameters` are an addition to the protocol's."""
+    """Return the model's metadata; `parameters` are an extension of the protocol."""
     tensor: dict[str, Any] = {"name": model.task, "datatype": "BYTES", "shape": [-1]}
     if model.task == "image":
         content = "PNG, JPEG or WebP files; base64 strings in JSON"

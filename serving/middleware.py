@@ -1,7 +1,7 @@
-"""The ASGI middleware in front of all routes: request id, key, media type, size, slot and deadline.
+"""ASGI middleware for all routes: request ID, API key, media type, body size, concurrency and deadline.
 
-It stands ahead of BentoML's own API routes, whose parser answers 500 to a broken form, picks decoders by the caller's
-content type, fetches URLs given in place of files, and knows no body limit. Only `BENTOML_PATHS` go on to BentoML.
+It bypasses BentoML's own API routes, which return 500 for a malformed form, choose decoders by the client's content
+type, fetch URLs that are sent instead of files, and have no body limit. Only `BENTOML_PATHS` are forwarded to BentoML.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from serving.errors import RETRY, RequestError, overloaded
 from serving.metrics import REQUEST_DURATION, REQUESTS
 from serving.responses import problem
 
-BENTOML_PATHS = ("/livez", "/readyz", "/healthz", "/schema.json")  # probes, and what BentoML's client asks first
+BENTOML_PATHS = ("/livez", "/readyz", "/healthz", "/schema.json")  # probes, and the schema that BentoML's client reads
 BENTOML_PREFIX = "/static_content/"  # Swagger UI, for /docs
 PUBLIC_PATHS = ("/", "/docs", "/docs.json", "/v2/health/live", "/v2/health/ready", *BENTOML_PATHS)
 PUBLIC_PREFIXES = ("/static/", BENTOML_PREFIX)
 REQUEST_ID = re.compile(rb"[\w.:/+=@-]{1,128}", re.ASCII)
 SINGLE_HEADERS = (b"host", b"content-type", b"content-encoding", b"authorization")
-# A refusal for overload is held back, or callers that retry at once could keep a worker busy with refusing. For a time
-# that varies: those that were refused together would come back together.
+# Delay of responses 429, so that clients which retry at once do not keep a worker busy; random, so that clients which
+# are rejected together do not retry together.
 HOLD_S = (0.1, 0.3)
 CLIENT_LEFT = 499  # nginx's status, for metrics and logs
 ACCESS = logging.getLogger("relu_pipeline.access")
@@ -40,7 +40,7 @@ ACCESS = logging.getLogger("relu_pipeline.access")
 
 @dataclass(frozen=True)
 class Intake:
-    """What an endpoint takes: media types (or their beginnings, up to the slash), bytes, and requests at one time."""
+    """Limits of an endpoint: media types (or prefixes that end with a slash), body size, concurrency and queue."""
 
     media_types: tuple[str, ...]
     max_bytes: int
@@ -49,9 +49,10 @@ class Intake:
 
 
 class ServiceMiddleware:
-    """Admit a request and pass it on: to `service`, or to BentoML for `BENTOML_PATHS`.
+    """Middleware that checks a request and forwards it to `service`, or to BentoML for `BENTOML_PATHS`.
 
-    `intakes`, by path, of the POST endpoints of `service`; `buffered_bytes` bounds all bodies of a worker together.
+    `intakes` has the limits of the POST endpoints of `service` by path; `buffered_bytes` limits the total size of the
+    bodies in memory.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class ServiceMiddleware:
             await self._admit(scope, receive, exchange)
         except RequestError as error:
             if error.status == 429:
-                await asyncio.sleep(random.uniform(*HOLD_S))  # noqa: S311  # no secret
+                await asyncio.sleep(random.uniform(*HOLD_S))  # noqa: S311  # not used for security
             await problem(error, exchange.request_id)(scope, receive, exchange.send)
         finally:
             self._record(exchange)
@@ -106,7 +107,7 @@ class ServiceMiddleware:
             return
         scheme, _, key = headers.get(b"authorization", b"").strip().partition(b" ")
         if scheme.lower() != b"bearer" or not hmac.compare_digest(key.strip(), self.key):
-            message = "Send the service's key as `Authorization: Bearer KEY`."
+            message = "Send the API key as `Authorization: Bearer KEY`."
             raise RequestError(401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
 
     async def _serve(self, intake: Intake, scope: Scope, receive: Receive, exchange: "Exchange") -> None:
@@ -120,7 +121,7 @@ class ServiceMiddleware:
                 async with asyncio.timeout(self.deadline_s):
                     await self.service(scope, body, exchange.send)
             except TimeoutError:
-                if exchange.status:  # the client does not read its answer
+                if exchange.status:  # the response has started, but the client does not read it
                     raise
                 raise _late(body, self.deadline_s) from None
 
@@ -135,14 +136,14 @@ class ServiceMiddleware:
 
 
 class Exchange:
-    """A request's head, and what is known of its answer. The checks raise RequestError."""
+    """Request head and response status. The checks raise RequestError."""
 
     def __init__(self, scope: Scope, send: Send, drain: Drain) -> None:
         self.started = time.perf_counter()
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.drain = drain
-        self.status = 0  # until the answer begins
+        self.status = 0  # until the response starts
         self._send = send
         given = self.headers.get(b"x-request-id", b"")
         self.request_id = given.decode() if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
@@ -161,29 +162,30 @@ class Exchange:
         names = [name for name, _ in self.scope["headers"]]
         if b"host" not in names and self.scope["http_version"] == "1.1":
             raise RequestError(400, "invalid_http", "The request has no header Host.")
-        for name in SINGLE_HEADERS:  # or what is checked here could differ from what is read later
+        for name in SINGLE_HEADERS:  # duplicates could make the checks here use another value than later code
             if names.count(name) > 1:
                 raise RequestError(400, "invalid_http", f"The request has several headers {name.decode()}; send one.")
         has_body = self.headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in self.headers
         if b"upgrade" in self.headers and has_body:
-            # uvicorn drops such a body, or runs it as the next request (https://github.com/Kludex/uvicorn/issues/2722).
-            message = "A request with a body cannot offer an upgrade; send it without the header Upgrade."
+            # uvicorn drops the body or parses it as the next request (https://github.com/Kludex/uvicorn/issues/2722).
+            message = "A request with a body cannot be upgraded; send it without the header Upgrade."
             raise RequestError(400, "invalid_http", message, {"Connection": "close"})
 
     def check_is_read(self) -> None:
         if self.scope["method"] not in ("GET", "HEAD"):
-            raise RequestError(405, "method_not_allowed", f"{self.scope['path']} takes GET.", {"Allow": "GET, HEAD"})
+            raise RequestError(405, "method_not_allowed", f"{self.scope['path']} supports GET.", {"Allow": "GET, HEAD"})
 
     def check_body(self, intake: Intake) -> None:
         encoding = self.headers.get(b"content-encoding", b"identity").decode("latin-1")
         if encoding.lower() != "identity":
-            message = f"Content encoding {encoding}; send the body without compression."
+            message = f"Content encoding {encoding} is not supported; send the body uncompressed."
             raise RequestError(415, "unsupported_media_type", message, {"Accept-Encoding": "identity"})
         content_type = self.headers.get(b"content-type", b"").decode("latin-1")
         media_type = content_type.partition(";")[0].strip().lower()
         if not _is_accepted(media_type, intake.media_types):
             choices = " or ".join(f"{kind}*" if kind.endswith("/") else kind for kind in intake.media_types)
-            raise RequestError(415, "unsupported_media_type", f"Content type {media_type or '(none)'}; send {choices}.")
+            message = f"Content type {media_type or '(none)'} is not supported; send {choices}."
+            raise RequestError(415, "unsupported_media_type", message)
         declared = self.headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > intake.max_bytes:
             raise too_large(intake.max_bytes)
@@ -203,7 +205,7 @@ class Exchange:
 
 
 class MemoryBudget:
-    """Bytes of request bodies that a worker holds at one time."""
+    """Limit of the total size of the request bodies that a worker holds."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -211,7 +213,7 @@ class MemoryBudget:
 
 
 class Body:
-    """`receive` of a request with a bounded body, which counts towards `budget` until the block ends."""
+    """ASGI `receive` that limits the size of the body, and counts it towards `budget` until the block ends."""
 
     def __init__(self, receive: Receive, max_bytes: int, budget: MemoryBudget) -> None:
         self.receive = receive
@@ -252,8 +254,8 @@ def too_large(max_bytes: int) -> RequestError:
 
 
 def _late(body: Body, deadline_s: float) -> RequestError:
-    """Return the error of whoever is late: the client with its body, or the service with its answer."""
+    """Return the error for an exceeded deadline: 408 if the body is incomplete, else 503."""
     if body.is_complete:
-        return RequestError(503, "deadline_exceeded", f"No answer within {deadline_s:g} s.", RETRY)
+        return RequestError(503, "deadline_exceeded", f"No prediction within {deadline_s:g} s.", RETRY)
     message = f"The body was not complete within {deadline_s:g} s."
     return RequestError(408, "request_timeout", message, {"Connection": "close", **RETRY})

@@ -1,4 +1,4 @@
-"""A model out of `models/<task>/`, verified against its manifest: what callers sent in, answers out."""
+"""A model of `models/<task>/`: verification, decoding of inputs, inference and drift detection."""
 
 import base64
 import hashlib
@@ -30,15 +30,16 @@ MANIFEST = "manifest.json"
 GRAPHS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 SAMPLES = "samples.json"
 LARGE_PIXELS = 4_000_000
-CHUNK_SIZE = 64  # examples of a batch in one run of the graph: bounds the memory
-# Of a sample's probabilities: processors round differently, and in int8 a rounding moves an activation by a step.
+CHUNK_SIZE = 64  # examples per run of the graph, to bound the memory
+# Tolerances for the probabilities of the samples: processors round differently, in int8 by a whole quantisation step.
 TOLERANCES = {"fp32": 1e-3, "int8": 0.05}
 
 
 class Model:
-    """A manifest, and the one of its graphs that is served.
+    """Classifier with its manifest and the chosen graph, float32 or int8.
 
-    Raises ModelError if a file is missing, altered or of an earlier version, or answers its samples otherwise.
+    A subclass implements decoding and batching for its task. Raises ModelError if a file is missing, altered or of an
+    earlier version, or the predictions for the samples differ from those at export.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -62,42 +63,45 @@ class Model:
         self.batch_size = metrics.BATCH_SIZE.labels(self.task)
 
     def prepare_reading(self) -> None:
+        """Load what `decode` needs."""
         raise NotImplementedError
 
     def decode_sample(self, content: str) -> Any:
+        """Return the item of a sample in samples.json."""
         raise NotImplementedError
 
     def read(self, item: Any) -> Row:
-        """Return one item as the graph takes it. Raises RequestError."""
+        """Decode one item. Raises RequestError."""
         try:
             return self.decode(item)
         except InputError as error:
             raise as_request_error(error) from error
 
     def read_inline(self, item: Any) -> Row | None:
-        """Return None where reading would hold up other requests. Raises RequestError."""
+        """Decode one item, or return None if decoding would block the event loop too long. Raises RequestError."""
         try:
             return self.decode(item) if self.is_small(item) else None
         except InputError as error:
             raise as_request_error(error) from error
 
     def decode(self, item: Any) -> Row:
-        """Return one item as the graph takes it. Raises InputError."""
+        """Return the input of the graph for one item. Raises InputError."""
         raise NotImplementedError
 
     def is_small(self, item: Any) -> bool:
-        """Return whether decoding is so fast that it does not hold up other requests. Raises InputError."""
+        """Return whether an item is small enough to be decoded on the event loop. Raises InputError."""
         raise NotImplementedError
 
     def join(self, rows: Sequence[Row]) -> NDArray[Any]:
+        """Return a batch of decoded items."""
         raise NotImplementedError
 
     def run(self, rows: Sequence[Row]) -> list[Answer]:
-        """Return the answers to rows that `read` gave, `CHUNK_SIZE` at most."""
+        """Return the predictions for at most `CHUNK_SIZE` decoded items."""
         return list(map(self._answer, self.probabilities(self.join(rows)).tolist()))
 
     def probabilities(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Return `[N, C]` for the graph's input, and watch for drift."""
+        """Return the probabilities `[N, C]` of a batch, and update drift detection."""
         probabilities: NDArray[np.float32]
         probabilities, zero_fractions = self.session.run(OUTPUTS, {self.input: batch})
         self.watch.add(zero_fractions, probabilities)
@@ -113,7 +117,9 @@ class Model:
         if wanted == "fp32" or (wanted == "auto" and int8["refused"]):
             return "fp32", fp32
         if int8["refused"]:
-            raise ModelError(f"{self.folder}: precision int8 is wanted, but {int8['refused']}; say fp32 or auto")
+            raise ModelError(
+                f"{self.folder}: int8 is configured but not available: {int8['refused']}; set precision to fp32 or auto"
+            )
         quantised = self._checked("int8", graphs, rows, int8["sample_probabilities"])
         if wanted == "int8" or faster(quantised, fp32, {self.input: self.join(rows[:1])}):
             return "int8", quantised
@@ -122,31 +128,30 @@ class Model:
     def _checked(
         self, precision: Precision, graphs: dict[str, bytes], rows: list[Row], expected: list[list[float]]
     ) -> InferenceSession:
-        """Answers as it did when it was exported."""
+        """Return a session of the graph, after comparing its predictions for the samples with those at export."""
         path = self.folder / GRAPHS[precision]
         session = open_session(graphs[precision], path, self.settings.device)
         probabilities, _ = session.run(OUTPUTS, {self.input: self.join(rows)})
         if probabilities.shape[1] != len(self.labels):
-            raise ModelError(f"{path}: gives {probabilities.shape[1]} probabilities for {len(self.labels)} labels")
+            raise ModelError(f"{path}: has {probabilities.shape[1]} outputs for {len(self.labels)} labels")
         off = np.abs(probabilities - expected).max()
         if not off <= TOLERANCES[precision]:
             raise ModelError(
-                f"{path}: does not answer {SAMPLES} as it did when it was exported, a probability is off by {off:.4f}; "
-                f"remake it with `dvc repro`"
+                f"{path}: the predictions for {SAMPLES} differ from those at export by {off:.4f}; "
+                f"rebuild it with `dvc repro`"
             )
         return session
 
     def _answer(self, probabilities: list[float]) -> Answer:
-        """Without NumPy, which takes five times as long for the usual one row."""
+        """Return a prediction. Pure Python is five times faster than NumPy for a single example."""
         best = sorted(range(len(probabilities)), key=probabilities.__getitem__, reverse=True)[: self.settings.top]
         top = [{"label": self.labels[index], "probability": probabilities[index]} for index in best]
         return {**top[0], "top": top}
 
 
 class ImageModel(Model):
-    large_images = (
-        Lock()
-    )  # of the process: one at a time, for its pixels take up to 100 MB and the steps to a square more
+    # Large images are decoded one at a time per process, because decoding one takes more than 100 MB.
+    large_images = Lock()
 
     def prepare_reading(self) -> None:
         _, self.side, _, self.channels = self.manifest["input"]["shape"]
@@ -187,15 +192,15 @@ MODELS: dict[str, type[Model]] = {"image": ImageModel, "text": TextModel}
 
 
 def load_model(task: str, folder: Path, settings: Settings) -> Model:
-    """Raises ModelError, whatever is wrong with the files: they come from outside."""
+    """Return the model of `task` in `folder`. Raises ModelError for every kind of invalid files."""
     try:
         if (found := read_manifest(folder)["task"]) != task:
-            raise ModelError(f"{folder}: holds a model of the task {found}, not of {task}")
+            raise ModelError(f"{folder}: contains a model of the task {found}, not of {task}")
         return MODELS[task](folder, settings)
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"{folder}: cannot be used, {error!r}; remake it with `dvc repro`") from error
+        raise ModelError(f"{folder}: cannot be loaded, {error!r}; rebuild it with `dvc repro`") from error
 
 
 def as_request_error(error: InputError) -> RequestError:
@@ -203,9 +208,9 @@ def as_request_error(error: InputError) -> RequestError:
 
 
 class Watch:
-    """Zero fractions and confidence of answered examples, on their way to the drift monitor and `/metrics`.
+    """Buffer of the zero fractions and confidences of predictions, for the drift monitor and `/metrics`.
 
-    Together, for that is cheaper. Of this worker: with several, each sees its part of the requests.
+    Both are updated in batches, which is faster. Each worker monitors its own requests.
     """
 
     def __init__(
@@ -221,21 +226,21 @@ class Watch:
 
     @property
     def description(self) -> str:
-        """What is compared with the validation split, as the end of a sentence."""
+        """Return a noun phrase for the monitored signals."""
         if not self.layers:
-            return "the confidence alone: the network has no ReLU layer, and so no zero fractions"
+            return "only the confidence, because the network has no ReLU layer"
         layers = "1 ReLU layer" if len(self.layers) == 1 else f"{len(self.layers)} ReLU layers"
-        return f"the zero fractions of {layers}, and the confidence"
+        return f"the zero fractions of {layers} and the confidence"
 
     def add(self, fractions_NR: NDArray[np.float32], probabilities_NC: NDArray[np.float32]) -> None:
         self.pending.append((fractions_NR, probabilities_NC))
-        self.pending_examples += len(fractions_NR)  # two threads may lose a count, which only delays the next line
+        self.pending_examples += len(fractions_NR)  # a race between threads may lose a count: harmless
         if self.pending_examples >= self.monitor.window:
             self.record()
 
     def record(self) -> Drift:
-        """Pass on what is pending, and return the drift after it."""
-        with self.lock:  # or a later drift could be overwritten by an earlier one
+        """Update the drift monitor and the metrics, and return the drift."""
+        with self.lock:  # so that the metrics are set in order
             pending, self.pending = self.pending, []
             self.pending_examples = 0
             if not pending:
@@ -248,7 +253,7 @@ class Watch:
 
 
 def read_verified(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest, and the bytes of the files that it names; nothing is read twice. Raises ModelError."""
+    """Return the manifest and the content of its files, each read once and verified. Raises ModelError."""
     manifest = read_manifest(folder)
     return manifest, {name: _read_file(folder / name, expected) for name, expected in manifest["files"].items()}
 
@@ -258,14 +263,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
     except OSError as error:
-        message = f"{path}: {error.strerror}; run `dvc repro`, or set RELU_MODELS_DIR to the folder that it made"
+        message = f"{path}: {error.strerror}; run `dvc repro`, or set RELU_MODELS_DIR to a folder of models"
         raise ModelError(message) from error
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not JSON; remake it with `dvc repro`") from error
+        raise ModelError(f"{path}: not valid JSON; rebuild it with `dvc repro`") from error
     files = manifest.get("files") if isinstance(manifest, dict) else None
     for name in (SAMPLES, *GRAPHS.values()):
         if not isinstance(files, dict) or name not in files:
-            raise ModelError(f"{path}: names no {name}, as those of an earlier version; remake it with `dvc repro`")
+            raise ModelError(f"{path}: does not list {name}; it is of an earlier version: rebuild it with `dvc repro`")
     return manifest
 
 
@@ -273,7 +278,7 @@ def _read_file(path: Path, expected: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}, but the manifest names it; remake it with `dvc repro`") from error
+        raise ModelError(f"{path}: {error.strerror}, but the manifest lists it; rebuild with `dvc repro`") from error
     if (found := hashlib.sha256(content).hexdigest()) != expected:
-        raise ModelError(f"{path}: sha256 is {found}, the manifest says {expected}; remake it with `dvc repro`")
+        raise ModelError(f"{path}: sha256 is {found}, the manifest says {expected}; rebuild it with `dvc repro`")
     return content

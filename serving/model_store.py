@@ -1,4 +1,4 @@
-"""The model that is served: the one in `models/<task>/`, followed while the service runs."""
+"""The model in use, and hot reload of new files in `models/<task>/`."""
 
 import logging
 import time
@@ -9,15 +9,16 @@ from serving.metrics import RELOADS, count_from_zero, forget_drift, show_model
 from serving.model import load_model, read_manifest
 from serving.settings import Settings
 
-RETRY_S = 10.0  # a refusal may be of the moment: a file that could not be read, memory that was short
+RETRY_S = 10.0  # a failed load is retried: its cause may be temporary, such as a read error or low memory
 LOGGER = logging.getLogger("bentoml.relu_pipeline")
 Stamp = list[tuple[str, int, int]]
 
 
 class ModelStore:
-    """Raises ModelError if there is no model to begin with; later ones that are wrong leave the earlier in use.
+    """Holder of the model in use, reloaded when the files change.
 
-    A request takes `current` once, and so never mixes two models. `problem` is why the newest files are not in use.
+    Raises ModelError if the first model cannot be loaded. If new files are invalid, the model in use stays, and
+    `problem` says why. A request must read `current` only once, so that it does not mix two models.
     """
 
     def __init__(self, task: str, folder: Path, settings: Settings) -> None:
@@ -35,7 +36,7 @@ class ModelStore:
         show_model(self.task, self.current.version, self.current.precision, served)
 
     def follow(self) -> None:
-        """Take files into use that are new and have stayed the same since the last call; called again and again."""
+        """Load new files that have not changed since the last call. Called periodically."""
         stamp = _stamp(self.folder)
         settled = stamp == self.seen
         self.seen = stamp
@@ -60,7 +61,7 @@ class ModelStore:
             self._refuse(str(error))
 
     def _refuse(self, problem: str) -> None:
-        """Say it once, however often it is tried again."""
+        """Record the problem, and log it once for all retries."""
         if problem != self.problem:
             RELOADS.labels(self.task, "refused").inc()
             LOGGER.error("%s: version %s stays in use: %s", self.task, self.current.version.version, problem)
@@ -69,9 +70,9 @@ class ModelStore:
 
 
 def _stamp(folder: Path) -> Stamp:
-    """Return what changes with every file of the folder that is written or replaced."""
+    """Return a value that changes whenever a file of the folder is written or replaced."""
     try:
         found = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
-    except OSError:  # while it is being replaced
+    except OSError:  # the folder is being replaced
         return []
     return [(name, stat.st_ino, stat.st_mtime_ns) for name, stat in found]

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: on the device that was asked for, and the faster of two graphs of one model."""
+"""ONNX Runtime sessions: choice of the device, and comparison of the speed of two graphs."""
 
 import ctypes
 import time
@@ -19,22 +19,23 @@ CUDA = "CUDAExecutionProvider"
 NVIDIA_DRIVER = "libcuda.so.1"
 
 MAX_ROUNDS = 100
-BUDGET_S = 0.05  # for all rounds: a worker measures before it is ready
-# Of the times, in most rounds. Each worker measures for itself: with a clear margin all come to the same result.
+BUDGET_S = 0.05  # for all rounds, because a worker measures before it is ready
+# A graph is faster if its time is at most MAX_RATIO of the other's in the fraction WON of the rounds. Each worker
+# measures for itself; the margin makes all choose the same graph.
 MAX_RATIO = 0.8
 WON = 0.75
 
 
 def open_session(graph: bytes, path: Path, device: Device) -> InferenceSession:
-    """Return a session of the graph that `path` holds. Raises ModelError."""
+    """Return a session of a graph; `path` is its file, for messages. Raises ModelError."""
     options = SessionOptions()
     options.intra_op_num_threads = 1  # parallelism is across requests and workers
     session = InferenceSession(graph, options, providers=_providers(device))
     # ONNX Runtime falls back to the CPU silently.
     if device == "cuda" and not on_gpu(session):
-        raise ModelError(f"{path}: configs/serving.yaml says device: cuda, but ONNX Runtime could not use a GPU")
+        raise ModelError(f"{path}: configs/serving.yaml sets device: cuda, but ONNX Runtime cannot use a GPU")
     if [output.name for output in session.get_outputs()] != OUTPUTS:
-        raise ModelError(f"{path}: its outputs are not {OUTPUTS}; remake it with `dvc repro`")
+        raise ModelError(f"{path}: its outputs are not {OUTPUTS}; rebuild it with `dvc repro`")
     return session
 
 
@@ -56,12 +57,12 @@ def _providers(device: Device) -> list[Any]:
     if device == "cpu" or (device == "auto" and not has_gpu()):
         return [CPU]
     onnxruntime.preload_dlls()
-    return [(CUDA, {"use_tf32": 0}), CPU]  # its ten bits would move probabilities by more than export allows
+    return [(CUDA, {"use_tf32": 0}), CPU]  # TF32's 10-bit mantissa would exceed the tolerance of the samples
 
 
 def faster(session: InferenceSession, than: InferenceSession, inputs: Mapping[str, NDArray[Any]]) -> bool:
-    """Return whether `session` takes `MAX_RATIO` of the time of `than`, or less, in most rounds."""
-    for one in (session, than):  # the first run allocates
+    """Return whether `session` is clearly faster than `than`: see `MAX_RATIO` and `WON`."""
+    for one in (session, than):  # the first run allocates memory
         one.run(None, inputs)
     ratios: list[float] = []
     end = time.perf_counter() + BUDGET_S

@@ -1,6 +1,6 @@
-"""The OpenAPI document of the service; BentoML's own knows neither raw bodies nor our errors.
+"""The OpenAPI document of the service. BentoML's own has neither raw bodies nor the service's errors.
 
-Its schemas are those of `schemas.py`, its limits those of configs/serving.yaml.
+The schemas are those of `schemas.py`, the limits those of configs/serving.yaml.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,27 +19,27 @@ FILE: Node = {"type": "string", "format": "binary"}
 TEXTS = ("Oil prices fall as the central bank raises interest rates", "The striker wins the cup final in extra time")
 
 # What each status and code means.
-NO_KEY = {(401, "unauthorized"): "The service has a key, and the request does not bear it."}
+NO_KEY = {(401, "unauthorized"): "The service requires an API key, and the request has none or a wrong one."}
 ANY_POST = NO_KEY | {
-    (408, "request_timeout"): "The body was not complete in time.",
-    (413, "body_too_large"): "The body is too large, whatever its header claims.",
-    (415, "unsupported_media_type"): "The content type is none of those above, or the body is compressed.",
-    (429, "overloaded"): "More requests wait than can be answered soon; try again later.",
-    (503, "deadline_exceeded"): "The service did not answer in time.",
+    (408, "request_timeout"): "The body was not complete before the deadline.",
+    (413, "body_too_large"): "The body is too large.",
+    (415, "unsupported_media_type"): "The content type is not supported, or the body is compressed.",
+    (429, "overloaded"): "The service is overloaded; retry after the time in `Retry-After`.",
+    (503, "deadline_exceeded"): "The prediction was not ready before the deadline.",
     (503, "draining"): "The service is shutting down.",
 }
 ANY_IMAGE = {
-    (400, "empty_image"): "The image has no bytes.",
-    (400, "invalid_image"): "The bytes are not a whole PNG, JPEG or WebP image with 8 bits a channel.",
+    (400, "empty_image"): "The image is empty.",
+    (400, "invalid_image"): "The image is not a complete PNG, JPEG or WebP file with 8 bits per channel.",
     (413, "image_too_large"): "The image has too many pixels.",
 }
 ANY_FORM = {
-    (400, "invalid_multipart"): "The form cannot be read, or has too many parts.",
-    (400, "invalid_request"): "The form has no file, or in another field.",
+    (400, "invalid_multipart"): "The form cannot be parsed, or has too many parts.",
+    (400, "invalid_request"): "The form has no file in the required field.",
 }
 ANY_JSON = {
-    (400, "invalid_json"): "The body is not JSON in UTF-8.",
-    (400, "invalid_request"): "The body has another form than the schema's.",
+    (400, "invalid_json"): "The body is not valid JSON in UTF-8.",
+    (400, "invalid_request"): "The body does not match the schema.",
 }
 ANY_TEXT = {
     (400, "empty_text"): "The text has no words.",
@@ -52,22 +52,22 @@ ANY_BATCH = {
 
 
 def document(labels: Mapping[str, Sequence[str]], limits: LimitSettings) -> Node:
-    """Return OpenAPI 3.1 for the tasks whose labels are given."""
+    """Return an OpenAPI 3.1 document for the tasks in `labels`."""
     operations = {task: OPERATIONS[task](limits) for task in labels}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "relu-pipeline",
             "version": "1",
-            "description": f"Classify {' and '.join(NOUNS[task] for task in labels)}. A wrong path is answered with "
-            "404 `not_found`, a wrong method with 405 `method_not_allowed`; every error has the shape of those below. "
-            "The header `X-Request-ID` is taken from the request or made, and stands in each answer. The same models "
-            "answer under `/v2` as the Open Inference Protocol specifies, with its form of errors.",
+            "description": f"Classification of {' and '.join(NOUNS[task] for task in labels)}. Errors have the schema "
+            "below; an unknown path is 404 `not_found`, an unsupported method 405 `method_not_allowed`. Every response "
+            "has the header `X-Request-ID`, taken from the request or generated. The endpoints under `/v2` implement "
+            "the Open Inference Protocol, with its own error format.",
         },
         "security": [{}, {"key": []}],
         "tags": [
             *({"name": task, "description": ", ".join(names)} for task, names in labels.items()),
-            {"name": "service", "description": "What it is, and how it is"},
+            {"name": "service", "description": "Model information, metrics and probes"},
         ],
         "paths": {path: node for found in operations.values() for path, node in found.items()} | _readings(labels),
         "components": {
@@ -77,7 +77,7 @@ def document(labels: Mapping[str, Sequence[str]], limits: LimitSettings) -> Node
                 for name, schema in _schemas(task.capitalize(), names).items()
             },
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "Where the service has RELU_API_KEY set."}
+                "key": {"type": "http", "scheme": "bearer", "description": "Required if RELU_API_KEY is set."}
             },
         },
     }
@@ -88,9 +88,9 @@ def _classify_image(limits: LimitSettings) -> Node:
     return {
         "operationId": "classify_image",
         "tags": ["image"],
-        "summary": "The class of an image",
-        "description": f"{image}, in a request of at most {_size(limits.image_bytes)}: the multipart field "
-        "`image`, or the raw bytes under any `image/*`. Of an animation the first frame counts.",
+        "summary": "Classify an image",
+        "description": f"{image}, as the multipart field `image` or as raw bytes with a content type `image/*`. The "
+        f"request has at most {_size(limits.image_bytes)}. Of an animation the first frame is used.",
         "requestBody": {
             "required": True,
             "content": {
@@ -110,9 +110,9 @@ def _classify_images(limits: LimitSettings) -> Node:
     return {
         "operationId": "classify_images",
         "tags": ["image"],
-        "summary": "The classes of several images",
-        "description": f"1 to {limits.batch_items} files of the multipart field `images`, in a request of at most "
-        f"{_size(limits.image_batch_bytes)}. An image that cannot be read has its own `error` in the answer.",
+        "summary": "Classify several images",
+        "description": f"1 to {limits.batch_items} files in the multipart field `images`. The request has at most "
+        f"{_size(limits.image_batch_bytes)}. An image that cannot be read has an `error` instead of a prediction.",
         "requestBody": {
             "required": True,
             "content": {
@@ -130,8 +130,8 @@ def _classify_text(limits: LimitSettings) -> Node:
     return {
         "operationId": "classify_text",
         "tags": ["text"],
-        "summary": "The topic of a text",
-        "description": f"In a request of at most {_size(limits.text_bytes)}.",
+        "summary": "Classify a text",
+        "description": f"The request has at most {_size(limits.text_bytes)}.",
         "requestBody": {
             "required": True,
             "content": {
@@ -150,9 +150,9 @@ def _classify_texts(limits: LimitSettings) -> Node:
     return {
         "operationId": "classify_texts",
         "tags": ["text"],
-        "summary": "The topics of several texts",
-        "description": f"1 to {limits.batch_items} texts of at most {_size(limits.text_bytes)} each, in a request of "
-        f"at most {_size(limits.text_batch_bytes)}. A text that cannot be read has its own `error` in the answer.",
+        "summary": "Classify several texts",
+        "description": f"1 to {limits.batch_items} texts of at most {_size(limits.text_bytes)} each. The request has "
+        f"at most {_size(limits.text_batch_bytes)}. A text that cannot be read has an `error` instead of a prediction.",
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _object(texts=texts), "example": {"texts": list(TEXTS)}}},
@@ -162,12 +162,12 @@ def _classify_texts(limits: LimitSettings) -> Node:
 
 
 def _text(limits: LimitSettings) -> Node:
-    """With something that is no space in it. The limit is of bytes: no text of more characters is within it."""
+    """Return the schema of a text that is not blank. Its limit in bytes is an upper bound of its characters."""
     return {"type": "string", "minLength": 1, "maxLength": limits.text_bytes, "pattern": r"\S"}
 
 
 def _size(count: int) -> str:
-    """Exact, in the largest unit that allows it."""
+    """Return the exact size in the largest possible unit."""
     for unit, size in (("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count % size == 0:
             return f"{count // size} {unit}"
@@ -194,34 +194,34 @@ def _readings(tasks: Iterable[str]) -> Node:
     models = {"type": "object", "additionalProperties": {"type": "object"}}  # by task
     info = {"type": "object", "required": ["models", "drift"], "properties": {"models": models, "drift": models}}
     return {
-        "/info": _reading("info", "Manifests, versions and drift", _json(info), NO_KEY),
-        "/samples": _reading("samples", "Images and texts to try", _json(_object(**samples)), NO_KEY),
-        "/metrics": _reading("metrics", "Metrics for Prometheus", _plain(), NO_KEY),
-        "/livez": _reading("livez", "Is the worker alive?", _plain(), {}),
+        "/info": _reading("info", "Models, versions and drift", _json(info), NO_KEY),
+        "/samples": _reading("samples", "Sample images and texts", _json(_object(**samples)), NO_KEY),
+        "/metrics": _reading("metrics", "Prometheus metrics", _plain(), NO_KEY),
+        "/livez": _reading("livez", "Liveness probe", _plain(), {}),
         "/readyz": _ready(),
     }
 
 
 def _ready() -> Node:
-    """Of BentoML: its answers are plain text."""
-    operation = _reading("readyz", "Does the worker take requests?", _plain(), {})
+    """Return the readiness probe, which BentoML implements as plain text."""
+    operation = _reading("readyz", "Readiness probe", _plain(), {})
     operation["get"]["responses"]["503"] = {"description": "The service is shutting down.", **_plain()}
     return operation
 
 
 def _reading(name: str, summary: str, answer: Node, refusals: Refusals) -> Node:
-    responses = {"200": {"description": "The answer.", **answer}, **_refused(refusals)}
+    responses = {"200": {"description": "Success.", **answer}, **_refused(refusals)}
     operation = {"operationId": name, "tags": ["service"], "summary": summary, "responses": responses}
     return {"get": operation if refusals == NO_KEY else operation | {"security": []}}
 
 
 def _responses(schema: str, refusals: Refusals) -> Node:
     answer = _json({"$ref": f"#/components/schemas/{schema}"})
-    return {"200": {"description": "The answer.", **answer}, **_refused(refusals)}
+    return {"200": {"description": "The prediction.", **answer}, **_refused(refusals)}
 
 
 def _refused(refusals: Refusals) -> Node:
-    """By status, in one shape, with the codes that it may have."""
+    """Return the error responses by status, with the error codes of each."""
     responses = {}
     for status in sorted({status for status, _ in refusals}):
         codes = {code: when for (of, code), when in refusals.items() if of == status}
@@ -233,7 +233,7 @@ def _refused(refusals: Refusals) -> Node:
 
 
 def _schemas(task: str, labels: Sequence[str]) -> Node:
-    """Of the answers of a task; the names of its classes are the only labels."""
+    """Return the schemas of a task's predictions; the labels are an enum of its classes."""
     _, found = models_json_schema(
         [(Prediction, "serialization"), (Predictions, "serialization")],
         ref_template=f"#/components/schemas/{task}{{model}}",
@@ -247,7 +247,7 @@ def _schemas(task: str, labels: Sequence[str]) -> Node:
 
 
 def _present(node: Node) -> Node:
-    """What may be None is left out of an answer, never null."""
+    """Return the schema without null: optional fields are omitted from a response."""
     return node["anyOf"][0] if "anyOf" in node else node
 
 

@@ -1,4 +1,4 @@
-"""The web page: its files, and what it shows of the models."""
+"""Routes of the web page: its files, samples, health maps and model cards."""
 
 import base64
 import hashlib
@@ -22,16 +22,16 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 WEB = Path(__file__).parent / "web"
 HEALTH_MAP = "relu_health.png"
 CARD = "card.html"
-# blob: the caller's image, and pictures that were fetched with the key; data: the samples.
+# blob: the user's image, and images that were fetched with the API key; data: the samples.
 POLICY = "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {
-    # Or a browser would mix the files of two versions, and show samples of a model that is no longer served.
+    # Caching could mix files of two versions, or show samples of a model that is no longer in use.
     "Cache-Control": "no-cache",
     "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-# Of a model card, which has its pictures inside, and its styles: these alone, by their digest, and no script.
+# For model cards: embedded images, the card's own styles by their digest, no scripts.
 CARD_POLICY = (
     "default-src 'none'; img-src data:; style-src {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -39,6 +39,8 @@ STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
 
 
 class WebFiles(StaticFiles):
+    """Static files with the headers of the web page."""
+
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
         response.headers.update(HEADERS)
@@ -46,7 +48,7 @@ class WebFiles(StaticFiles):
 
 
 def page_routes(stores: Mapping[str, ModelStore]) -> list[BaseRoute]:
-    """Return the routes of the web page, its documents, and the samples and pictures of the models in `stores`."""
+    """Return the routes of the web page, and of samples, images and cards of the models in `stores`."""
 
     async def samples(request: Request) -> Response:
         return JsonResponse({task: _samples(task, store) for task, store in stores.items()}, headers=HEADERS)
@@ -79,7 +81,7 @@ def _card(store: ModelStore) -> Endpoint:
     async def page(request: Request) -> Response:
         content = store.current.files.get(CARD)
         if content is None:
-            raise RequestError(404, "not_found", f"The model {store.current.version.version} has no card.")
+            raise RequestError(404, "not_found", f"The model {store.current.version.version} has no model card.")
         headers = HEADERS | {"Content-Security-Policy": CARD_POLICY.format(_digests_of_styles(content))}
         return Response(content, media_type="text/html", headers=headers)
 
@@ -92,6 +94,6 @@ def _digests_of_styles(page: bytes) -> str:
 
 
 def _samples(task: str, store: ModelStore) -> list[dict[str, str]]:
-    """Return the validation examples of the export, each under the name that `/classify_<task>` takes."""
+    """Return the samples of the model, each under the field name that `/classify_<task>` takes."""
     samples = json.loads(store.current.files["samples.json"])["samples"]
     return [{task: sample["input"], "label": sample["label"]} for sample in samples]

@@ -1,4 +1,4 @@
-"""From what callers sent to answers: in this process, or by way of the queues of a server's event loop."""
+"""Predictions for single items and batches, in the calling thread or on the event loop of a server."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,16 +21,16 @@ from serving.settings import Settings
 
 ItemT = TypeVar("ItemT")
 Entry = tuple[Model, Row]
-# Two batches that meet in a worker then use two cores, where other workers have nothing to do.
+# Two concurrent batches in a worker then use two cores, if other workers are idle.
 BATCH_THREADS = 2
 
 
 class Predictor:
-    """The models of `folder`, one for each task. Raises ModelError if there is none, or one cannot be used.
+    """Predictor with the models of `folder`, one for each task.
 
-    `classify` and `classify_batch` answer in the caller's thread, `answer` and `answer_batch` on a server's event loop:
-    small items are read there and wait for the model in the queue of their task; large ones, and batches, have threads.
-    All raise RequestError.
+    `classify` and `classify_batch` run in the calling thread. `answer` and `answer_batch` run on the event loop of a
+    server: small items are decoded there and queued for the model, large items and batches are processed in threads.
+    All raise RequestError. Raises ModelError if there is no model, or one cannot be loaded.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
@@ -47,19 +47,19 @@ class Predictor:
         return RequestQueue(_run, self.settings.queue, size, ThreadPoolExecutor(1) if size > 1 else None)
 
     def follow(self) -> None:
-        """Take new model files into use, and record the metrics; called once a second."""
+        """Load new model files and update the metrics; called once per second."""
         for store in self.stores.values():
             store.follow()
         self.record_metrics()
 
     def record_metrics(self) -> None:
-        """Write those metrics that would take too long to write for each request."""
+        """Update the metrics that would be too slow to update with each request."""
         for task, store in self.stores.items():
             store.current.watch.record()
             QUEUE_DEPTH.labels(task).set(len(self.queues[task].waiting))
 
     async def answer(self, task: str, item: Any, receive: Receive) -> dict[str, Any]:
-        """Return the `Prediction` of one item, as plain data; `receive` is of its request."""
+        """Return the `Prediction` of one item, as plain data; `receive` belongs to its request."""
         model = self.stores[task].current
         row = model.read_inline(item)
         if row is None:
@@ -67,7 +67,7 @@ class Predictor:
         return await self.queues[task].submit((model, row))
 
     async def answer_batch(self, task: str, read: Callable[[], list[Any]], receive: Receive) -> dict[str, Any]:
-        """Return the `Predictions` of the items that `read` gives, as plain data; `read` is called in a thread."""
+        """Return the `Predictions` of the items that `read` returns, as plain data; `read` is called in a thread."""
         return await self.batches.run(lambda given_up: self.classify_batch(task, read(), given_up), receive)
 
     def classify(self, task: str, item: Any) -> dict[str, Any]:
@@ -77,9 +77,9 @@ class Predictor:
         return with_model_info(model, answer)
 
     def classify_batch(self, task: str, items: list[Any], given_up: Event | None = None) -> dict[str, Any]:
-        """Return the `Predictions` of several items, as plain data; one that cannot be read has its own error.
+        """Return the `Predictions` of several items, as plain data, with an error for each item that cannot be read.
 
-        Raises ClientDisconnect as soon as `given_up` is set.
+        Raises ClientDisconnect once `given_up` is set.
         """
         self.check_count(len(items))
         model = self.stores[task].current
@@ -104,7 +104,7 @@ def tasks_in(folder: Path) -> list[str]:
     found = [task for task in MODELS if (folder / task / MANIFEST).exists()]
     if not found:
         names = " or ".join(f"{task}/{MANIFEST}" for task in MODELS)
-        raise ModelError(f"{folder}: no {names}; run `dvc repro`, or set RELU_MODELS_DIR to the folder that it made")
+        raise ModelError(f"{folder}: no {names}; run `dvc repro`, or set RELU_MODELS_DIR to a folder of models")
     return found
 
 
@@ -121,7 +121,7 @@ def with_model_info(model: Model, answer: Answer) -> dict[str, Any]:
 
 
 def _run(entries: list[Entry]) -> list[dict[str, Any]]:
-    """Answer entries of one model, but for the moment at which another takes its place."""
+    """Return the predictions of queue entries; after a reload they may belong to two models."""
     results: list[dict[str, Any]] = []
     for _, group in groupby(entries, key=lambda entry: id(entry[0])):
         of_model = list(group)
@@ -131,7 +131,7 @@ def _run(entries: list[Entry]) -> list[dict[str, Any]]:
 
 
 def _read(model: Model, item: Any) -> Row | dict[str, Any]:
-    """Return the row, or the item of an error. Not the error: with its traceback it would hold the caller's frame."""
+    """Return the decoded item, or the error as plain data: an exception's traceback would keep the frame alive."""
     try:
         return model.read(item)
     except RequestError as error:

@@ -1,4 +1,4 @@
-"""From a request's body to its items. Raises RequestError for a body that cannot be read."""
+"""Parsing of request bodies. All functions raise RequestError for an invalid body."""
 
 import json
 import re
@@ -14,11 +14,11 @@ from starlette.requests import Request
 from serving.errors import RequestError
 
 FORM = "multipart/form-data"
-MAX_FIELDS = 8  # of a form, besides its files
-# A string without an end counts as well: were it no match, each quote in it would be tried anew, up to the end.
+MAX_FIELDS = 8  # of a form, in addition to its files
+# Also matches an unterminated string: otherwise the search would restart at each quote, in quadratic time.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # escaped; most are halves of a pair
-MAX_STRUCTURE = 16  # bytes of a body outside its strings, for each item: what else it holds takes memory, too
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # an escaped surrogate, usually half of a valid pair
+MAX_STRUCTURE = 16  # bytes outside the strings of a body per item, to bound the memory of parsing
 
 
 class TextBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,15 +37,15 @@ def parse_text(body: bytes) -> str:
 
 
 def parse_texts(body: bytes, max_items: int) -> list[str]:
-    """Return the texts. One with a lone surrogate is among them: the error is of this text alone."""
-    check_string_count(body, max_items + 1)  # and the name of the field
+    """Return the texts. A text with a lone surrogate is returned, too, so that only this text gets an error."""
+    check_string_count(body, max_items + 1)  # 1 for the name of the field
     if SURROGATE.search(body) and len(STRING.sub(b"", body)) < MAX_STRUCTURE * max_items:
         return _parse_surrogates(body)
     return _parse(body, TextsBody).texts
 
 
 def _parse_surrogates(body: bytes) -> list[str]:
-    """With Python's parser: msgspec refuses the whole body."""
+    """Parse by Python's json: msgspec rejects a body with lone surrogates."""
     try:
         return msgspec.convert(json.loads(body), TextsBody).texts
     except msgspec.ValidationError as error:
@@ -55,7 +55,7 @@ def _parse_surrogates(body: bytes) -> list[str]:
 
 
 def _parse(body: bytes, form: type[BodyT]) -> BodyT:
-    """Validate while parsing: a body of another form would take many times its size in memory."""
+    """Parse and validate in one pass, to bound the memory of invalid bodies."""
     try:
         return msgspec.json.decode(body, type=form)
     except msgspec.ValidationError as error:
@@ -66,27 +66,27 @@ def _parse(body: bytes, form: type[BodyT]) -> BodyT:
 
 def _wrong_form(form: type[BodyT], error: Exception) -> RequestError:
     fields = ", ".join(form.__struct_fields__)
-    return RequestError(400, "invalid_request", f'The body must have the one field "{fields}": {error}.')
+    return RequestError(400, "invalid_request", f'The body must have exactly the field "{fields}": {error}.')
 
 
 def _no_json(error: Exception) -> RequestError:
-    return RequestError(400, "invalid_json", f"The body is not JSON: {error}.")
+    return RequestError(400, "invalid_json", f"The body is not valid JSON: {error}.")
 
 
 def check_string_count(body: bytes, most: int) -> None:
-    """Refuse JSON of millions of strings before it is parsed: they would take many times its size in memory."""
+    """Reject JSON with more than `most` strings before parsing, to bound its memory."""
     if next(islice(STRING.finditer(body), most, None), None):
         raise RequestError(413, "wrong_item_count", f"The body has more than {most} strings.")
 
 
 class FormRequest(Request):
-    """Request whose form may have a preamble (RFC 2046, 5.1.1). python-multipart accepts none."""
+    """Request whose form may have a preamble (RFC 2046, 5.1.1), which python-multipart does not support."""
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         _, options = parse_options_header(self.headers["content-type"])
         delimiter = b"\r\n--" + options.get(b"boundary", b"")
         blocks = super().stream()
-        start = b"\r\n"  # the end of the body, as far as it has been read, that may be the start of the delimiter
+        start = b"\r\n"  # the last bytes read, which may be the beginning of the delimiter
         async for block in blocks:
             start += block
             if (position := start.find(delimiter)) >= 0:
@@ -99,7 +99,7 @@ class FormRequest(Request):
 
 
 async def read_image(request: Request) -> bytes:
-    """Return the file in the form's field `image`, or the whole body if it is no form."""
+    """Return the file in the form field `image`, or the whole body if it is not a form."""
     if not request.headers["content-type"].lower().startswith(FORM):
         return await request.body()
     form_request = FormRequest(request.scope, request.receive)
@@ -111,7 +111,7 @@ async def read_image(request: Request) -> bytes:
 
 
 async def read_images(request: Request, max_items: int) -> list[bytes]:
-    """Return the files of the form, whatever their fields; one more than `max_items` at most."""
+    """Return the files of all fields of the form, at most `max_items` + 1."""
     form_request = FormRequest(request.scope, request.receive)
     async with form_request.form(max_files=max_items + 1, max_fields=MAX_FIELDS) as form:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]

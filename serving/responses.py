@@ -1,4 +1,4 @@
-"""Responses in JSON, and errors in the service's own form or, under `/v2`, in that of the Open Inference Protocol."""
+"""JSON responses, and error responses in the service's format or, under `/v2`, that of the Open Inference Protocol."""
 
 from typing import Any
 
@@ -13,6 +13,8 @@ PROTOCOL_PREFIX = "/v2"
 
 
 class JsonResponse(Response):
+    """JSON response encoded by msgspec."""
+
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
@@ -20,7 +22,7 @@ class JsonResponse(Response):
 
 
 def problem(error: RequestError, request_id: str) -> ASGIApp:
-    """Return the response to a request that is rejected, and count it. The path decides its form when it is sent."""
+    """Return an error response, and count it. Its format depends on the path of the request."""
     REJECTED_REQUESTS.labels(error.code).inc()
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:

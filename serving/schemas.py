@@ -1,26 +1,30 @@
-"""What the service answers."""
+"""Schemas of the responses."""
 
 from typing import Any
 
 from pydantic import BaseModel
 
-# `Prediction` without `model`, as plain data: validating it takes longer than the model.
+# `Prediction` without `model`, as plain data: validation would take longer than inference.
 Answer = dict[str, Any]
 
 
 class Score(BaseModel):
+    """A class and its probability."""
+
     label: str
     probability: float
 
 
 class ModelVersion(BaseModel):
+    """The model that made a prediction; `sha256` is that of its graph."""
+
     name: str
     version: str
     sha256: str
 
 
 class Prediction(Score):
-    """The most probable class, and the most probable few with it."""
+    """The most probable class, and the `top` classes in descending order of probability."""
 
     top: list[Score]
     model: ModelVersion
@@ -32,13 +36,13 @@ class ItemProblem(BaseModel):
 
 
 class Problem(ItemProblem):
-    """The error of a request; `request_id` is that of the header X-Request-ID."""
+    """Error of a request; `request_id` is that of the header X-Request-ID."""
 
     request_id: str
 
 
 class Item(BaseModel):
-    """An entry of a batch: an answer, or the error of an item that could not be read."""
+    """Entry of a batch: a prediction, or the error of an item that cannot be read."""
 
     label: str | None = None
     probability: float | None = None
@@ -47,7 +51,7 @@ class Item(BaseModel):
 
 
 class Predictions(BaseModel):
-    """One entry for each item, in the order of the request."""
+    """Predictions of a batch, one entry per item, in the order of the request."""
 
     predictions: list[Item]
     model: ModelVersion

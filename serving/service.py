@@ -1,4 +1,4 @@
-"""The BentoML service: `bentoml serve` and `bentoml build` begin here."""
+"""The BentoML service: entry point of `bentoml serve` and `bentoml build`."""
 
 import asyncio
 import gc
@@ -23,18 +23,17 @@ from serving.settings import api_key, load_settings, models_dir
 
 TICK_S = 1.0
 WAIT_S = 5.0
-FULL_COLLECTION = 1000  # after so many collections of younger objects; Python's default is 10
-MARGIN_S = 5.0  # of BentoML's own timeout, whose answer has another shape than our errors
+FULL_COLLECTION = 1000  # threshold of the oldest generation; Python's default is 10
+MARGIN_S = 5.0  # BentoML's timeout is this much later than ours, because its response has another format
 LOGGER = logging.getLogger("bentoml.relu_pipeline")
 
 SETTINGS = load_settings()
 
 
 def load_predictor() -> Predictor:
-    """Load at import, so that a wrong model ends the command at once instead of worker after worker.
+    """Load the models at import, so that an invalid model ends the command at once.
 
-    A worker that takes the place of another while the files are wrong waits for right ones: were it to end, it would
-    be started again and again.
+    A restarted worker that finds invalid files waits for valid ones: if it exited, it would be restarted in a loop.
     """
     while True:
         try:
@@ -42,7 +41,7 @@ def load_predictor() -> Predictor:
         except ModelError as error:
             if bentoml.server_context.worker_index is None:
                 sys.exit(f"error: {error}")
-            LOGGER.error("a worker waits for a model: %s", error)
+            LOGGER.error("the worker waits for a valid model: %s", error)
             time.sleep(WAIT_S)
 
 
@@ -59,7 +58,7 @@ INTAKES = intakes(PREDICTOR)
 
 
 def in_flight() -> int:
-    """Return the number of requests for the models that this worker is answering."""
+    """Return the number of classification requests in progress in this worker."""
     return sum(slots.used for slots in {intake.slots for intake in INTAKES.values()})
 
 
@@ -71,19 +70,19 @@ DRAIN = Drain(SETTINGS.drain_notice_s, SETTINGS.deadline_s, in_flight)
     workers=SETTINGS.workers,
     http={"host": "127.0.0.1"},
     traffic={"timeout": SETTINGS.deadline_s + MARGIN_S},
-    # Work for each request that nobody has asked for: metrics.py has our metrics, and spans go nowhere by default.
+    # Disabled to save time per request: metrics.py has the metrics, and spans are not exported by default.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
 )
 class ReluPipeline:
-    """Classify images and texts. `app` answers over HTTP; these methods are its schema and the Python interface."""
+    """Image and text classification. `app` serves HTTP; these methods define the schema and the Python interface."""
 
     @bentoml.on_startup
     async def start(self) -> None:
         gc.collect()
-        gc.freeze()  # or a collection would look through all that was imported, for 50 ms, while requests wait
-        # BentoML keeps a timer of 15 s for each request; a full collection takes 0.1 s for those of 2,000 requests/s.
+        gc.freeze()  # exclude imported modules from collections, which would take 50 ms
+        # BentoML keeps a timer of 15 s per request; at 2,000 requests/s a full collection of them takes 0.1 s.
         gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION)
         DRAIN.install()
         self.ticking = asyncio.create_task(tick())
@@ -99,12 +98,12 @@ class ReluPipeline:
 
         @bentoml.api
         def classify_image(self, image: Annotated[Path, ContentType("image/*")]) -> Prediction:
-            """The class of one PNG, JPEG or WebP image."""
+            """Classify one PNG, JPEG or WebP image."""
             return Prediction.model_validate(_in_process(PREDICTOR.classify, "image", image.read_bytes()))
 
         @bentoml.api
         def classify_images(self, images: list[Path]) -> Predictions:
-            """The classes of several images; one that cannot be read has its own error."""
+            """Classify several images; an image that cannot be read has an error instead of a prediction."""
             contents = [image.read_bytes() for image in images]
             return Predictions.model_validate(_in_process(PREDICTOR.classify_batch, "image", contents))
 
@@ -112,12 +111,12 @@ class ReluPipeline:
 
         @bentoml.api
         def classify_text(self, text: str) -> Prediction:
-            """The class of one text."""
+            """Classify one text."""
             return Prediction.model_validate(_in_process(PREDICTOR.classify, "text", text))
 
         @bentoml.api
         def classify_texts(self, texts: list[str]) -> Predictions:
-            """The classes of several texts; one that cannot be read has its own error."""
+            """Classify several texts; a text that cannot be read has an error instead of a prediction."""
             return Predictions.model_validate(_in_process(PREDICTOR.classify_batch, "text", texts))
 
 
@@ -129,21 +128,21 @@ def _in_process(classify: Any, task: str, item: Any) -> Any:
 
 
 async def tick() -> None:
-    """Look for new model files, and record metrics, once a second."""
+    """Load new model files and update metrics once per second."""
     while True:
         await asyncio.sleep(TICK_S)
         try:
             REQUESTS_IN_FLIGHT.set(in_flight())
             await asyncio.to_thread(PREDICTOR.follow)
-        except Exception:  # a bug of ours: the next tick shall come all the same
-            LOGGER.exception("following the model files failed")
+        except Exception:  # an unexpected error must not end the loop
+            LOGGER.exception("checking for new model files failed")
 
 
 if SETTINGS.access_log:
     ACCESS.addHandler(logging.StreamHandler(sys.stdout))
     ACCESS.setLevel(logging.INFO)
-    ACCESS.propagate = False  # or BentoML would write each line again, in its own format
-SERVICE: Any = ReluPipeline  # which the decorator has made a `bentoml.Service`
+    ACCESS.propagate = False  # BentoML's logger would write each line again
+SERVICE: Any = ReluPipeline  # a `bentoml.Service` because of the decorator
 if SETTINGS.cors_allow_origins:
     SERVICE.add_asgi_middleware(
         CORSMiddleware,

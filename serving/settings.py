@@ -1,4 +1,4 @@
-"""Where the service finds its models, its key and its limits."""
+"""Settings of the service: configs/serving.yaml and environment variables."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ class Section(BaseModel):
 
 
 class LimitSettings(Section):
-    """Largest requests that are accepted; `buffered_bytes` bounds all bodies of a worker together."""
+    """Limits of requests; `buffered_bytes` limits the total size of the bodies that a worker holds."""
 
     image_bytes: PositiveInt
     text_bytes: PositiveInt
@@ -31,7 +31,7 @@ class LimitSettings(Section):
 
 
 class InlineSettings(Section):
-    """Largest items that are decoded on the event loop."""
+    """Limits of items that are decoded on the event loop."""
 
     image_bytes: PositiveInt
     image_pixels: PositiveInt
@@ -39,7 +39,7 @@ class InlineSettings(Section):
 
 
 class QueueSettings(Section):
-    """See `batching.RequestQueue` and `batching.Slots`."""
+    """Settings of `batching.RequestQueue` and `batching.Slots`."""
 
     max_requests: PositiveInt
     max_batches: PositiveInt
@@ -49,14 +49,14 @@ class QueueSettings(Section):
 
 
 class DriftSettings(Section):
-    """`window` in examples, of which each of the ten bins needs some; `threshold` of the population stability index."""
+    """Settings of drift detection: `window` in examples, `threshold` of the population stability index."""
 
     window: Annotated[int, Field(ge=200)]
     threshold: PositiveFloat
 
 
 class Settings(Section):
-    """`configs/serving.yaml`."""
+    """Content of configs/serving.yaml."""
 
     workers: PositiveInt | Literal["cpu_count"]
     device: Device
@@ -81,8 +81,8 @@ def models_dir() -> Path:
 
 
 def api_key() -> str | None:
-    """Return the key that callers must send, or None if there is none. Raises ValueError if it is empty."""
+    """Return the API key that clients must send, or None if there is none. Raises ValueError if it is empty."""
     key = os.environ.get(API_KEY)
     if key is not None and not key.strip():
-        raise ValueError(f"{API_KEY} is empty; set it to the key that callers send, or unset it to serve everyone")
+        raise ValueError(f"{API_KEY} is empty; set it to the key that clients send, or unset it to require no key")
     return key and key.strip()

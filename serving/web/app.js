@@ -29,7 +29,7 @@ const TITLES = {
   429: "The service is busy",
 };
 
-/** Return what `read` makes of the response. Throws ServiceError, or AbortError if the request was cancelled. */
+/** Return the result of `read` for the response. Throws ServiceError, or AbortError if the request was cancelled. */
 async function ask(path, options = {}, read = (response) => response.json()) {
   const headers = new Headers(options.headers);
   const key = sessionStorage.getItem(KEY);
@@ -40,7 +40,7 @@ async function ask(path, options = {}, read = (response) => response.json()) {
     throw await problemOf(response);
   } catch (error) {
     if (error instanceof ServiceError || error.name === "AbortError") throw error;
-    throw new ServiceError(0, "The service does not answer", AWAY);
+    throw new ServiceError(0, "The service does not respond", AWAY);
   }
 }
 
@@ -49,16 +49,16 @@ const inUtf8 = (words) => String.fromCharCode(...new TextEncoder().encode(words)
 
 async function problemOf(response) {
   const content = await response.json().catch(() => null);
-  const message = content?.error?.message ?? `It answered with status ${response.status}.`;
-  const otherwise = response.status < 500 ? "The service cannot use this" : "The service failed";
+  const message = content?.error?.message ?? `The service returned status ${response.status}.`;
+  const otherwise = response.status < 500 ? "The input is not valid" : "The service failed";
   const title = TITLES[response.status] ?? otherwise;
   return new ServiceError(response.status, title, message);
 }
 
-// --- answers --------------------------------------------------------------------------------------------------------
+// --- predictions --------------------------------------------------------------------------------------------------------
 
 const running = {};
-let unanswered = null; // the request that is repeated with the key
+let unanswered = null; // the request to repeat once the user has entered the key
 
 /** Request a prediction. A newer request of the same task cancels one that still runs. */
 async function classify(task, request, truth = null) {
@@ -168,7 +168,7 @@ function takeImages() {
   takeDrops();
 }
 
-/** On the whole page: the browser would open a file that is dropped beside the frame. */
+/** Accept drops on the whole page: a browser opens a file that is dropped elsewhere. */
 function takeDrops() {
   const holdsFiles = (event) => event.dataTransfer.types.includes("Files");
   const mark = (dragging) => document.body.classList.toggle("dragging", dragging);
@@ -243,7 +243,7 @@ function textSample({ text, label }) {
 
 // --- the models -----------------------------------------------------------------------------------------------------
 
-let tasks = []; // those that the service has models for; none until they are known
+let tasks = []; // the tasks of the service's models; empty until they are known
 const shown = {}; // by task, the manifest and precision of the model whose samples and heat map are on the page
 
 /** Show the panels of the tasks whose endpoints are in the API document, which requires no key. */
@@ -253,7 +253,7 @@ async function showTasks() {
   for (const task of tasks) byId(task).hidden = false;
 }
 
-/** Show the state of the models; of one that is new, its samples and its heat map too. */
+/** Show the state of the models, and the samples and heat maps of new models. */
 async function followModels() {
   try {
     if (tasks.length === 0) await showTasks();
@@ -264,7 +264,7 @@ async function followModels() {
     say(null);
   } catch (error) {
     if (error.status === 401) askForKey();
-    else say(`${error.title}. ${error.message} This page tries again every ${POLL_MS / 1000} seconds.`);
+    else say(`${error.title}. ${error.message} This page retries every ${POLL_MS / 1000} seconds.`);
   }
 }
 
@@ -273,13 +273,13 @@ function say(words) {
   if (words !== null) byId("notice").textContent = words;
 }
 
-/** Return whether the model is another than before. */
+/** Show the state of a model, and return whether the model has changed. */
 function showModel(task, info) {
   const [manifest, precision, refused] = [info.models[task], info.precision[task], info.refused[task]];
   const card = cardOf(task);
   showDrift(card.querySelector(".drift"), task, info.drift[task]);
   card.querySelector(".refused").hidden = refused === null;
-  card.querySelector(".refused").textContent = `New model files were refused: ${refused}`;
+  card.querySelector(".refused").textContent = `New model files were rejected: ${refused}`;
   const described = JSON.stringify([manifest, precision]);
   if (shown[task] === described) return false;
   shown[task] = described;
@@ -310,8 +310,8 @@ function cardOf(task) {
   card.id = `model-${task}`;
   card.querySelector(".model-card").href = `card/${task}.html`;
   card.querySelector(".model-card").addEventListener("click", saveWithKey);
-  card.querySelector("img").alt = `Heat maps of the ${task} network's training, a row for each layer and a column ` +
-    "for each epoch: zero fraction of the outputs, dead units, size of the activations, size of the gradients.";
+  card.querySelector("img").alt = `Heat maps of the training of the ${task} network, by layer (row) and epoch ` +
+    "(column): zero fraction of the outputs, dead units, magnitude of the activations and of the gradients.";
   byId("models").append(card);
   return card;
 }
@@ -333,7 +333,7 @@ async function showHealth(task) {
   image.src = URL.createObjectURL(picture); // the browser would request a URL in the page without the key
 }
 
-/** Fetch what the link leads to, and save it: the browser would follow the link without the key. */
+/** Fetch the target of a link with the key, and save it: the browser would follow the link without the key. */
 async function saveWithKey(event) {
   if (sessionStorage.getItem(KEY) === null) return;
   event.preventDefault();
@@ -361,7 +361,7 @@ function showDrift(place, task, drift) {
 }
 
 function describeDrift({ value, threshold, window, rows_seen, raised_since, too_few }) {
-  if (too_few !== null) return `cannot be told: ${too_few}`;
+  if (too_few !== null) return `not available: ${too_few}`;
   if (value === null) return `not known yet: ${rows_seen} of ${window} examples`;
   const index = value.toFixed(2);
   const limit = Number(threshold.toFixed(2));
@@ -369,9 +369,9 @@ function describeDrift({ value, threshold, window, rows_seen, raised_since, too_
   return `${index}, above the threshold of ${limit} since ${new Date(raised_since).toLocaleString()}`;
 }
 
-// Of the right classes, and yet unlike the validation split.
+// Inputs of the model's classes that differ from the validation split.
 const OTHER_SOURCES = {
-  image: "photographs that were taken, cropped or scaled down in another way than those of the data set",
+  image: "photographs that were taken, cropped or scaled in another way than those of the data set",
   text: "texts of another length, style or source than those of the data set",
 };
 
@@ -379,12 +379,11 @@ function explainDrift(task, { window, threshold, by_signal }) {
   const raised = Object.keys(by_signal).filter((name) => by_signal[name] > threshold);
   const layers = raised.filter((name) => name !== "confidence");
   const ways = [];
-  if (layers.length) ways.push(`how strongly they activate the network (${listed(shortList(layers))})`);
-  if (layers.length < raised.length) ways.push("how confident the predictions are");
+  if (layers.length) ways.push(`the zero fractions of the layers ${listed(shortList(layers))}`);
+  if (layers.length < raised.length) ways.push("the confidence of the predictions");
   return `The last ${window} ${task}s differ from the validation split in ${listed(ways)}. The predictions may still ` +
-    `be right: ${OTHER_SOURCES[task]} raise this alarm too, even if they are of the classes that the model knows. ` +
-    "Compare what is sent with the samples above, and check some of the predictions by hand. If many are wrong, " +
-    "train on such examples.";
+    `be right: ${OTHER_SOURCES[task]} raise this alarm, too. Compare the inputs with the samples above, and check ` +
+    "some predictions by hand. If many are wrong, train on such examples.";
 }
 
 // --- the key --------------------------------------------------------------------------------------------------------
@@ -394,7 +393,7 @@ function askForKey(request = unanswered) {
   const tried = sessionStorage.getItem(KEY) !== null;
   sessionStorage.removeItem(KEY);
   showKey();
-  byId("key-note").textContent = tried ? "The service refused that key." : "";
+  byId("key-note").textContent = tried ? "The service rejected this key." : "";
   const form = byId("key-form");
   if (!form.hidden) return;
   form.hidden = false;

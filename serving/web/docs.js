@@ -1,8 +1,8 @@
-// The API page: Swagger UI, in which every example runs with one click. If no file was chosen, samples are sent.
+// The API page: Swagger UI, in which every example runs with one click. Without a chosen file, samples are sent.
 
 const FIELDS = { "/classify_image": "image", "/classify_images": "images" };
-const NOTE = "\n\nIf you execute it here without a file, samples of the model are sent.";
-const KEY = "relu-pipeline-key"; // where the web page keeps it
+const NOTE = "\n\nExecuted on this page without a file, the request sends samples of the model.";
+const KEY = "relu-pipeline-key"; // the storage key of the web page
 
 /** Return the UTF-8 of a string as the value of a header, in which each character is a byte. */
 const inUtf8 = (words) => String.fromCharCode(...new TextEncoder().encode(words));
@@ -16,7 +16,7 @@ function hasFile(request) {
   return values.some((value) => value instanceof Blob && value.size > 0);
 }
 
-/** Return the first images of `/samples`; none after an error, because the request itself will get it, too. */
+/** Return the first images of `/samples`; none after an error, which the request itself will report. */
 async function samples(headers) {
   const response = await fetch("samples", { headers });
   const { image } = response.ok ? await response.json() : { image: [] };
@@ -48,20 +48,20 @@ async function complete(request) {
   return request;
 }
 
-/** Let the service report what is missing in a request. */
+/** Disable Swagger UI's validation, so that the service reports invalid requests. */
 const skipValidation = {
   oas3: { wrapSelectors: { validateBeforeExecute: () => () => true, validateShallowRequired: () => () => [] } },
 };
 
 const components = ({ React, getComponent }) => ({
-  // Swagger UI looks for this component, has it under another name only, and logs an error.
+  // Swagger UI looks up this component, which exists only under another name, and would log an error.
   JsonSchema_string_binary: (properties) => React.createElement(getComponent("JsonSchema_string"), properties),
-  OperationServers: () => null, // there is only this server
+  OperationServers: () => null, // no choice of a server
 });
 
 async function show() {
   const spec = await (await fetch("docs.json")).json();
-  const paths = Object.keys(FIELDS).filter((path) => path in spec.paths); // none, if only texts are classified
+  const paths = Object.keys(FIELDS).filter((path) => path in spec.paths); // none if the service has no image model
   for (const path of paths) spec.paths[path].post.description += NOTE;
   SwaggerUIBundle({
     spec,

@@ -173,7 +173,7 @@ def test_a_broken_file_and_an_empty_text_are_explained(server: Server, visit: Vi
     broken.write_bytes(b"no image")
     page.set_input_files("#file", broken)
     problem = page.locator("#image").get_by_role("alert")
-    expect(problem).to_contain_text("The service cannot use this")
+    expect(problem).to_contain_text("The input is not valid")
     expect(problem).to_contain_text("The file is not a readable PNG, JPEG or WebP image.")
     expect(page.locator(".preview")).to_be_hidden()
     page.get_by_role("button", name="Classify").click()
@@ -195,7 +195,7 @@ def test_a_key_is_asked_for_kept_for_the_tab_and_forgotten(guarded: Server, visi
     expect(page.locator("#image").get_by_role("alert")).to_contain_text("The service requires a key")
     field.fill("wrong")
     page.keyboard.press("Enter")
-    expect(page.locator("#key-note")).to_have_text("The service refused that key.")
+    expect(page.locator("#key-note")).to_have_text("The service rejected this key.")
     field.fill(KEY)
     page.keyboard.press("Enter")
     expect(field).to_be_hidden()
@@ -282,7 +282,7 @@ def test_the_page_shows_drift(models: Path, visit: Visit, tmp_path: Path) -> Non
         expect(page.locator("#model-text .meaning")).to_contain_text("The predictions may still be right")
         expect(page.locator("#model-image .meaning")).to_be_hidden()
         expect(page.locator("#model-image .watches")).to_have_text(
-            re.compile(r"It compares the zero fractions of \d+ ReLU layers, and the confidence\.")
+            re.compile(r"It compares the zero fractions of \d+ ReLU layers and the confidence\.")
         )
 
 
@@ -291,7 +291,7 @@ def test_the_page_says_that_a_network_without_relu_is_watched_by_its_confidence(
 ) -> None:
     with start(gelu_models) as server:
         card = visit(server).locator("#model-image")
-        expect(card.locator(".watches")).to_contain_text("It compares the confidence alone: the network has no ReLU")
+        expect(card.locator(".watches")).to_contain_text("It compares only the confidence, because the network has no ReLU")
         expect(card.locator(".zeros")).to_have_text("the network has no ReLU layer")
 
 
@@ -303,7 +303,7 @@ def test_the_page_says_that_validation_examples_are_too_few_to_tell_drift(
     path.write_text(re.sub(r'"rows": \d+', '"rows": 30', path.read_text()))
     with start(tmp_path / "models") as server:
         state = visit(server).locator("#model-text .state")
-        expect(state).to_contain_text("cannot be told: 30 validation examples and a window of 500 are too few")
+        expect(state).to_contain_text("not available: 30 validation examples and a window of 500 are too few")
 
 
 def test_the_page_shows_a_swapped_model(models: Path, visit: Visit, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_the_page_waits_for_a_service_that_is_away(server: Server, visit: Visit)
     page = visit(server, refused=frozenset({OFFLINE}))
     expect_pictures(page)
     page.context.set_offline(True)
-    expect(page.locator("#notice")).to_contain_text("The service does not answer", timeout=10_000)
+    expect(page.locator("#notice")).to_contain_text("The service does not respond", timeout=10_000)
     page.context.set_offline(False)
     expect(page.locator("#notice")).to_be_hidden(timeout=10_000)
 

@@ -203,7 +203,7 @@ def test_a_network_without_relu_is_watched_by_its_confidence_and_says_so(gelu_mo
     assert list(drift["by_signal"]) == ["confidence"]
     assert drift["value"] > drift["threshold"]
     assert drift["raised_since"]
-    assert drift["watches"].startswith("the confidence alone: the network has no ReLU layer")
+    assert drift["watches"].startswith("only the confidence, because the network has no ReLU layer")
     assert b'relu_drift_raised{task="image"} 1.0' in metrics.body
 
 

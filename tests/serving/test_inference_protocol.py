@@ -318,7 +318,7 @@ def test_a_failure_of_the_service_has_the_form_of_the_protocol(
 ) -> None:
     monkeypatch.delattr(predictor.stores["text"].current, "session")
     response = post(client, "text", TEXT)
-    assert (response.status_code, response.json()) == (500, {"error": "The service failed; its log says why."})
+    assert (response.status_code, response.json()) == (500, {"error": "Internal error; see the service's log."})
 
 
 def bomb(part: bytes, before: str, after: str) -> bytes:
@@ -504,5 +504,5 @@ def test_tritons_client_raises_a_readable_error(triton: Any) -> None:
         infer(triton, "text", objects([b"goal", b""]))
     with pytest.raises(InferenceServerException, match=r"^\[415\] Content encoding gzip"):
         infer(triton, "text", objects([b"goal"]), request_compression_algorithm="gzip")
-    with pytest.raises(InferenceServerException, match=r"^\[404\] There is no /v2/models/none/infer"):
+    with pytest.raises(InferenceServerException, match=r"^\[404\] /v2/models/none/infer does not exist"):
         infer(triton, "none", objects([b"goal"]))

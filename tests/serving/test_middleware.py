@@ -159,7 +159,7 @@ def test_a_request_id_is_made_if_there_is_none_or_a_bad_one(given_id: str | None
 def test_an_error_of_the_open_inference_protocol_has_its_form() -> None:
     response = ask(Request(path="/v2/nothing"))
     assert response.status == 404
-    assert json.loads(response.body) == {"error": "There is no /v2/nothing; /docs lists what there is."}
+    assert json.loads(response.body) == {"error": "/v2/nothing does not exist; /docs lists the endpoints."}
 
 
 ERRORS = {

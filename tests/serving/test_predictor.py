@@ -368,7 +368,7 @@ def test_a_model_with_other_predictions_for_its_samples_is_an_error(models: Path
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["files"]["samples.json"] = artifacts.sha256_of(copy / "samples.json")
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ModelError, match=r"model\.onnx: does not answer samples\.json .*dvc repro"):
+    with pytest.raises(ModelError, match=r"model\.onnx: the predictions for samples\.json differ .*dvc repro"):
         TextModel(copy, load_settings())
 
 
@@ -378,5 +378,5 @@ def test_int8_that_is_wanted_but_was_refused_at_export_is_an_error(models: Path,
     manifest["int8"]["refused"] = "it loses 0.1"
     (copy / "manifest.json").write_text(json.dumps(manifest))
     assert TextModel(copy, load_settings()).precision == "fp32"
-    with pytest.raises(ModelError, match=r"precision int8 is wanted, but it loses 0\.1"):
+    with pytest.raises(ModelError, match=r"int8 is configured but not available: it loses 0\.1"):
         TextModel(copy, change_settings(precision="int8"))

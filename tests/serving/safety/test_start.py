@@ -91,7 +91,7 @@ def test_a_worker_that_is_replaced_while_the_files_are_wrong_waits_for_right_one
         await_log(server, "Completed async startup hook", times=2)
         flip_a_byte(graph)
         server.workers()[0].kill()
-        await_log(server, "a worker waits for a model")
+        await_log(server, "the worker waits for a valid model")
         replaced = server.workers()
         assert requests.post(f"{server.url}/classify_text", json={"text": "goal"}, timeout=10).ok
         graph.write_bytes(right)

@@ -70,11 +70,11 @@ def test_postgresql_gets_a_schema_and_no_password_is_shown(monkeypatch: pytest.M
 
 def test_a_database_that_cannot_be_used_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "search.db").write_text("neither a database nor as short as an empty file, " * 9)
-    with pytest.raises(TrackingError, match=r"search\.db, cannot be used: file is not a database") as caught:
+    with pytest.raises(TrackingError, match=r"search\.db cannot be used: file is not a database") as caught:
         find_database().open()
     assert "\n" not in str(caught.value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/nowhere/tracking.db")
-    with pytest.raises(TrackingError, match=r"/proc/nowhere/search\.db, cannot be used"), find_database().locked():
+    with pytest.raises(TrackingError, match=r"/proc/nowhere/search\.db cannot be used"), find_database().locked():
         pass
 
 
