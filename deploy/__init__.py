@@ -1,1 +1,1 @@
-"""The service as an image, behind nginx, in Compose, Kubernetes and KServe."""
+"""Deployment of the service: container image, nginx, Compose, Kubernetes and KServe."""

@@ -1,7 +1,7 @@
-"""Check that the Dockerfile gives a working service: `python -m deploy.check_image`, after `dvc repro`.
+"""Check that the Dockerfile builds a working service: `python -m deploy.check_image`, after `dvc repro`.
 
-Where docker or podman answers, the image is built and run. Elsewhere root can have the Dockerfile's own steps run on
-this machine's file system instead (deploy/without_engine.py), and what that leaves open is printed.
+With docker or podman, the image is built and run. Without them, root can run the steps of the Dockerfile on the file
+system of this machine (deploy/without_engine.py); what this does not check is printed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ RESTRICTIONS = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--securi
 
 @dataclass(frozen=True)
 class Container:
-    """`healthy` runs the image's own health check inside; `stop` sends SIGTERM and gives the exit status."""
+    """Running container. `healthy` runs the image's health check, `stop` sends SIGTERM and returns the exit status."""
 
     url: str
     healthy: Callable[[], bool]
@@ -41,7 +41,7 @@ class Container:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("context", nargs="?", type=Path, default=Path(), help="where serving/ and models/ are")
+    parser.add_argument("context", nargs="?", type=Path, default=Path(), help="folder with serving/ and models/")
     context = parser.parse_args().context.resolve()
     if engine := find_engine():
         with run_in_engine(engine, context) as container:
@@ -49,11 +49,11 @@ def main() -> None:
     elif os.geteuid() == 0:
         sys.exit(run_without_engine(context))
     else:
-        sys.exit("error: neither docker nor podman answers; start one, or run this as root to do without")
+        sys.exit("error: neither docker nor podman is running; start one, or run this command as root")
 
 
 def find_engine() -> str | None:
-    """The first whose daemon answers: a client alone builds nothing."""
+    """Return the first container engine whose daemon is running, or None."""
     for engine in filter(shutil.which, ("docker", "podman")):
         if subprocess.run([engine, "info"], capture_output=True, check=False).returncode == 0:
             return engine
@@ -65,7 +65,7 @@ def run_in_engine(engine: str, context: Path) -> Iterator[Container]:
     def call(*words: str) -> str:
         done = subprocess.run([engine, *words], stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
-            sys.exit(f"error: `{engine} {' '.join(words)}` ended with status {done.returncode}")
+            sys.exit(f"error: `{engine} {' '.join(words)}` exited with status {done.returncode}")
         return done.stdout.strip()
 
     def healthy() -> bool:
@@ -89,14 +89,14 @@ def run_in_engine(engine: str, context: Path) -> Iterator[Container]:
 
 
 def run_without_engine(context: Path) -> int:
-    """In a mount namespace of its own: whatever is mounted in `scratch` is gone before it is removed."""
+    """Run in a separate mount namespace, so that all mounts in `scratch` end before it is removed."""
     with tempfile.TemporaryDirectory() as scratch:
         words = ["unshare", "--mount", sys.executable, "-m", "deploy.without_engine", str(context), scratch]
         return subprocess.run(words, cwd=ROOT, check=False).returncode
 
 
 def check(container: Container) -> None:
-    """Wait for health, send an image and a text, stop. Exits with a message where one of them fails."""
+    """Wait until the container is healthy, send an image and a text, and stop it. Exits with a message on failure."""
     began = time.monotonic()
     while not container.healthy():
         if time.monotonic() - began > START_S:
@@ -109,9 +109,9 @@ def check(container: Container) -> None:
     show("a text", ask(container.url, "/classify_text", json.dumps({"text": text}).encode(), "application/json"))
     began = time.monotonic()
     status = container.stop()
-    print(f"SIGTERM ended it in {time.monotonic() - began:.1f} s with status {status}")
+    print(f"exited {time.monotonic() - began:.1f} s after SIGTERM with status {status}")
     if status:
-        sys.exit(f"error: exit status {status} after SIGTERM; 0 was expected")
+        sys.exit(f"error: exit status {status} after SIGTERM, expected 0")
 
 
 def ask(url: str, path: str, body: bytes | None = None, media_type: str = "") -> bytes:

@@ -1,4 +1,4 @@
-"""A reader of as much of the Dockerfile language as ours uses, and of .dockerignore."""
+"""Parser of .dockerignore, and of the subset of the Dockerfile language that the project uses."""
 
 import json
 import re
@@ -13,14 +13,14 @@ Step = tuple[str, str]
 
 @dataclass
 class Stage:
-    """What follows one FROM; `base` is an image or the name of an earlier stage."""
+    """Build stage; `base` is an image or the name of an earlier stage."""
 
     base: str
     steps: list[Step] = field(default_factory=list)
 
 
 def read_stages(dockerfile: Path) -> dict[str, Stage]:
-    """By name, in the file's order; one without a name has its number."""
+    """Return the stages by name, in order; the name of an unnamed stage is its number."""
     stages: dict[str, Stage] = {}
     for word, rest in _instructions(dockerfile.read_text()):
         if word == "FROM":
@@ -40,17 +40,17 @@ def _instructions(text: str) -> Iterator[Step]:
 
 
 def read_variables(rest: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Of `ENV A=1 B=$A`, expanded by `environment`."""
+    """Return the variables of `ENV A=1 B=$A`, expanded by `environment`."""
     return dict(word.split("=", 1) for word in shlex.split(Template(rest).substitute(environment)))
 
 
 def read_command(rest: str) -> list[str]:
-    """Of `CMD [...]`, also behind a health check's options. Raises ValueError for the shell form."""
+    """Return the command of `CMD [...]`, also after options of HEALTHCHECK. Raises ValueError for the shell form."""
     return json.loads(rest[rest.index("[") :])
 
 
 def context_files(context: Path) -> list[Path]:
-    """What a build sees of `context`, relative to it: the last pattern of .dockerignore that matches decides."""
+    """Return the files of the build context, relative to it; the last matching pattern of .dockerignore decides."""
     text = (context / ".dockerignore").read_text()
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     patterns = [(not line.startswith("!"), _to_regex(line.removeprefix("!"))) for line in lines]
@@ -64,7 +64,7 @@ def _ignored(file: Path, patterns: list[tuple[bool, re.Pattern[str]]]) -> bool:
 
 
 def _to_regex(pattern: str) -> re.Pattern[str]:
-    """Of the path or of a folder above it."""
+    """Return a regex that matches a path, or a folder above it."""
     parts = {"**/": "(.*/)?", "**": ".*", "*": "[^/]*"}
     words = re.split(r"(\*\*/|\*\*|\*)", pattern)
     return re.compile("".join(parts.get(word, re.escape(word)) for word in words) + "(/.*)?$")

@@ -28,17 +28,17 @@ def proxy(
     config: Path = CONFIG,
     log_folder: Path | None = None,
 ) -> Iterator[str]:
-    """Yield the URL of an nginx that passes requests on to the replicas on `ports` of 127.0.0.1.
+    """Run nginx in front of the replicas on `ports` of 127.0.0.1 until the block ends; yield its URL.
 
-    It listens on `port`, or on a free one. `limit_addresses=False` lifts the limits by address, for a load generator
-    that sends everything from one. `directives` are other values for the configuration, for example
-    `{"client_body_timeout": "1s"}`. `config` is one of the main files in deploy/. `log_folder` gets `access.log` and
-    `error.log`.
+    It listens on `port`, or on a free one. `limit_addresses=False` disables the limits by address, for a load generator
+    with a single address. `directives` overwrites values of the configuration, for example
+    `{"client_body_timeout": "1s"}`. `config` is one of the main files in deploy/. `access.log` and `error.log` are
+    written to `log_folder`.
     """
     values = {"worker_processes": str(worker_processes), **(directives or {})}
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        folder.chmod(0o755)  # started by root, nginx writes as another user
+        folder.chmod(0o755)  # nginx started by root writes as another user
         url = _configure(folder, config, port, ports, values, limit_addresses)
         logs = log_folder or folder
         process = _start(folder / config.name, logs)
@@ -50,7 +50,7 @@ def proxy(
 
 
 def find_nginx() -> str:
-    """Return the path of nginx. Raises FileNotFoundError where there is none."""
+    """Return the path of nginx. Raises FileNotFoundError if it is not installed."""
     path = shutil.which("nginx", path="/usr/local/sbin:/usr/sbin:/sbin") or shutil.which("nginx")
     if not path:
         raise FileNotFoundError("nginx is not installed: apt-get install nginx")
@@ -92,7 +92,7 @@ def _with_replicas(text: str, ports: Sequence[int], limit_addresses: bool) -> st
 
 
 def _on_ports(text: str, wanted: int | None) -> tuple[str, str]:
-    """Let each `listen` listen on `wanted` or a free port of 127.0.0.1; the URL is that of the last one."""
+    """Set the port of each `listen` to `wanted` or a free port of 127.0.0.1; return the text and the last URL."""
     listens = re.findall(r"(?m)^ +listen (\d+)((?: \w+)*);", text)
     if not listens:
         raise ValueError("the configuration has no `listen PORT;`")
@@ -132,10 +132,10 @@ def _await_port(process: subprocess.Popen[bytes], port: int, logs: Path) -> None
             return
         except OSError:
             time.sleep(0.05)
-    raise RuntimeError(f"nginx does not listen; it wrote:\n{(logs / 'error.log').read_text()}")
+    raise RuntimeError(f"nginx does not listen; its error log:\n{(logs / 'error.log').read_text()}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM has nginx end its worker processes, whatever they are doing, and then itself."""
+    """Stop nginx at once, including requests in progress."""
     process.terminate()
     process.wait(STOP_TIMEOUT_S)

@@ -1,8 +1,8 @@
 """Run the steps of the Dockerfile, and its command, without a container engine; for deploy/check_image.py, as root.
 
-A base image's place is taken by an overlay on the file system of this machine, and a stage that builds on another goes
-on in its tree. The command runs as an engine would run it: process 1, the image's numeric user, no capability, a
-read-only tree with an empty /tmp; and here also without any network but its own loopback.
+An overlay on the file system of this machine replaces the base images; a stage that is based on another continues in
+its tree. The command runs as in a container: as process 1, the numeric user of the image, without capabilities, on a
+read-only file system with an empty /tmp, and without a network except its own loopback.
 """
 
 import ctypes
@@ -28,8 +28,8 @@ UNPRIVILEGED = ("--clear-groups", "--no-new-privs", "--bounding-set=-all", "--in
 NEW_NETWORK, SET_INTERFACE_FLAGS, INTERFACE_UP = 0x40000000, 0x8914, 1
 
 NOT_CHECKED = """\
-Not checked, for want of a container engine: the base images {bases}
-(this machine's file system and its uv stood in), registries, limits of memory and cores."""
+Not checked without a container engine: the base images {bases}
+(replaced by the file system and the uv of this machine), registries, limits of memory and cores."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Image:
 
 
 class Builder:
-    """Builds stages below `scratch`, each once and only those that are asked for, as BuildKit does."""
+    """Builder of stages below `scratch`; like BuildKit, it builds each needed stage once."""
 
     def __init__(self, context: Path, scratch: Path) -> None:
         self.context, self.scratch = context, scratch
@@ -91,13 +91,13 @@ class Builder:
             self._copy_context(Path(source), target)
         elif stage in self.stages:
             _run("cp", "--archive", f"{self.build(stage).root}{source}", str(target))
-        else:  # an image of one command
+        else:  # an image with a single command
             shutil.copy2(shutil.which(Path(source).name) or sys.exit(f"error: no {source} on the PATH"), target)
 
     def _copy_context(self, source: Path, target: Path) -> None:
         files = [file for file in self.files if file.is_relative_to(source)]
         if not files:
-            sys.exit(f"error: {self.context / source}: not there, or left out by .dockerignore; run `dvc repro`")
+            sys.exit(f"error: {self.context / source}: missing, or excluded by .dockerignore; run `dvc repro`")
         for file in files:
             place = target / file.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ class Builder:
 
 
 def _described(image: Image, word: str, rest: str) -> Image:
-    """What an instruction changes besides files."""
+    """Return the image with the settings of an instruction."""
     match word:
         case "ENV" | "ARG":
             return replace(image, environment=image.environment | read_variables(rest, image.environment))
@@ -123,7 +123,7 @@ def _described(image: Image, word: str, rest: str) -> Image:
 
 
 def _inside(image: Image) -> list[str]:
-    """The words that run others in `image`."""
+    """Return the prefix of a command line that runs a command in `image`."""
     variables = [f"{name}={value}" for name, value in image.environment.items()]
     user, group = image.user.split(":")
     restricted = ["setpriv", f"--reuid={user}", f"--regid={group}", *UNPRIVILEGED] if user != "0" else []
@@ -141,7 +141,7 @@ def _started(image: Image) -> Iterator[Container]:
 
     def healthy() -> bool:
         if process.poll() is not None:
-            sys.exit(f"error: the command ended with status {process.returncode}; its last words are above")
+            sys.exit(f"error: the command exited with status {process.returncode}; see its output above")
         return subprocess.run([*_inside(image), *image.health], capture_output=True, check=False).returncode == 0
 
     def stop() -> int:
@@ -160,14 +160,14 @@ def _started(image: Image) -> Iterator[Container]:
 
 
 def _signal_first(unshare: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Process 1 of the namespace, with which its others end."""
+    """Send a signal to process 1 of the namespace; all its processes end with it."""
     children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text()
     for child in map(int, children.split()):
         os.kill(child, number)
 
 
 def _leave_network() -> None:
-    """Into a network namespace with a loopback interface and nothing else."""
+    """Enter a new network namespace that has only a loopback interface."""
     if ctypes.CDLL(None, use_errno=True).unshare(NEW_NETWORK):
         raise OSError(ctypes.get_errno(), "unshare")
     with socket.socket() as any_socket:
@@ -181,7 +181,7 @@ def _mount_point(path: Path) -> None:
 
 def _run(*words: str) -> None:
     if status := subprocess.run(words, check=False).returncode:
-        sys.exit(f"error: `{' '.join(words)}` ended with status {status}")
+        sys.exit(f"error: `{' '.join(words)}` exited with status {status}")
 
 
 def main() -> None:
