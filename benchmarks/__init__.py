@@ -1,5 +1,5 @@
-"""Measurements of us and of what people would use instead, both sides in one run: `python -m benchmarks.NAME`.
+"""Benchmarks of the project against alternatives, measured in one run: `python -m benchmarks.NAME`.
 
-A side runs in a process of its own and prints its figures as a line of JSON. Results and pictures go to
+Each side runs in its own process and prints its results as a line of JSON. Results and figures are written to
 benchmarks/results/. Hyper-parameters were chosen on the validation split; the test split is read once, at the end.
 """

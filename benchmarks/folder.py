@@ -1,4 +1,4 @@
-"""Own images: accuracy and seconds of training over random splits into 80 % for training and 20 % for test.
+"""Own images: test accuracy and training time over random splits into 80 % training and 20 % test images.
 
 `python -m benchmarks.folder FOLDER [--splits 3]`; FOLDER has a folder for each class.
 """
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def link_split(folder: Path, seed: int, out: Path) -> None:
-    """Fill train/ and test/ with links to the images, each class in the same proportion."""
+    """Write train/ and test/ with links to the images, stratified by class."""
     files = sorted(path for path in folder.glob("*/*") if path.is_file())
     labels = [path.parent.name for path in files]
     parts = train_test_split(files, test_size=TEST_FRACTION, random_state=seed, stratify=labels)

@@ -1,7 +1,7 @@
-"""CIFAR-10: seconds and accuracy of our recipes against the script of many tutorials.
+"""CIFAR-10: training time and accuracy of recipes, against a typical tutorial script.
 
-`python -m benchmarks.image [--recipes quick default] [--seeds 3] [--peer-epochs 1]`, on the prepared rows.
-The recipe `gpu` prepares others: write it into params.yaml, `dvc repro prepare@image`, and measure it as `default`.
+`python -m benchmarks.image [--recipes quick default] [--seeds 3] [--peer-epochs 1]`, on the prepared data.
+The recipe `gpu` needs other prepared data: apply it, run `dvc repro prepare@image`, and measure it as `default`.
 """
 
 import argparse

@@ -1,5 +1,6 @@
-"""What Lightning, checkpoints, MLflow and the health report cost: `fit` against a bare loop over the same batches, and
-against itself without the health report, in turns.
+"""Overhead of Lightning, checkpoints, MLflow and health monitoring.
+
+`fit` is measured alternately with a bare loop over the same batches, and with `fit` without health monitoring.
 
 `python -m benchmarks.loop [--rounds 3]`
 """
@@ -32,7 +33,7 @@ from relu_pipeline.training.resume import open_state
 
 
 class CallTimes(Stopwatch):
-    """Also how long the training waits for each call that logs metrics."""
+    """Stopwatch that also measures the duration of each call that logs metrics."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
@@ -47,7 +48,7 @@ class CallTimes(Stopwatch):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", nargs=2, metavar=("NAME", "TASK"), help="run just this and print its figures")
+    parser.add_argument("--side", nargs=2, metavar=("NAME", "TASK"), help="run only this side and print its results")
     arguments = parser.parse_args()
     if arguments.side:
         name, task = arguments.side
@@ -62,7 +63,7 @@ def main() -> None:
 def compare(task: TaskName, rounds: int) -> dict[str, Any]:
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
     for number in range(rounds):
-        # The sides take turns at going first.
+        # Each round reverses the order of the sides.
         for name in sorted(SIDES, reverse=number % 2 == 1):
             runs[name].append(run_side(["-m", "benchmarks.loop", "--side", name, task]))
     seconds = {name: [run["seconds"] for run in of_side] for name, of_side in runs.items()}
@@ -78,7 +79,7 @@ def ratio(above: list[float], below: list[float]) -> dict[str, Any]:
 
 
 class Unwatched(HealthReport):
-    """Neither looks at the network nor says anything of it."""
+    """Health report that does nothing."""
 
     def on_before_optimizer_step(self, *_: Any) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Our training as `dvc repro` does it. `python -m benchmarks.ours {image,text} {default,quick,gpu} SEED`"""
+"""The training of `dvc repro`, timed. `python -m benchmarks.ours {image,text} {default,quick,gpu} SEED`"""
 
 import json
 import resource
@@ -29,7 +29,7 @@ from relu_pipeline.training.resume import open_state
 
 
 class Stopwatch(NullRun):
-    """Passes on what is logged; the clock starts when the parameters are, just before the first epoch."""
+    """Run that forwards all calls, and measures the time since the parameters were logged, before the first epoch."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -85,7 +85,7 @@ def recipe_params(recipe: str) -> Params:
 
 
 def tracked(task: TaskName) -> AbstractContextManager[Run]:
-    """A real MLflow run where MLflow is installed."""
+    """Return an MLflow run, or a no-op run if MLflow is not installed."""
     if find_spec("mlflow") is None:
         return nullcontext(NullRun())
     from relu_pipeline.tracking.mlflow_run import start_run

@@ -1,4 +1,4 @@
-"""Accuracy over seconds, both sides in one picture."""
+"""Figure of accuracy against training time, for all sides."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +10,10 @@ from relu_pipeline.figures import save_figure
 
 
 def draw_curves(sides: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
-    """A line a run: validation accuracy by epoch, or the test accuracy where a side has no validation split.
+    """Plot a line per run: validation accuracy by epoch, or test accuracy if a side has no validation split.
 
-    `sides` holds runs by side, as `run_side` gives them: seconds, and accuracies from 0 to 1. A star is the test
-    accuracy of the network that is kept.
+    `sides` has the results of `run_side` by side: seconds, and accuracies from 0 to 1. A star is the test accuracy of
+    the kept network.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -29,7 +29,7 @@ def draw_curves(sides: Mapping[str, list[dict[str, Any]]], path: Path) -> None:
     axes.set(
         xlabel="seconds of training",
         ylabel="accuracy, %",
-        title="ours by epoch on validation rows; others, and stars: test split",
+        title="lines: validation split for recipes, test split for others; stars: test split",
     )
     axes.grid(alpha=0.3)
     axes.legend()

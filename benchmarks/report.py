@@ -1,4 +1,4 @@
-"""Where, on what and with which result a benchmark ran."""
+"""Results of a benchmark, with machine and versions, as JSON."""
 
 import json
 import os
@@ -19,7 +19,7 @@ NOTE = "hyper-parameters were chosen on the validation split; the test split was
 
 
 def run_side(words: Sequence[str], python: str = sys.executable) -> dict[str, Any]:
-    """The JSON in the last line that `python words...` prints; its other lines go to the terminal."""
+    """Run `python words...` and return the JSON of its last line; its other lines are printed."""
     done = subprocess.run([python, *words], stdout=subprocess.PIPE, text=True, check=True)
     *lines, last = done.stdout.splitlines()
     print(*lines, sep="\n", end="\n" if lines else "", flush=True)

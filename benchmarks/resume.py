@@ -1,4 +1,4 @@
-"""`kill -9` of `dvc repro` at random moments, on the demo data: does it end with the bytes of an uninterrupted one?
+"""Kill `dvc repro` at random times on the demo data, and compare its outputs with those of an uninterrupted run.
 
 `python -m benchmarks.resume [--kills 10] [--seed 0]`
 """
@@ -40,7 +40,7 @@ def main() -> None:
     figures = {"repro_s": took_s, "kills": kills, "uninterrupted": expected, "killed": found}
     print(f"{write('resume', figures)}: {len(kills)} kills, in {', '.join(kill['during'] for kill in kills)}")
     if found != expected:
-        sys.exit("error: other bytes than those of an uninterrupted `dvc repro`")
+        sys.exit("error: the outputs differ from those of an uninterrupted `dvc repro`")
 
 
 def demo_copy(project: Path) -> Path:
@@ -65,7 +65,7 @@ def killed_after(delay_s: float, project: Path) -> dict[str, float | str]:
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
         return {"after_s": delay_s, "during": stage}
-    return {"after_s": delay_s, "during": "nothing, it had ended"}
+    return {"after_s": delay_s, "during": "nothing, it had finished"}
 
 
 def running_stage(group: int) -> str:

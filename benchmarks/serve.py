@@ -1,4 +1,4 @@
-"""Our service against what people would pick instead, and against the limit: same graphs, contents, client and cores.
+"""The service against other frameworks and a practical upper bound, with the same graphs, contents, client and cores.
 
 `python -m benchmarks.serve [--rounds 5] [--seconds 2] [--sides ours starlette ...]` after `dvc repro`; needs wrk
 """
@@ -34,22 +34,22 @@ LOOP = "session.run"
 FIGURES = ("requests_per_s", "p50_ms", "p99_ms", "max_ms", "cpu_ms")
 BOUNDS = ("median", "min", "max")
 NOTE = (
-    "one server runs at a time, started anew for each round and task; wrk runs beside it on the same cores; contents "
-    "are of the validation split; before a side is timed, its answers are compared with the graph's own"
+    "one server runs at a time, restarted for each round and task; wrk runs on the same cores; contents are from the "
+    "validation split; before a side is timed, its predictions are compared with those of the graph"
 )
 
-Rounds = Mapping[str, Sequence[Mapping[str, Any]]]  # by side, then by round, then by task: what `measure` gives
+Rounds = Mapping[str, Sequence[Mapping[str, Any]]]  # results of `measure` by side, round and task
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=2, help="duration of each measurement")
     parser.add_argument("--sides", nargs="+", choices=[*SIDES, *FURTHER], default=list(SIDES), metavar="SIDE")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
-        sys.exit("error: wrk, which sends the requests, is not installed: `apt-get install wrk`")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped, too
+        sys.exit("error: wrk is not installed: `apt-get install wrk`")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stops the servers, too
     sides = {name: (SIDES | FURTHER)[name] for name in arguments.sides}
     packages = {name: packages_of(side) for name, side in sides.items()}
     busy_percent = psutil.cpu_percent(1)
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def prepare(scratch: Path) -> Material:
-    """Contents of the validation splits, and the models with their int8 graphs refused: all sides run the same ones."""
+    """Return validation examples, and the models with disabled int8 graphs, so that all sides run the same graphs."""
     models = scratch / "models"
     shutil.copytree(artifacts.models_dir("image").parent, models)
     for path in models.glob(f"*/{artifacts.MANIFEST}"):
@@ -92,11 +92,11 @@ def validation_texts(raw: Path) -> Iterator[str]:
 
 
 def run_rounds(sides: Mapping[str, Side], material: Material, count: int, seconds: int) -> Rounds:
-    """Raises ServerError."""
+    """Measure all sides in each round. Raises ServerError."""
     rounds: dict[str, list[dict[str, Any]]] = {name: [{} for _ in range(count)] for name in (*sides, LOOP)}
     for number in range(count):
         for task in TASK_NAMES:
-            for name in list(sides)[:: -1 if number % 2 else 1]:  # they take turns at going first
+            for name in list(sides)[:: -1 if number % 2 else 1]:  # each round reverses the order
                 found = rounds[name][number][task] = measure(sides[name], task, material, seconds)
                 rates = {load: round(figures["requests_per_s"]) for load, figures in found["loads"].items()}
                 print(f"round {number + 1}, {task}, {name}: ready in {found['start_s']:.1f} s, {rates}", flush=True)
@@ -109,7 +109,7 @@ def summarise(rounds: Rounds) -> dict[str, Any]:
 
 
 def by_load(rounds: Rounds) -> dict[str, dict[str, dict[str, Any]]]:
-    """By load, by side: requests a second, latencies, the server's processor time of a request."""
+    """Return requests per second, latencies and CPU time per request, by load and side."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for side in servers(rounds):
         for load in loads_of(rounds, side):
@@ -119,7 +119,7 @@ def by_load(rounds: Rounds) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def weights(rounds: Rounds) -> dict[str, dict[str, Any]]:
-    """By side: seconds until it is ready, and MiB of its largest process."""
+    """Return the seconds until ready and the MiB of the largest process, by side."""
     found = {}
     for side in servers(rounds):
         runs = [figures for of_round in rounds[side] for figures in of_round.values()]
@@ -137,13 +137,13 @@ def loads_of(rounds: Rounds, side: str) -> list[str]:
 
 
 def series(rounds: Rounds, side: str, load: str, name: str) -> list[float]:
-    """By round."""
+    """Return the values by round."""
     found = [figures["loads"] for of_round in rounds[side] for figures in of_round.values()]
     return [loads[load][name] for loads in found if load in loads]
 
 
 def goals(rounds: Rounds) -> list[dict[str, Any]]:
-    """What was wanted of our service; ratios are of the same round. Empty unless all of `SIDES` ran."""
+    """Return the targets of the service and their results, with ratios by round; empty unless all of `SIDES` ran."""
     if not SIDES.keys() <= rounds.keys():
         return []
     found = []
@@ -169,14 +169,14 @@ def best_peer(rounds: Rounds, load: str, name: str, best: Callable[..., str]) ->
 def compare(
     rounds: Rounds, side: str, other: str, load: str, name: str, sign: str = "", bound: float = 0.0
 ) -> dict[str, Any]:
-    """Of `side` to `other`, by round."""
+    """Return a target for the ratio of `side` to `other`, by round."""
     ours, theirs = (series(rounds, one, load, name) for one in (side, other))
     ratios = [mine / its for mine, its in zip(ours, theirs, strict=True)]
     return judge(f"{load}: {name} of {side} against {other}", ratios, sign, bound)
 
 
 def compare_batches(rounds: Rounds, task: TaskName, connections: int) -> dict[str, Any]:
-    """Items a second of our batch endpoint, against a loop that reads them and runs the graph; in each round."""
+    """Return the target for the throughput of the batch endpoint, relative to a loop of decoding and inference."""
     rates = series(rounds, OURS, f"{task}_batch x{connections}", "requests_per_s")
     loops = [figures[task]["read_and_run"] for figures in rounds[LOOP]]
     ratios = [BATCH * rate / loop for rate, loop in zip(rates, loops, strict=True)]
@@ -185,14 +185,14 @@ def compare_batches(rounds: Rounds, task: TaskName, connections: int) -> dict[st
 
 
 def judge(what: str, values: Sequence[float], sign: str = "", bound: float = 0.0) -> dict[str, Any]:
-    """By the median; without a sign there is nothing to be met."""
+    """Return whether the median meets the bound; without a sign there is no bound."""
     middle = median(values)
     met = {">=": middle >= bound, "<=": middle <= bound, "": True}[sign]
     return {"what": what, "found": spread(values), "wanted": f"{sign} {bound}" if sign else "stated", "met": met}
 
 
 def tables(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Markdown: requests a second and p99 by load and side, then the servers, then the goals."""
+    """Yield Markdown tables: requests per second, p99 and CPU time by load and side, servers, targets."""
     sides = list(summary["servers"])
     for name, title in (("requests_per_s", "requests/s"), ("p99_ms", "p99, ms"), ("cpu_ms", "processor time, ms")):
         yield from ("", row(title, *sides), row(*["---"] * (1 + len(sides))))
@@ -212,7 +212,7 @@ def row(*cells: str) -> str:
 
 
 def shown(found: Mapping[str, Any]) -> str:
-    """Median (smallest to largest), to three figures."""
+    """Return the median (minimum to maximum) with three significant digits."""
     middle, low, high = (f"{found[name]:.3g}" if found[name] < 100 else f"{found[name]:.0f}" for name in BOUNDS)
     return f"{middle} ({low} to {high})"
 

@@ -1,7 +1,7 @@
-"""Texts: seconds and accuracy of our recipes against fastText and TF-IDF with logistic regression, on the same rows.
+"""Texts: training time and accuracy of recipes, against fastText and TF-IDF with logistic regression on the same data.
 
-`python -m benchmarks.text [--recipes default] [--seeds 3]`, on the data that `dvc repro prepare@text` prepared. The
-peers' settings are the best of a grid on the validation rows.
+`python -m benchmarks.text [--recipes default] [--seeds 3]`, on the data of `dvc repro prepare@text`. The settings of
+fastText and TF-IDF are chosen from a grid on the validation split.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def peer_python() -> str:
-    """fastText lives beside our environment, not in it."""
+    """Return the Python of a separate environment with fastText."""
     python = ENVIRONMENT / "bin/python"
     if not python.exists():
         subprocess.run(["uv", "venv", "--quiet", str(ENVIRONMENT)], check=True)
@@ -64,7 +64,7 @@ def peer_python() -> str:
 
 
 def write_rows(folder: Path) -> list[str]:
-    """Write the rows that our side trains, validates and tests on, as fastText's documentation prepares them."""
+    """Write the examples of our splits in the format of fastText's documentation."""
     splits = read_splits(RAW, load_params().text.prepare.val_fraction)
     paths = [folder / f"{split}.txt" for split in SPLITS]
     for split, path in zip(SPLITS, paths, strict=True):
@@ -73,13 +73,13 @@ def write_rows(folder: Path) -> list[str]:
 
 
 def line(text: str, label: int) -> str:
-    """Lower case, marks set apart (fasttext.cc, text classification tutorial)."""
+    """Return a line in lower case, with separated punctuation (fasttext.cc, text classification tutorial)."""
     words = re.sub(r"([.!?,'/()\-;:#&$\"])", r" \1 ", text.lower()).split()
     return f"__label__{label} {' '.join(words)}\n"
 
 
 def tokenise_s() -> float:
-    """Our side does this once, in the stages before; fastText at each training."""
+    """Return the time of tokenisation, which the stage `prepare` does once, and fastText in each training."""
     config = load_params().text.prepare
     training, _ = read_splits(RAW, config.val_fraction)["train"]
     started = time.perf_counter()

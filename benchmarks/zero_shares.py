@@ -1,4 +1,4 @@
-"""What the second output, the ReLUs' shares of zeros, costs: ONNX Runtime with and without it, in turns, on one thread.
+"""Overhead of the zero fractions, the second output of the graph: ONNX Runtime with and without it, on one thread.
 
 `python -m benchmarks.zero_shares [--rounds 100]` after `dvc repro`
 """
@@ -58,7 +58,7 @@ def measure(task: TaskName, rounds: int) -> dict[str, Any]:
 
 
 def sessions(task: TaskName, example: torch.Tensor, folder: Path) -> dict[str, onnxruntime.InferenceSession]:
-    """Of the checkpoint, before anything is pruned."""
+    """Return sessions of the graph of the checkpoint, not pruned, with and without the second output."""
     path = folder / "model.onnx"
     network = load_network(artifacts.checkpoints_dir(task) / artifacts.CHECKPOINT)
     export_graph(TASKS[task], network, example, load_params().export.opset, path)
@@ -68,14 +68,14 @@ def sessions(task: TaskName, example: torch.Tensor, folder: Path) -> dict[str, o
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """As the service runs it."""
+    """Return a session with the settings of the service."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def compare(sides: dict[str, onnxruntime.InferenceSession], inputs: NDArray[Any], rounds: int) -> dict[str, Any]:
-    """Microseconds of one run; the ratio is of the two sides of a round, which take turns at going first."""
+    """Return the microseconds of one run by side, and the ratio by round; each round reverses the order."""
     repeats = max(1, round(ROUND_S * 1e6 / median(run_us(sides["without"], inputs, 1) for _ in range(10))))
     found: dict[str, list[float]] = {name: [] for name in SIDES}
     for number in range(rounds):
@@ -97,7 +97,7 @@ def run_us(session: onnxruntime.InferenceSession, inputs: NDArray[Any], repeats:
 
 
 def service_us(session: onnxruntime.InferenceSession, inputs: NDArray[Any], manifest: Manifest) -> dict[str, float]:
-    """By row: what the service does with the answers, in its monitor and in its metrics."""
+    """Return the microseconds per example that the service needs for drift detection and metrics."""
     probabilities, shares = session.run(["probabilities", "zero_shares"], {session.get_inputs()[0].name: inputs})
     layers = list(manifest.relu_baseline)
     columns = manifest.relu_baseline | {CONFIDENCE: manifest.confidence_baseline}

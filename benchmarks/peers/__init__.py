@@ -1,1 +1,1 @@
-"""What people would use instead, written as they would write it."""
+"""Alternatives to the project, implemented as in their documentation."""

@@ -1,7 +1,7 @@
-"""fastText with bigrams, one thread, in an environment of its own.
+"""fastText with bigrams on one thread, in its own environment.
 
-`python fasttext_side.py choose TRAIN VAL` prints the best of `GRID` on the validation rows as JSON;
-`python fasttext_side.py run OPTIONS TRAIN TEST SEED` trains with them. A file has a line a row:
+`python fasttext_side.py choose TRAIN VAL` prints the best options of `GRID` on the validation examples as JSON;
+`python fasttext_side.py run OPTIONS TRAIN TEST SEED` trains with them. A file has a line per example:
 `__label__LABEL words...`.
 """
 

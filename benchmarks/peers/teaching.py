@@ -1,6 +1,6 @@
-"""The CIFAR-10 script of many tutorials: conv 32, conv 64, fc 512; DataLoader, PIL transforms, batch 64, Adam 1e-3.
+"""A typical CIFAR-10 tutorial script: conv 32, conv 64, fc 512; DataLoader, PIL transforms, batch size 64, Adam 1e-3.
 
-It trains on all 50,000 rows. `python -m benchmarks.peers.teaching EPOCHS SEED`
+It trains on all 50,000 images. `python -m benchmarks.peers.teaching EPOCHS SEED`
 """
 
 import json
@@ -66,7 +66,7 @@ def main(epochs: int, seed: int) -> None:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        seconds += time.perf_counter() - started  # its test pass is not counted against it
+        seconds += time.perf_counter() - started  # without the evaluation
         curve.append({"seconds": seconds, "test_accuracy": accuracy(network, test_batches, device)})
     print(json.dumps({"seed": seed, "curve": curve}))
 

@@ -1,6 +1,6 @@
-"""TF-IDF of words and bigrams with logistic regression, as scikit-learn's tutorials do it.
+"""TF-IDF of words and bigrams with logistic regression, as in scikit-learn's tutorials.
 
-`python -m benchmarks.peers.tfidf_side choose TRAIN VAL` prints the best `C` on the validation rows;
+`python -m benchmarks.peers.tfidf_side choose TRAIN VAL` prints the best `C` on the validation examples;
 `python -m benchmarks.peers.tfidf_side run C TRAIN TEST` trains with it. Files as for fastText.
 """
 

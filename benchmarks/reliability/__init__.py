@@ -1,1 +1,1 @@
-"""What the service promises about load, stops, crashes and new models, each against a real `bentoml serve`."""
+"""Load and fault tests of the service: overload, shutdown, crashes and hot reload, each with a real `bentoml serve`."""

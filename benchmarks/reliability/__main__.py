@@ -1,4 +1,4 @@
-"""Overload, SIGTERM, `kill -9`, slow clients, hours of load, new models: is each promise kept?
+"""Test the service under overload, SIGTERM, `kill -9`, slow clients, long load and hot reload.
 
 `python -m benchmarks.reliability [--only overload drain ...] [--seconds 60] [--soak-seconds 600]` after `dvc repro`
 """
@@ -26,11 +26,11 @@ from relu_pipeline.config import TASK_NAMES
 MODELS = Path("models")
 PACKAGES = ("bentoml", "starlette", "uvicorn", "uvloop", "httptools")
 NOTE = (
-    "a service of its own for each line, with the settings of configs/serving.yaml; overload and slow clients meet "
-    "nginx with deploy/nginx.conf, without its limits by address, and a replica of one worker for each core; for "
-    "overload the client has the last core and the service the others, else they share all; the client asks for the "
-    "models' samples; latencies count from when a request was due, whether or not it could be sent; capacity is the "
-    "rate of a closed loop, unloaded a tenth of it"
+    "each line has its own service with the settings of configs/serving.yaml; overload and slow clients are tested "
+    "behind nginx with deploy/nginx.conf, without its limits by address, and one replica with one worker per core; for "
+    "overload the client has the last core and the service the others, else they share all cores; the client sends the "
+    "models' samples; latencies are measured from the time when a request was due; capacity is the rate of a closed "
+    "loop, unloaded means a tenth of it"
 )
 CALM_S = 10.0
 SETTLE_S = 15.0
@@ -40,7 +40,7 @@ SOAK_WARM_UP_S = 60.0
 
 @dataclass(frozen=True)
 class Line:
-    """`apart` and `behind_nginx`: see `bench.serve`."""
+    """Test to run; for `apart` and `behind_nginx` see `bench.serve`."""
 
     measure: Callable[[Bench], Awaitable[Outcome]]
     apart: bool = False
@@ -69,15 +69,15 @@ def lines(seconds: float, soak_seconds: float) -> dict[str, Line]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=[], metavar="LINE", help="lines, or beginnings of their names")
-    parser.add_argument("--seconds", type=float, default=60, help="of overload")
+    parser.add_argument("--only", nargs="+", default=[], metavar="LINE", help="names of lines, or prefixes of them")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of overload")
     parser.add_argument("--soak-seconds", type=float, default=600)
     arguments = parser.parse_args()
     known = lines(arguments.seconds, arguments.soak_seconds)
     chosen = {name: line for name, line in known.items() if name.startswith(tuple(arguments.only or [""]))}
     if not chosen:
         parser.error(f"--only {' '.join(arguments.only)}: no such line; choose from {', '.join(known)}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service is stopped, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stops the service, too
     busy_percent = psutil.cpu_percent(1)
     outcomes = {name: run(name, line) for name, line in chosen.items()}
     context = {
@@ -109,7 +109,7 @@ def plain(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no infinity: null is what never came."""
+    """Return the value with None instead of infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A service under test, what it is asked, and what it is held to."""
+"""The service under test, its requests, and the checked limits."""
 
 import base64
 import json
@@ -25,15 +25,16 @@ from relu_pipeline.config import TASK_NAMES, TaskName
 from serving.settings import Settings
 from tests.servers import ROOT, Server, start
 
-CONNECTIONS_PER_WORKER = 8  # of a closed loop: enough to keep it busy, too few for it to refuse any
+CONNECTIONS_PER_WORKER = 8  # of a closed loop: enough to keep a worker busy, too few to overload it
 
 
 @dataclass(frozen=True)
 class Bench:
-    """`port` is asked: of the service, or of nginx in front of its replicas, `servers`.
+    """Service under test.
 
-    `models` are the served files, a copy; `written` the folders for all that it writes, its log apart. `apart`: the
-    client has a core of its own.
+    Requests go to `port`, of the service or of nginx in front of the replicas `servers`. `models` is a copy of the
+    served files, `written` are the folders that the service writes to, except its log. If `apart`, the client has its
+    own core.
     """
 
     servers: tuple[Server, ...]
@@ -45,7 +46,7 @@ class Bench:
 
     @property
     def server(self) -> Server:
-        """The only one, where there is no nginx."""
+        """Return the only server, without nginx."""
         (server,) = self.servers
         return server
 
@@ -53,7 +54,7 @@ class Bench:
         return [worker for server in self.servers for worker in server.workers()]
 
     def requests(self, *tasks: TaskName) -> list[bytes]:
-        """The samples of each model in turn, encoded."""
+        """Return encoded requests with the samples of the models of `tasks`, alternating between tasks."""
         encoded = [[ENCODE[task](content) for content in samples(self.models / task)] for task in tasks]
         longest = max(encoded, key=len)
         return list(chain.from_iterable(zip(*(cycle(one) for one in encoded), longest, strict=False)))
@@ -61,7 +62,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Promise:
-    """Kept if what was `found` is at most the `limit`."""
+    """Checked limit: it is kept if the value `found` is at most `limit`."""
 
     what: str
     found: float
@@ -80,7 +81,7 @@ class Outcome:
 
 @contextmanager
 def on_cores(cores: Iterable[int]) -> Iterator[None]:
-    """This process, and what it starts, until the block ends."""
+    """Restrict this process, and processes that it starts, to these cores until the block ends."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -91,12 +92,12 @@ def on_cores(cores: Iterable[int]) -> Iterator[None]:
 
 @contextmanager
 def serve(models: Path, project: Path = ROOT, apart: bool = False, behind_nginx: bool = False) -> Iterator[Bench]:
-    """A service of a copy of `models`, with a home of its own: BentoML clears the metrics of others in a shared one.
+    """Run a service with a copy of `models`, and its own home, because BentoML clears the metrics in a shared one.
 
-    `apart`: the last core is this process' own where there are several, and the service has a worker for each of the
-    others. Of a client that sends all it can, the load would else take time from what it measures. `behind_nginx`: a
-    replica of one worker for each core, and deploy/nginx.conf in front of them, on the same cores; without its limits
-    by address, for all requests come from one.
+    If `apart` and there are several cores, the last core is reserved for this process, and the service has a worker for
+    each of the others, so that a busy client does not slow down the service. If `behind_nginx`, there is one replica
+    with one worker per core, behind deploy/nginx.conf on the same cores, without its limits by address, because all
+    requests come from one address.
     """
     cores = sorted(os.sched_getaffinity(0))
     apart = apart and len(cores) > 1
@@ -123,7 +124,7 @@ def serve(models: Path, project: Path = ROOT, apart: bool = False, behind_nginx:
 
 
 def copy_model(source: Path, target: Path) -> None:
-    """What the service reads."""
+    """Copy the files that the service reads."""
     target.mkdir(parents=True)
     for name in (*json.loads((source / artifacts.MANIFEST).read_text())["files"], artifacts.MANIFEST):
         shutil.copyfile(source / name, target / name)
@@ -141,7 +142,7 @@ def post(path: str, media_type: str, body: bytes) -> bytes:
 
 
 def get_once(path: str) -> bytes:
-    """On a connection that is closed after the answer."""
+    """Return a GET request whose connection is closed after the response."""
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
 
 
@@ -153,19 +154,19 @@ PROBE = get_once("/readyz")
 
 
 async def find_capacity(bench: Bench, requests: list[bytes], seconds: float) -> tuple[float, Record]:
-    """Requests a second in a closed loop."""
+    """Return the requests per second of a closed loop, and its record."""
     connections = CONNECTIONS_PER_WORKER * len(bench.workers())
     record = await closed_loop(bench.port, requests, connections, seconds)
     return len(record.seconds()) / seconds, record
 
 
 def ports_of(worker: psutil.Process, port: int) -> set[int]:
-    """The clients' side of the connections that this worker has accepted."""
+    """Return the client ports of the connections that this worker has accepted."""
     return {one.raddr.port for one in worker.net_connections("tcp") if one.raddr and one.laddr.port == port}
 
 
 def p99_ms(seconds: NDArray[np.float64]) -> float:
-    """Infinite if nothing was answered: that is no latency to be proud of."""
+    """Return the 99th percentile in ms, or infinity without values."""
     return float(np.quantile(seconds, 0.99)) * 1e3 if len(seconds) else np.inf
 
 

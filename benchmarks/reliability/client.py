@@ -1,8 +1,8 @@
-"""HTTP/1.1 load over kept connections, as cheap as Python allows: it may run on the cores that it measures.
+"""HTTP/1.1 load generator with persistent connections and low overhead, as it may share cores with the service.
 
-wrk, hey, h2load and bombardier, which Debian has, tell neither which connection failed nor what was answered, as two
-lines need. Latencies count from when a request was due: from its sending, a slow server would also be asked less, and
-what callers wait would not show (coordinated omission; Tene 2013, How NOT to Measure Latency).
+wrk, hey, h2load and bombardier report neither the failed connections nor the bodies of responses, which two tests need.
+Latencies are measured from the time when a request was due: measured from its sending, they would not include the wait
+behind a slow server (coordinated omission; Tene 2013, How NOT to Measure Latency).
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_CONNECTIONS = 900  # below what one worker takes
-GRACE_S = 15.0  # for what was sent last; longer than the service's deadline
+MOST_CONNECTIONS = 900  # below the limit of one worker
+GRACE_S = 15.0  # for the last requests; longer than the service's deadline
 STEP_S = 0.001
-RENEWED = 50  # answers until a closed loop renews a connection: of those opened at once, one worker may take all
+RENEWED = 50  # responses per connection of a closed loop: connections opened together may all go to one worker
 UNSENT = f"all {MOST_CONNECTIONS} connections are waiting"
 HEADERS_END = b"\r\n\r\n"
 LENGTH = b"content-length: "
@@ -30,9 +30,9 @@ now = time.perf_counter
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request without an answer; `port` is the client's side of its connection, 0 if there was none.
+    """Request without a response; `port` is the client port of its connection, 0 if there was none.
 
-    Times are of `now()`.
+    Times are those of `now()`.
     """
 
     due_s: float
@@ -42,14 +42,14 @@ class Failure:
 
 
 class Record:
-    """What became of each request; times are of `now()`. `bodies` of the answers with 200, and when they were due."""
+    """Results of all requests. Times are those of `now()`; `bodies` has due time and body of responses 200."""
 
     def __init__(self, keep_bodies: bool = False) -> None:
         self.due = array("d")
         self.done = array("d")
         self.status = array("H")
         self.size = array("L")  # bytes of the request
-        self.late = array("d")  # by how many seconds each was sent after it was due: the client's own delay
+        self.late = array("d")  # seconds from due to sent: the client's own delay
         self.failures: list[Failure] = []
         self.bodies: list[tuple[float, bytes]] = []
         self.keep_bodies = keep_bodies
@@ -65,15 +65,15 @@ class Record:
     def seconds(
         self, status: int = 200, since_s: float = 0.0, until_s: float = inf, max_bytes: float = inf
     ) -> NDArray[np.float64]:
-        """From due to answered: answers with this status, to requests of up to `max_bytes` due between these times."""
+        """Return the latencies of responses with a status, to requests of at most `max_bytes` due between the times."""
         due, size = np.array(self.due), np.array(self.size)
         chosen = (np.array(self.status) == status) & (due >= since_s) & (due < until_s) & (size <= max_bytes)
         return (np.array(self.done) - due)[chosen]
 
     def statuses(self, since_s: float = 0.0, until_s: float = inf) -> dict[str, int]:
-        """How often what was due between these times was answered with each.
+        """Return the number of requests by status, for those due between the times.
 
-        `none` counts what was not answered, `unsent` what found all connections waiting for an answer.
+        `none` counts requests without a response, `unsent` those for which no connection was free.
         """
         due = np.array(self.due)
         found = Counter(map(str, np.array(self.status)[(due >= since_s) & (due < until_s)].tolist()))
@@ -83,7 +83,7 @@ class Record:
         return {status: found[status] for status in sorted(found) if found[status]}
 
     def others(self, *expected: str, since_s: float = 0.0, until_s: float = inf) -> int:
-        """Requests due between these times with another status, or none."""
+        """Return the number of requests due between the times with another status, or none."""
         found = self.statuses(since_s, until_s)
         return sum(count for status, count in found.items() if status not in expected)
 
@@ -91,7 +91,7 @@ class Record:
         return self.statuses().get("429", 0)
 
     def under_way(self, at_s: float) -> int:
-        """Requests that were due and not answered at this time."""
+        """Return the number of requests in progress at this time."""
         return int(((np.array(self.due) < at_s) & (np.array(self.done) > at_s)).sum())
 
     def reasons(self) -> dict[str, int]:
@@ -99,11 +99,11 @@ class Record:
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time."""
+    """Connection that sends one request at a time."""
 
     def __init__(self, load: "Load") -> None:
         self.load = load
-        self.due_s: float | None = None  # of the request that is under way
+        self.due_s: float | None = None  # of the request in progress
         self.size = 0  # its bytes
         self.buffer = b""
         self.answered = 0
@@ -143,17 +143,17 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """Requests in turn from `requests`, encoded beforehand, to `port` of this machine."""
+    """Sender of the encoded `requests`, in turn, to `port` of this machine."""
 
     def __init__(self, port: int, requests: Sequence[bytes], record: Record) -> None:
         self.port = port
         self.requests = cycle(requests)
         self.record = record
         self.connections: set[Connection] = set()
-        self.idle: deque[Connection] = deque()  # the longest idle is used next: all workers are asked alike
+        self.idle: deque[Connection] = deque()  # used in FIFO order, which balances the workers
         self.opening: set[asyncio.Task[None]] = set()
         self.on_free: Callable[[], object] | None = None
-        self.answers_per_connection = 0  # 0: it is kept
+        self.answers_per_connection = 0  # 0: unlimited
         self.sending = True
 
     def free(self, connection: Connection) -> None:
@@ -170,7 +170,7 @@ class Load:
             self.on_free()
 
     def send(self, due_s: float) -> None:
-        """On a connection that is idle, else on a new one."""
+        """Send the next request on an idle connection, or on a new one."""
         request = next(self.requests)
         self.record.late.append(now() - due_s)
         while self.idle:
@@ -200,20 +200,20 @@ class Load:
         return connection
 
     async def finish(self) -> None:
-        """Wait for what is under way, then close; what is not answered is a failure."""
+        """Wait for requests in progress, then close; requests without a response become failures."""
         end = now() + GRACE_S
         while now() < end and (self.opening or any(one.due_s is not None for one in self.connections)):
             await asyncio.sleep(0.01)
         for connection in list(self.connections):
             if connection.due_s is not None:
-                reason = f"no answer within {GRACE_S:g} s"
+                reason = f"no response within {GRACE_S:g} s"
                 self.record.failures.append(Failure(connection.due_s, now(), connection.port, reason))
                 connection.due_s = None
             connection.transport.abort()
 
 
 async def _send_at(load: Load, rate: float, step_s: float) -> None:
-    """Requests become due at even intervals, whatever is answered."""
+    """Send requests at even intervals, independent of responses."""
     started_s = now()
     due = 0
     while load.sending:
@@ -227,10 +227,10 @@ async def _send_at(load: Load, rate: float, step_s: float) -> None:
 async def loading(
     port: int, requests: Sequence[bytes], rate: float, record: Record, step_s: float = STEP_S
 ) -> AsyncIterator[None]:
-    """Open loop, `rate` requests a second, while the block runs; at its end each has an answer or is a failure.
+    """Run an open loop of `rate` requests per second during the block; wait for all responses at its end.
 
-    What becomes due within a step leaves together, at its end. 0 is for a client that has a core of its own: it never
-    sleeps, and sends each when it is due.
+    Requests that become due within a step are sent together at its end. With a step of 0, for a client with its own
+    core, the sender never sleeps and sends each request when it is due.
     """
     load = Load(port, requests, record)
     sender = asyncio.create_task(_send_at(load, rate, step_s))
@@ -252,7 +252,7 @@ async def open_loop(
 
 
 async def closed_loop(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Record:
-    """Each connection sends its next request once it has an answer."""
+    """Run a closed loop: each connection sends its next request after a response."""
     record = Record()
     load = Load(port, requests, record)
     load.answers_per_connection = RENEWED

@@ -1,4 +1,4 @@
-"""`kill -9` of one worker under load: only what it was answering is lost, and another takes its place."""
+"""`kill -9` of one worker under load: only its requests in progress are lost, and a new worker replaces it."""
 
 import asyncio
 from contextlib import suppress
@@ -10,16 +10,19 @@ import psutil
 from benchmarks.reliability.bench import Bench, Outcome, Promise, find_capacity, ports_of
 from benchmarks.reliability.client import UNSENT, Record, loading, now
 
-LOAD = 0.8  # of capacity: more than one of two workers can answer
+LOAD = 0.8  # of capacity: more than one of two workers can handle
 WINDOW_S = 1.0
-RESTORED = 0.95  # of the load is answered in each window from then on
+RESTORED = 0.95  # fraction of the load that must succeed in each window after the recovery
 BACK_S = 10.0
 PATIENCE_S = 60.0
 READY = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def measure(bench: Bench, calm_s: float, settle_s: float) -> Outcome:
-    """`calm_s` for the capacity, and of load ahead of the kill; `settle_s` after the first answer of a new worker."""
+    """Kill a worker after `calm_s` of load; continue for `settle_s` after the first response of the new worker.
+
+    `calm_s` is also the time for measuring the capacity.
+    """
     requests = bench.requests("text", "image")
     capacity, _ = await find_capacity(bench, requests, calm_s)
     rate = LOAD * capacity
@@ -55,7 +58,7 @@ async def measure(bench: Bench, calm_s: float, settle_s: float) -> Outcome:
 
 
 def kill(worker: psutil.Process, port: int) -> set[int]:
-    """The clients' side of its connections. It is stopped first, so that it accepts none in between."""
+    """Kill a worker and return the client ports of its connections. It is suspended first, so that it accepts none."""
     worker.suspend()
     ports = ports_of(worker, port)
     worker.kill()
@@ -63,7 +66,7 @@ def kill(worker: psutil.Process, port: int) -> set[int]:
 
 
 async def answered_by_another(bench: Bench, before: list[psutil.Process], until_s: float) -> float:
-    """When a worker that is not one of these first answered; infinite if none does in time."""
+    """Return the time of the first response of a worker that is not in `before`, or infinity if there is none."""
     while now() < until_s:
         await asyncio.sleep(0.1)
         reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
@@ -78,7 +81,7 @@ async def answered_by_another(bench: Bench, before: list[psutil.Process], until_
 
 
 def restored_s(record: Record, rate: float, killed_s: float, ended_s: float) -> float:
-    """The start of the first window from which on nearly all that is due is answered with 200; infinite if never."""
+    """Return the start of the first window after which all windows are `RESTORED`, or infinity."""
     starts = np.arange(killed_s, ended_s - WINDOW_S, WINDOW_S)
     enough = [record.statuses(start, start + WINDOW_S).get("200", 0) >= RESTORED * rate * WINDOW_S for start in starts]
     missed = np.flatnonzero(~np.array(enough, dtype=bool))

@@ -1,4 +1,4 @@
-"""SIGTERM under load: the service says that it leaves, answers what was begun, refuses what is new, and is gone."""
+"""SIGTERM under load: the service reports 503 to probes, completes requests, rejects new ones, and exits."""
 
 import asyncio
 import signal
@@ -12,18 +12,18 @@ from benchmarks.reliability.client import Record, loading, now
 
 LOAD = 0.5  # of capacity
 BATCHES_PER_S = 4
-BATCH_TEXTS = 256  # long enough that one is under way at most moments
+BATCH_TEXTS = 256  # large enough that a batch is usually in progress
 PROBES_PER_S = 50
 NOTICED_S = 0.5
-EDGE_S = 0.1  # ahead of the end of the notice: what is due then may arrive after it
-SIGNAL_S = 0.5  # until every worker has heard of it
-AFTER_S = 2.0  # of load behind the notice
+EDGE_S = 0.1  # before the end of the notice: requests due then may arrive after it
+SIGNAL_S = 0.5  # until every worker has received the signal
+AFTER_S = 2.0  # of load after the notice
 REFUSED_S = 1.0
 EXIT_S = 15.0
 
 
 async def measure(bench: Bench, calm_s: float) -> Outcome:
-    """Ends the service. `calm_s` for the capacity, and of load ahead of the signal."""
+    """Stop the service by SIGTERM after `calm_s` of load, which is also the time for measuring the capacity."""
     requests = bench.requests("text", "image")
     capacity, _ = await find_capacity(bench, requests, calm_s)
     single, batches, probes = Record(), Record(), Record()
@@ -83,7 +83,7 @@ def text_batch(bench: Bench) -> bytes:
 
 
 def await_exit(process: "subprocess.Popen[bytes]") -> tuple[float, int]:
-    """When it ended, and its status; -9 if it had to be killed."""
+    """Return the time of the exit, and the exit status, -9 if the process had to be killed."""
     try:
         process.wait(2 * EXIT_S)
     except subprocess.TimeoutExpired:

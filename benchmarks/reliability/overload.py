@@ -1,4 +1,4 @@
-"""Four times as many requests as the service can answer, behind nginx: it refuses the rest, and answers in time."""
+"""Four times the capacity of the service, behind nginx: excess requests are rejected, the latency stays low."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ P99_TIMES = 3
 
 
 async def measure(bench: Bench, task: TaskName, seconds: float, calm_s: float) -> Outcome:
-    """`calm_s` for the capacity, and as much for the latency without load."""
+    """Overload the service for `seconds`; `calm_s` each is for the capacity and the unloaded latency."""
     step_s = 0.0 if bench.apart else STEP_S
     requests = bench.requests(task)
     capacity, closed = await find_capacity(bench, requests, calm_s)

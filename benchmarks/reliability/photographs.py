@@ -1,4 +1,4 @@
-"""Photographs from phones and cameras: small images are answered in time beside them, and they beside batches."""
+"""Latency of small images together with large photographs, and of photographs together with batches."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ MEDIAN_MS = 250
 
 
 async def measure_beside(bench: Bench, size: str, calm_s: float) -> Outcome:
-    """Closed loops of `calm_s`: of small images alone, then with a photograph of this size among ten."""
+    """Run closed loops of `calm_s` with small images only, then with a photograph in every ten requests."""
     small = bench.requests("image")
     turns = cycle(small)
     photograph = post("/classify_image", "image/jpeg", jpeg(*SIZES[size]))
@@ -46,7 +46,7 @@ async def measure_beside(bench: Bench, size: str, calm_s: float) -> Outcome:
 
 
 async def measure_beside_batches(bench: Bench, calm_s: float) -> Outcome:
-    """A closed loop of `calm_s` of one photograph at a time, while others send batches."""
+    """Run a closed loop of `calm_s` with one photograph at a time, while other connections send batches."""
     images = [base64.b64decode(content) for content in samples(bench.models / "image")]
     batch = post("/classify_images", *write_batch(list(islice(cycle(images), BATCH_IMAGES))))
     photograph = post("/classify_image", "image/jpeg", jpeg(*SIZES["200 kB"]))
@@ -67,9 +67,9 @@ async def measure_beside_batches(bench: Bench, calm_s: float) -> Outcome:
 
 
 def jpeg(width: int, height: int, size: int) -> bytes:
-    """Return a picture of noise at several scales, as photographs have it, in the quality that comes closest to `size`.
+    """Return a JPEG of noise at several scales, like a photograph, in the quality with a size closest to `size`.
 
-    Its bytes are the same in every run.
+    It is deterministic.
     """
     rng = np.random.default_rng(0)
     pixels = np.zeros((height, width, 3), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Clients that never finish a request, behind nginx: they are cut off, and others do not notice them."""
+"""Clients that never finish a request, behind nginx: they are disconnected, and other clients are not affected."""
 
 import asyncio
 from itertools import chain
@@ -21,7 +21,7 @@ KINDS = {
 
 
 class SlowClient(asyncio.Protocol):
-    """Sends `first` at once, then `rest` byte by byte, and counts how long the server lets it."""
+    """Client that sends `first` at once, then `rest` byte by byte; `open_s` is the time until it is disconnected."""
 
     def __init__(self, first: bytes, rest: bytes) -> None:
         self.first = first
@@ -45,7 +45,7 @@ class SlowClient(asyncio.Protocol):
 
 
 async def measure(bench: Bench, clients: int, calm_s: float) -> Outcome:
-    """`clients` of each kind; `calm_s` for the capacity, and as much for the latency without them."""
+    """Connect `clients` of each kind; `calm_s` each is for the capacity and the latency without them."""
     deadline_s = bench.settings.deadline_s
     requests = bench.requests("text", "image")
     capacity, _ = await find_capacity(bench, requests, calm_s)

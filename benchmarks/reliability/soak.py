@@ -1,4 +1,4 @@
-"""Half of what it can do, for long: nothing grows."""
+"""Long load at half of the capacity: memory, files and latency must not grow."""
 
 import asyncio
 from itertools import pairwise
@@ -22,7 +22,7 @@ Sample = dict[str, int]
 
 
 async def measure(bench: Bench, seconds: float, warm_up_s: float, calm_s: float) -> Outcome:
-    """`seconds` of load after the warm-up; `calm_s` for the capacity."""
+    """Run `seconds` of load after the warm-up; `calm_s` is for the capacity."""
     requests = bench.requests("text", "image")
     capacity, _ = await find_capacity(bench, requests, calm_s)
     record, taken = Record(), list[Sample]()
@@ -53,7 +53,7 @@ async def measure(bench: Bench, seconds: float, warm_up_s: float, calm_s: float)
 
 
 def sample(bench: Bench) -> Sample:
-    """What each process holds, and what lies in the folders that the service writes to."""
+    """Return the resources of each process, and the size of the folders that the service writes to."""
     found = {"log bytes": bench.server.log.stat().st_size}
     workers = {f"worker {number}": worker for number, worker in enumerate(bench.server.workers(), start=1)}
     for which, process in ({"parent": psutil.Process(bench.server.process.pid)} | workers).items():
@@ -65,12 +65,12 @@ def sample(bench: Bench) -> Sample:
 
 
 def files_of(process: psutil.Process) -> int:
-    """Its descriptors but for connections, which are the clients' affair."""
+    """Return the number of open file descriptors without network connections."""
     return process.num_fds() - len(process.net_connections())
 
 
 def growth(taken: list[Sample]) -> dict[str, dict[str, float]]:
-    """By what is held: medians of the first and of the last samples."""
+    """Return the medians of the first and the last samples by resource."""
     return {
         name: {"first": median(one[name] for one in taken[:EDGE]), "last": median(one[name] for one in taken[-EDGE:])}
         for name in taken[0]

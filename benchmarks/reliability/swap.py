@@ -1,4 +1,4 @@
-"""Other model files while the service answers: good ones are taken up and nothing is lost, broken ones are refused."""
+"""Hot reload under load: valid model files are loaded without lost requests, invalid ones are rejected."""
 
 import asyncio
 import time
@@ -25,12 +25,12 @@ LOAD = 0.5  # of capacity
 DECIDED_S = 5.0
 PATIENCE_S = 30.0
 POLL_S = 0.1
-INFOS = 10  # each asked for on a new connection, so that more than one worker is heard
+INFOS = 10  # requests of /info on new connections, to reach more than one worker
 
 
 @dataclass(frozen=True)
 class Step:
-    """Put files in place; each worker then counts one more of `result`, and answers with the model `serves`."""
+    """Replacement of files; each worker must then count one more `result`, and use the model `serves`."""
 
     what: str
     put: Callable[[], object]
@@ -40,7 +40,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Done:
-    """`decided_s`: when all workers had counted it; `denials`: of those /info that then say otherwise."""
+    """Result of a step; `decided_s` is when all workers had counted it, `denials` the contradicting /info after it."""
 
     step: Step
     put_s: float
@@ -49,7 +49,10 @@ class Done:
 
 
 async def measure(bench: Bench, task: TaskName, calm_s: float) -> Outcome:
-    """`calm_s` for the capacity, and of load around the steps. Leaves the first model in place."""
+    """Run the steps under load, with `calm_s` of load before and after, and for the capacity.
+
+    The first model is in place at the end.
+    """
     load = bench.requests(task)
     capacity, _ = await find_capacity(bench, load, calm_s)
     record = Record(keep_bodies=True)
@@ -106,7 +109,7 @@ def take(bench: Bench, task: TaskName, step: Step) -> Done:
 
 
 def reloads(bench: Bench, task: TaskName, result: str) -> float:
-    """`relu_reloads_total`, which is the sum over the workers."""
+    """Return `relu_reloads_total`, the sum over the workers."""
     shown = requests.get(f"{bench.server.url}/metrics", timeout=PATIENCE_S).text
     samples = [sample for family in text_string_to_metric_families(shown) for sample in family.samples]
     wanted = {"task": task, "result": result}
@@ -120,7 +123,7 @@ def denies(bench: Bench, task: TaskName, step: Step) -> bool:
 
 
 def misanswered(record: Record, done: list[Done]) -> tuple[int, int]:
-    """Answers with labels that are not their version's; answers by other than the one version that was in use."""
+    """Return the numbers of predictions with labels of another version, and by a version that was not in use."""
     labels = {one.step.serves.version: one.step.serves.labels for one in done}
     edges = [*(one.put_s for one in done[1:]), inf]
     mixed = stale = 0
@@ -135,6 +138,6 @@ def misanswered(record: Record, done: list[Done]) -> tuple[int, int]:
 
 
 def read(body: bytes) -> tuple[str, frozenset[str]]:
-    """The version and all labels of an answer."""
+    """Return the version and all labels of a prediction."""
     answer = msgspec.json.decode(body)
     return answer["model"]["version"], frozenset(score["label"] for score in answer["top"])

@@ -1,4 +1,4 @@
-"""Copies of a served model, each other in one respect and with a version of its own."""
+"""Copies of a served model with one change and their own version."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ class Variant:
 
 
 def first(model: Path, folder: Path) -> Variant:
-    """The model itself."""
+    """Return an unchanged copy."""
     manifest = artifacts.read(model / artifacts.MANIFEST, Manifest)
     place(model, folder)
     return Variant(folder, manifest.version, frozenset(manifest.labels))
 
 
 def renamed(model: Path, folder: Path) -> Variant:
-    """A good one, with other labels."""
+    """Return a valid model with other labels."""
     return _variant(model, folder, _other_name, lambda sample: {"label": _other_name(sample.label)})
 
 
 def unlike(model: Path, folder: Path) -> Variant:
-    """Its graphs do not answer as its samples and its manifest say."""
+    """Return a model whose predictions for its samples differ from samples.json."""
     return _variant(model, folder, str, lambda sample: {"probabilities": sample.probabilities[::-1]})
 
 
 def altered(model: Path, folder: Path) -> Variant:
-    """Its graph has a byte more than the one whose sha256 its manifest names."""
+    """Return a model whose graph has an additional byte, so that its sha256 differs from the manifest's."""
     found = _variant(model, folder, str, lambda sample: {})
     with (folder / artifacts.ONNX_MODEL).open("ab") as graph:
         graph.write(b"x")
@@ -41,7 +41,7 @@ def altered(model: Path, folder: Path) -> Variant:
 
 
 def place(source: Path, target: Path) -> None:
-    """As `relu-pipeline swap`, which would not take an altered file."""
+    """Copy the files without the verification of `relu-pipeline swap`, which rejects altered files."""
     for name in (*artifacts.read(source / artifacts.MANIFEST, Manifest).files, artifacts.MANIFEST):
         artifacts.copy(source / name, target / name)
 

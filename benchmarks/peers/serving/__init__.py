@@ -1,1 +1,1 @@
-"""Services of the same graphs, each written as its framework's users would, and what starts and loads them."""
+"""Services of the same graphs in other frameworks, implemented as in their documentation, and the load test."""

@@ -1,6 +1,6 @@
-"""What every peer does with a request: read the picture or the text, run the graph, name the classes.
+"""The classifier that all peers share: decode the image or text, run the graph, return the classes.
 
-The peers' own files add nothing but their framework. `TASK` and `MODELS` are environment variables.
+The files of the peers add only their framework. `TASK` and `MODELS` are environment variables.
 """
 
 import base64
@@ -25,7 +25,7 @@ def load_classifier() -> "Classifier":
 
 
 class Classifier:
-    """The graph of `models/<task>/`, on one thread."""
+    """Classifier with the graph of `models/<task>/`, on one thread."""
 
     def __init__(self, folder: Path) -> None:
         options = SessionOptions()
@@ -36,13 +36,13 @@ class Classifier:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json")) if folder.name == "text" else None
 
     def read(self, content: bytes | str) -> NDArray[Any]:
-        """A row: uint8 `[32, 32, 3]` of an encoded picture, int64 `[L]` of a text."""
+        """Return the input of the graph: uint8 `[32, 32, 3]` for an encoded image, int64 `[L]` for a text."""
         if self.tokenizer:
             return np.array(self.tokenizer.encode(content).ids, dtype=np.int64)
         return np.asarray(Image.open(io.BytesIO(content)).convert("RGB").resize((SIDE, SIDE)), dtype=np.uint8)
 
     def run(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        """`[N, C]`"""
+        """Return the probabilities `[N, C]`."""
         return self.session.run(["probabilities"], {self.input: rows})[0]
 
     def answer(self, content: bytes | str) -> dict[str, Any]:
@@ -52,5 +52,5 @@ class Classifier:
         return top[0] | {"top": top}
 
     def answer_json(self, content: str) -> dict[str, Any]:
-        """Of a text, or of a picture in base64: for frameworks that take JSON alone."""
+        """Classify a text, or an image in base64, for frameworks that only accept JSON."""
         return self.answer(content if self.tokenizer else base64.b64decode(content))

@@ -1,7 +1,9 @@
-"""No HTTP: the graph in a loop, in a process a core, rows of 64. `TASK=... MODELS=... bare_loop CONTENTS SECONDS`
+"""The graph in a loop without HTTP: one process per core, batch size 64.
 
-CONTENTS is a JSON list of texts, or of pictures in base64. Prints rows a second over all processes, of `run` alone and
-of reading the contents as well.
+`TASK=... MODELS=... python -m benchmarks.peers.serving.bare_loop CONTENTS SECONDS`
+
+CONTENTS is a JSON list of texts, or of images in base64. Prints the examples per second of all processes, for `run`
+alone, and including decoding.
 """
 
 import base64
@@ -49,7 +51,7 @@ def loop(ready: Barrier, path: str, seconds: float) -> dict[str, float]:
 
 
 def rate(ready: Barrier, work: Any, chunks: list[Any], seconds: float) -> float:
-    """Rows a second."""
+    """Return the examples per second."""
     work(chunks[0])
     ready.wait()
     rows, started = 0, time.perf_counter()
@@ -61,7 +63,7 @@ def rate(ready: Barrier, work: Any, chunks: list[Any], seconds: float) -> float:
 
 
 def join(rows: list[NDArray[Any]]) -> NDArray[Any]:
-    """`[N, ...]`, 0 behind the shorter rows."""
+    """Return a batch `[N, ...]`, padded by 0."""
     joined = np.zeros((len(rows), max(map(len, rows)), *rows[0].shape[1:]), dtype=rows[0].dtype)
     for index, row in enumerate(rows):
         joined[index, : len(row)] = row

@@ -1,4 +1,4 @@
-"""How the sides want to be asked, and where their answers are."""
+"""Request and response formats of the sides."""
 
 import base64
 import json
@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Content = bytes | str  # an encoded picture, or a text
+Content = bytes | str  # an encoded image, or a text
 BOUNDARY = "relu-pipeline-boundary"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 @dataclass(frozen=True)
 class Form:
-    """`write` gives a content type and a body of one or more contents; `read` the answers out of a body."""
+    """Format of a side. `write` encodes contents as content type and body; `read` returns the predictions of a body."""
 
     write: Callable[[Sequence[Content]], tuple[str, bytes]]
     read: Callable[[Any], list[dict[str, Any]]]

@@ -1,4 +1,4 @@
-"""A side's server: started, waited for, weighed, and stopped with all its processes."""
+"""Start, readiness, resource usage and stop of a side's server."""
 
 import os
 import shlex
@@ -27,12 +27,12 @@ QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "RAY_USAGE_STA
 
 
 class ServerError(Exception):
-    """A server did not start, or answered wrongly."""
+    """A server did not start, or its response is wrong."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """`start_s`: from its command to its first 200. `log`: what it wrote."""
+    """Running server; `start_s` is the time from the command to the first status 200."""
 
     url: str
     start_s: float
@@ -43,12 +43,12 @@ class Server:
         return self.log.read_text()[-LOG_TAIL:]
 
     def cpu_s(self) -> float:
-        """Of all its processes until now."""
+        """Return the CPU time of all processes of the server."""
         times = [process.cpu_times() for process in family(self.process)]
         return sum(one.user + one.system for one in times)
 
     def memory(self) -> list[dict[str, Any]]:
-        """MiB of each process, the largest first: resident, and what its end alone would free."""
+        """Return the resident (RSS) and unique (USS) memory of each process in MiB, largest first."""
         found = []
         for process in family(self.process):
             sizes, command = process.memory_full_info(), " ".join(process.cmdline()).strip()
@@ -58,7 +58,7 @@ class Server:
 
 @contextmanager
 def serving(side: Side, task: str, models: Path, scratch: Path) -> Iterator[Server]:
-    """`side` with the model of `task`, until the block ends. Raises ServerError."""
+    """Run the server of `side` with the model of `task` until the block ends. Raises ServerError."""
     port, port_2 = free_ports(2)
     fields = {"cores": CORES, "port": port, "port_2": port_2, "scratch": scratch, "root": ROOT}
     environment = os.environ | QUIET | {"TASK": task, "MODELS": str(models), "RELU_MODELS_DIR": str(models)}
@@ -88,16 +88,16 @@ def free_ports(count: int) -> list[int]:
 def await_ready(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
     until = time.monotonic() + START_TIMEOUT_S
     while child.poll() is None and time.monotonic() < until:
-        # Refused, or the 503 of one that loads.
+        # The connection may be refused, or the status may be 503 while the server loads.
         with suppress(OSError), urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  # loopback
             if response.status == 200:
                 return
         time.sleep(0.01)
-    raise ServerError(f"{url} does not answer 200; the end of its log:\n{log.read_text()[-LOG_TAIL:]}")
+    raise ServerError(f"{url} does not return 200; the end of its log:\n{log.read_text()[-LOG_TAIL:]}")
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:
-    """Ask politely, then end what is left of its processes."""
+    """Send SIGTERM, then kill the remaining processes."""
     processes = family(psutil.Process(child.pid)) if child.poll() is None else []
     child.terminate()
     with suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""LitServe. `python litserve_side.py PORT WORKERS QUEUE`, QUEUE being `manager` or `zmq` (its fast_queue)."""
+"""LitServe. `python litserve_side.py PORT WORKERS QUEUE`; QUEUE is `manager` or `zmq` (its fast_queue)."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 
 
 async def read_body(request: Request) -> bytes:
-    """Raw, or the one of a form: LitServe itself would hand the form on to another process."""
+    """Return the raw body, or the file of a form, which LitServe would send to another process as a form."""
     if not request.headers["content-type"].startswith("multipart/form-data"):
         return await request.body()
     async with request.form() as form:

@@ -1,4 +1,4 @@
-"""One side and task: its server is started, its answers are checked, then it is loaded."""
+"""Measurement of one side and task: start the server, check its predictions, run the load test."""
 
 import base64
 import json
@@ -20,10 +20,10 @@ from benchmarks.peers.serving.launch import Server, ServerError, serving
 from benchmarks.peers.serving.sides import Side
 from relu_pipeline.config import TASK_NAMES, TaskName
 
-SINGLES = 64  # distinct contents that take turns
+SINGLES = 64  # distinct contents, sent in turn
 BATCH = 256  # contents of a batch request
 BATCHES = 4  # distinct batch requests
-BATCH_TIMES = 3  # as long: wrk does not count the requests that its end cuts off, and these are long
+BATCH_TIMES = 3  # times as long, because wrk does not count unfinished requests, and batches are long
 CONNECTIONS = (1, 8, 32)
 BATCH_CONNECTIONS = (2, 4)
 WARM_UP_S = 1
@@ -31,7 +31,7 @@ WARM_UP_S = 1
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent and over how many connections at once. `kind`: a task, `image_form`, or a task and `_batch`."""
+    """Load of a kind over a number of connections. `kind` is a task, `image_form`, or a task and `_batch`."""
 
     kind: str
     connections: int
@@ -49,7 +49,7 @@ class Load:
         return FORMS[form or side.form]
 
     def groups(self, contents: Sequence[Any]) -> list[list[Any]]:
-        """Of `contents` or what belongs to them: those of each request."""
+        """Return the `contents` of each request."""
         if not self.is_batch:
             return [[content] for content in contents[:SINGLES]]
         starts = range(0, len(contents), max(1, len(contents) // BATCHES))
@@ -71,7 +71,7 @@ LOADS: dict[TaskName, list[Load]] = {
 
 @dataclass(frozen=True)
 class Material:
-    """`contents` of each task, and `expected`: the labels and probabilities that the graph of `models` gives them."""
+    """Contents of each task, and `expected`, the labels and probabilities of the graph in `models`."""
 
     models: Path
     contents: Mapping[TaskName, Sequence[Content]]
@@ -88,7 +88,7 @@ def gather(models: Path, contents: Mapping[TaskName, Sequence[Content]]) -> Mate
 
 
 def measure(side: Side, task: TaskName, material: Material, seconds: int) -> dict[str, Any]:
-    """`start_s`, `loads` by name, and `memory` after them. Raises ServerError."""
+    """Return `start_s`, `loads` by name, and the `memory` after them. Raises ServerError."""
     loads = [load for load in LOADS[task] if load.kind in side.paths]
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -114,12 +114,12 @@ def send(
     before_s = server.cpu_s()
     found = wrk.load(url, content_type, folder, load.connections, seconds)
     if not found["requests_per_s"]:
-        raise ServerError(f"{url}: no answer to {load.name} in {seconds} s")
+        raise ServerError(f"{url}: no response to {load.name} in {seconds} s")
     return found | {"cpu_ms": 1000 * (server.cpu_s() - before_s) / (found["requests_per_s"] * seconds)}
 
 
 def requests(load: Load, form: Form, contents: Sequence[Content]) -> tuple[str, list[bytes]]:
-    """Their content type and their bodies."""
+    """Return the content type and the bodies."""
     written = [form.write(group) for group in load.groups(contents)]
     return written[0][0], [body for _, body in written]
 
@@ -130,21 +130,24 @@ def ask(url: str, content_type: str, body: bytes) -> bytes:
         with urllib.request.urlopen(request, timeout=wrk.TIMEOUT_S) as response:  # noqa: S310
             return response.read()
     except urllib.error.HTTPError as error:
-        raise ServerError(f"{url} answers {error.code}: {error.read()[:500]!r}") from error
+        raise ServerError(f"{url} returned {error.code}: {error.read()[:500]!r}") from error
     except OSError as error:
-        raise ServerError(f"{url} does not answer: {error}") from error
+        raise ServerError(f"{url} does not respond: {error}") from error
 
 
 def check(answers: Sequence[Mapping[str, Any]], expected: Sequence[tuple[str, float]], tolerance: float) -> None:
-    """Within the tolerance, a class may only change places with others that are about as probable."""
+    """Raise ServerError if a probability differs by more than the tolerance, or another class is predicted.
+
+    Another class is accepted if the expected probability is at most 0.5 plus the tolerance.
+    """
     for answer, (label, probability) in zip(answers, expected, strict=True):
         same = answer["label"] == label or probability <= 0.5 + tolerance
         if not same or abs(answer["probability"] - probability) > tolerance:
-            raise ServerError(f"the answer is {dict(answer)}, the graph's {label} with {probability}")
+            raise ServerError(f"the prediction is {dict(answer)}, expected {label} with {probability}")
 
 
 def bare_loop(task: TaskName, material: Material, seconds: int) -> dict[str, float]:
-    """Rows a second of the graph without a server, on all cores."""
+    """Return the examples per second of the graph without a server, on all cores."""
     contents = material.contents[task]
     written = [base64.b64encode(one).decode() if isinstance(one, bytes) else one for one in contents]
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""`mlflow models serve`. `python mlflow_side.py FOLDER` makes the model that it serves."""
+"""`mlflow models serve`. `python mlflow_side.py FOLDER` writes the model to serve."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ class ServedModel(PythonModel):
         self.classifier = load_classifier()
 
     def predict(self, model_input: list[str]) -> list[dict[str, Any]]:
-        """Of texts, or of pictures in base64."""
+        """Classify texts, or images in base64."""
         return [self.classifier.answer_json(content) for content in model_input]
 
 

@@ -1,4 +1,4 @@
-"""MLServer: a custom runtime. `mlserver start FOLDER`, all settings in the environment."""
+"""MLServer with a custom runtime. `mlserver start FOLDER`, with all settings in the environment."""
 
 import json
 
@@ -13,7 +13,7 @@ class Classify(MLModel):
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Text and answer are one tensor of BYTES each; the answer is JSON, as MLServer's own string codec has it."""
+        """Classify one BYTES tensor; the output is a BYTES tensor of JSON, as by MLServer's string codec."""
         answer = json.dumps(self.classifier.answer_json(payload.inputs[0].data[0]))
         output = ResponseOutput(name="answer", shape=[1], datatype="BYTES", data=[answer])
         return InferenceResponse(model_name=self.name, outputs=[output])

@@ -1,4 +1,4 @@
-"""Our service as it is deployed: nginx in front of a replica of one worker for each core. `nginx_side PORT REPLICAS`"""
+"""The service as deployed: nginx in front of one replica per core, with one worker each. `nginx_side PORT REPLICAS`"""
 
 import os
 import signal
@@ -13,8 +13,8 @@ from deploy.nginx import proxy
 
 
 def main(port: int, replicas: int) -> None:
-    """Serve until SIGTERM; without limits by address, for all requests come from one."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all of it is stopped
+    """Serve until SIGTERM, without limits by address, because all requests come from one address."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds the stack, which stops all processes
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory()))
         ports = free_ports(replicas)
@@ -25,7 +25,7 @@ def main(port: int, replicas: int) -> None:
 
 
 def start_replica(port: int, home: Path, stack: ExitStack) -> None:
-    """Start one, and wait until it is ready; each has a home of its own, for its workers' metrics."""
+    """Start a replica and wait until it is ready. Each has its own home, because BentoML stores metrics there."""
     home.mkdir()
     own = {"BENTOML_HOME": str(home), "BENTOML_CONFIG_OPTIONS": "services.relu_pipeline.workers=1"}
     words = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]

@@ -1,4 +1,4 @@
-"""Who is compared, with which settings, in which environment."""
+"""The compared servers, their settings and environments."""
 
 import json
 import shutil
@@ -15,11 +15,12 @@ SHARED = ("numpy", "pillow", "tokenizers", "uvloop", "httptools", "onnxruntime",
 
 @dataclass(frozen=True)
 class Side:
-    """How a server is started and asked.
+    """Server to compare.
 
-    `command`, `prepare` (runs before, its time does not count), `environment` and `folder`, where they run, may name
-    {cores}, {port}, {port_2}, {scratch} and {root}. `paths` by what is sent, `form` is how. `packages` make an
-    environment of its own; without them a side runs in ours. `tolerance`: between its probabilities and the graph's.
+    `command`, `prepare` (runs before, not timed), `environment` and the working directory `folder` may contain {cores},
+    {port}, {port_2}, {scratch} and {root}. `paths` is keyed by the kind of load, `form` is the request format.
+    `packages` are installed in a separate environment; without them the side runs in ours. `tolerance` is that of the
+    probabilities.
     """
 
     command: str
@@ -62,7 +63,7 @@ MLSERVER_ENVIRONMENT = {
 }
 RAY = ("ray[serve]==2.60.0",)
 RAY_PATHS = {"image": "/image", "text": "/text"}
-# Its guide to high throughput: HAProxy and replicas that it asks directly, instead of the proxy in Python.
+# The settings of Ray's guide to high throughput: HAProxy instead of the proxy in Python.
 RAY_THROUGHPUT = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -119,11 +120,11 @@ SIDES = {
     "ray": Side(RAY_COMMAND, "/-/healthz", RAY_PATHS, environment=RAY_ENVIRONMENT | RAY_THROUGHPUT, packages=RAY),
 }
 PEERS = [name for name in SIDES if name not in (OURS, BEHIND_NGINX, LIMIT)]
-# Outside the comparison, for all others run the float32 graphs: ours where int8 may be chosen.
+# Not in the comparison, because it may use the int8 graphs: all others run the float32 graphs.
 SIDES["ours_as_shipped"] = replace(
     SIDES[OURS], environment=OUR_ENVIRONMENT | {"RELU_MODELS_DIR": "{root}/models"}, tolerance=0.2
 )
-# For `--sides`: other settings of the peers, slower in our trials.
+# For `--sides`: other settings of the peers, which were slower.
 FURTHER = {
     "litserve_zmq": replace(SIDES["litserve"], command="python -m litserve_side {port} {cores} zmq"),
     "mlserver_pool": replace(
@@ -134,7 +135,7 @@ FURTHER = {
 
 
 def python_of(side: Side) -> Path:
-    """Of the side's environment, which is built when its packages have changed."""
+    """Return the Python of the side's environment, which is rebuilt when its packages change."""
     if not side.packages:
         return Path(sys.executable)
     folder = (ENVIRONMENTS / side.packages[0].partition("=")[0].partition("[")[0]).resolve()
@@ -152,7 +153,7 @@ def python_of(side: Side) -> Path:
 
 
 def shared_versions() -> list[str]:
-    """What every side has, at our versions."""
+    """Return the packages that all sides share, at our versions."""
     found = []
     for name in SHARED:
         try:
@@ -163,7 +164,7 @@ def shared_versions() -> list[str]:
 
 
 def packages_of(side: Side) -> dict[str, str]:
-    """Name and version of all packages in the side's environment."""
+    """Return the versions of all packages in the side's environment by name."""
     words = ["uv", "pip", "list", "--quiet", "--format", "json", "--python", str(python_of(side))]
     listed = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
     return {package["name"]: package["version"] for package in json.loads(listed)}

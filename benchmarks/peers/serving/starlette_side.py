@@ -1,4 +1,4 @@
-"""The practical limit: Starlette on uvicorn, answering on the event loop itself. `uvicorn starlette_side:app`"""
+"""A practical upper bound: Starlette on uvicorn, with inference on the event loop. `uvicorn starlette_side:app`"""
 
 from answer import load_classifier
 from starlette.applications import Starlette

@@ -1,4 +1,4 @@
-"""The client: wrk, which sends prepared bodies in turn over connections that stay open."""
+"""Load generator: wrk, which sends prepared bodies in turn over persistent connections."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ function done(summary, latency)
 end
 """
 ERRORS = ("connect", "read", "write", "status", "timeout")
-TIMEOUT_S = 30  # of one answer; for wrk a later one is an error
+TIMEOUT_S = 30  # of a response
 
 
 def write_bodies(folder: Path, bodies: Sequence[bytes]) -> None:
@@ -46,7 +46,10 @@ def write_bodies(folder: Path, bodies: Sequence[bytes]) -> None:
 
 
 def load(url: str, content_type: str, folder: Path, connections: int, seconds: int) -> dict[str, Any]:
-    """Requests a second and latencies of what `write_bodies` wrote. Raises ServerError if any request failed."""
+    """Send the bodies of `write_bodies`; return requests per second and latencies.
+
+    Raises ServerError if a request failed.
+    """
     count = len(list(folder.iterdir())) - 1
     words = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
     words += ["--timeout", f"{TIMEOUT_S}s", "--script", str(folder / "send.lua"), url]
