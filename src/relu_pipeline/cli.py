@@ -76,7 +76,7 @@ def _add_project_commands(commands: Any) -> None:
     )
     search.add_argument("task", choices=TASK_NAMES)
     search.add_argument("--trials", type=int, default=30, metavar="N", help="trials in total; default: %(default)s")
-    search.add_argument("--timeout", type=_seconds, metavar="TIME", help="start no trial after 90s, 20m, 2h")
+    search.add_argument("--timeout", type=_seconds, metavar="TIME", help="start no trial after this time: 90s, 20m, 2h")
     search.set_defaults(command=_search)
     completion = add_command(commands, "completion", "print the completion script of a shell", "bash", COMPLETION)
     completion.add_argument("shell", choices=("bash", "zsh"))

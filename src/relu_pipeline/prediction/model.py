@@ -97,7 +97,7 @@ class ImageReader:
         self.batch_size = max(1, min(BATCH_SIZE, BATCH_PIXELS // self.side**2))
 
     def decode(self, content: bytes) -> NDArray[np.uint8]:
-        """Raises InputError."""
+        """Decode an image file. Raises InputError."""
         return decode_image(content, self.side, self.channels, MAX_PIXELS)
 
     def join(self, rows: Sequence[Row]) -> NDArray[np.uint8]:
@@ -111,7 +111,7 @@ class TextReader:
         self.tokenizer = WordTokenizer(artifacts.read_verified(folder, manifest, artifacts.TOKENIZER))
 
     def decode(self, content: str) -> list[int]:
-        """Raises InputError."""
+        """Tokenise a text. Raises InputError."""
         return tokenize(self.tokenizer, check_text(content, MAX_TEXT_BYTES))
 
     def join(self, rows: Sequence[Row]) -> NDArray[np.int64]:
