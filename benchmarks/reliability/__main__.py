@@ -89,7 +89,7 @@ def main() -> None:
     print("\n".join(table(outcomes)), f"\n{path}")
     broken = [f"{name}: {one.what}" for name, outcome in outcomes.items() for one in outcome.promises if not one.kept]
     if broken:
-        sys.exit(f"error: {len(broken)} promises are broken: {'; '.join(broken)}")
+        sys.exit(f"error: {len(broken)} limits are exceeded: {'; '.join(broken)}")
 
 
 def run(name: str, line: Line) -> Outcome:
@@ -119,7 +119,7 @@ def _finite(value: Any) -> Any:
 
 def table(outcomes: Mapping[str, Outcome]) -> list[str]:
     rows = [row(name, promise) for name, outcome in outcomes.items() for promise in outcome.promises]
-    return ["| line | what | found | at most | kept |", "| --- | --- | --- | --- | --- |", *rows]
+    return ["| test | measure | value | limit | met |", "| --- | --- | --- | --- | --- |", *rows]
 
 
 def row(name: str, promise: Promise) -> str:

@@ -48,11 +48,11 @@ async def measure(bench: Bench, calm_s: float, settle_s: float) -> Outcome:
         "all_is_answered_after_s": back_s,
     }
     promises = [
-        Promise("lost on connections of other workers", len(elsewhere), 0),
-        Promise("other than 200, 429 and lost", record.others("200", "429", "none", "unsent"), 0),
-        Promise("unsent, as no connection was free", record.statuses().get("unsent", 0), 0),
-        Promise("first answer of a new worker, s", replaced_s, BACK_S),
-        Promise("all is answered again, s", back_s, BACK_S),
+        Promise("requests lost on connections of other workers", len(elsewhere), 0),
+        Promise("responses other than 200 and 429", record.others("200", "429", "none", "unsent"), 0),
+        Promise("requests not sent because no connection was free", record.statuses().get("unsent", 0), 0),
+        Promise("first response of the new worker, s", replaced_s, BACK_S),
+        Promise("all requests succeed again, s", back_s, BACK_S),
     ]
     return Outcome(figures, promises)
 

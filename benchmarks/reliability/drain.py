@@ -48,7 +48,7 @@ async def measure(bench: Bench, calm_s: float) -> Outcome:
     unready = [done for done, status in zip(probes.done, probes.status, strict=True) if status == 503]
     promises += [
         Promise("first 503 of /readyz, s after the signal", min(unready, default=inf) - told_s, NOTICED_S),
-        Promise("200 of /readyz later than that", probes.statuses(told_s + NOTICED_S).get("200", 0), 0),
+        Promise("200 of /readyz after that time", probes.statuses(told_s + NOTICED_S).get("200", 0), 0),
     ]
     return Outcome(figures, promises)
 
@@ -58,9 +58,9 @@ def promises_of(name: str, record: Record, ends_s: float) -> list[Promise]:
     refused_s = [one.failed_s - one.due_s for one in record.failures if one.due_s > ends_s]
     return [
         Promise(f"{name}: lost before the notice ended", record.others("200", "429", until_s=ends_s - EDGE_S), 0),
-        Promise(f"{name}: refused before", until.get("429", 0), 0),
-        Promise(f"{name}: answered after", record.others("none", "503", since_s=ends_s + SIGNAL_S), 0),
-        Promise(f"{name}: longest wait to be refused, s", max(refused_s, default=0), REFUSED_S),
+        Promise(f"{name}: rejected before the notice ended", until.get("429", 0), 0),
+        Promise(f"{name}: accepted after the notice ended", record.others("none", "503", since_s=ends_s + SIGNAL_S), 0),
+        Promise(f"{name}: longest time until a refused connection, s", max(refused_s, default=0), REFUSED_S),
     ]
 
 

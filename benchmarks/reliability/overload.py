@@ -42,12 +42,12 @@ async def measure(bench: Bench, task: TaskName, seconds: float, calm_s: float) -
         "readyz_ms": latencies_ms(probes.seconds()),
     }
     promises = [
-        Promise("lost without overload", closed.others("200", "429") + unloaded.others("200", "429"), 0),
-        Promise("refused without overload", closed.refused() + unloaded.refused(), 0),
-        Promise("lost in overload", record.others("200", "429", "unsent"), 0),
-        Promise("unsent in overload, as no connection was free", record.statuses().get("unsent", 0), 0),
-        Promise("p99 of what is answered, against unloaded", loaded_ms / calm_ms, P99_TIMES),
-        Promise("/readyz that fail", probes.others("200"), 0),
-        Promise("longest /readyz, ms", probes.seconds().max(initial=0) * 1e3, PROBE_LIMIT_MS),
+        Promise("requests lost without overload", closed.others("200", "429") + unloaded.others("200", "429"), 0),
+        Promise("requests rejected without overload", closed.refused() + unloaded.refused(), 0),
+        Promise("requests lost in overload", record.others("200", "429", "unsent"), 0),
+        Promise("requests not sent because no connection was free", record.statuses().get("unsent", 0), 0),
+        Promise("p99 of accepted requests, relative to unloaded", loaded_ms / calm_ms, P99_TIMES),
+        Promise("failed /readyz", probes.others("200"), 0),
+        Promise("slowest /readyz, ms", probes.seconds().max(initial=0) * 1e3, PROBE_LIMIT_MS),
     ]
     return Outcome(figures, promises)

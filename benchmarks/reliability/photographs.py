@@ -39,8 +39,8 @@ async def measure_beside(bench: Bench, size: str, calm_s: float) -> Outcome:
         "statuses": beside.statuses(),
     }
     promises = [
-        Promise("other than 200", alone.others("200") + beside.others("200"), 0),
-        Promise("p99 of small images against alone", p99_ms(beside_s) / p99_ms(alone_s), P99_TIMES),
+        Promise("responses other than 200", alone.others("200") + beside.others("200"), 0),
+        Promise("p99 of small images, relative to small images only", p99_ms(beside_s) / p99_ms(alone_s), P99_TIMES),
     ]
     return Outcome(figures, promises)
 
@@ -60,7 +60,7 @@ async def measure_beside_batches(bench: Bench, calm_s: float) -> Outcome:
         "batches": {"statuses": batches.statuses(), "ms": latencies_ms(batches.seconds())},
     }
     promises = [
-        Promise("other than 200", photographs.others("200") + batches.others("200"), 0),
+        Promise("responses other than 200", photographs.others("200") + batches.others("200"), 0),
         Promise("median of a photograph, ms", 1e3 * median(photograph_s) if len(photograph_s) else np.inf, MEDIAN_MS),
     ]
     return Outcome(figures, promises)

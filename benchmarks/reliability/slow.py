@@ -67,9 +67,9 @@ async def measure(bench: Bench, clients: int, calm_s: float) -> Outcome:
     }
     promises = [
         *(Promise(f"{kind}: longest open, s", max(times), deadline_s + MARGIN_S) for kind, times in open_s.items()),
-        Promise("others: lost", alone.others("200", "429") + beside.others("200", "429"), 0),
-        Promise("others: refused", alone.refused() + beside.refused(), 0),
-        Promise("others: p99 against alone", beside_ms / alone_ms, P99_TIMES),
+        Promise("other clients: requests lost", alone.others("200", "429") + beside.others("200", "429"), 0),
+        Promise("other clients: requests rejected", alone.refused() + beside.refused(), 0),
+        Promise("other clients: p99, relative to no slow clients", beside_ms / alone_ms, P99_TIMES),
     ]
     return Outcome(figures, promises)
 

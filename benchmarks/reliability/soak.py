@@ -45,9 +45,9 @@ async def measure(bench: Bench, seconds: float, warm_up_s: float, calm_s: float)
         "held": grown,
     }
     promises = [
-        Promise("lost", record.others("200", "429"), 0),
-        Promise("refused", record.refused(), 0),
-        Promise("p99 of the last fifth against the first", p99_ms(fifths[-1]) / p99_ms(fifths[0]), P99_TIMES),
+        Promise("requests lost", record.others("200", "429"), 0),
+        Promise("requests rejected", record.refused(), 0),
+        Promise("p99 of the last fifth, relative to the first", p99_ms(fifths[-1]) / p99_ms(fifths[0]), P99_TIMES),
     ]
     return Outcome(figures, promises + promises_of(grown))
 
@@ -79,8 +79,8 @@ def growth(taken: list[Sample]) -> dict[str, dict[str, float]]:
 
 def promises_of(grown: dict[str, dict[str, float]]) -> list[Promise]:
     return [
-        Promise(f"{name}, times", ends["last"] / ends["first"], MEMORY_TIMES)
+        Promise(f"{name}, growth factor", ends["last"] / ends["first"], MEMORY_TIMES)
         if name.endswith(MEMORY)
-        else Promise(f"{name}, more", ends["last"] - ends["first"], 0)
+        else Promise(f"{name}, growth", ends["last"] - ends["first"], 0)
         for name, ends in grown.items()
     ]

@@ -71,15 +71,15 @@ async def measure(bench: Bench, task: TaskName, calm_s: float) -> Outcome:
         "answers": Counter(read(body)[0] for _, body in record.bodies),
     }
     promises = [
-        Promise("lost", record.others("200", "429"), 0),
-        Promise("refused", record.refused(), 0),
-        Promise("answers with a label that their version has not", mixed, 0),
-        Promise("answers by another version than all workers had", stale, 0),
+        Promise("requests lost", record.others("200", "429"), 0),
+        Promise("requests rejected", record.refused(), 0),
+        Promise("predictions with a label of another version", mixed, 0),
+        Promise("predictions by a version that is not in use", stale, 0),
     ]
     for one in done:
         promises += [
-            Promise(f"{one.step.what}: {one.step.result} by every worker, s", one.decided_s - one.put_s, DECIDED_S),
-            Promise(f"{one.step.what}: /info says otherwise", one.denials, 0),
+            Promise(f"{one.step.what}: {one.step.result} in every worker, s", one.decided_s - one.put_s, DECIDED_S),
+            Promise(f"{one.step.what}: contradicting /info", one.denials, 0),
         ]
     return Outcome(figures, promises)
 
@@ -92,8 +92,8 @@ def plan(task: TaskName, model: Path, scratch: Path) -> list[Step]:
     return [
         Step("new labels", partial(swap, task, renamed.folder, model), "ok", renamed),
         Step("wrong sha256", partial(variants.place, altered.folder, model), "refused", renamed),
-        Step("wrong answers", partial(swap, task, unlike.folder, model), "refused", renamed),
-        Step("the first again", partial(swap, task, first.folder, model), "ok", first),
+        Step("wrong predictions", partial(swap, task, unlike.folder, model), "refused", renamed),
+        Step("first model again", partial(swap, task, first.folder, model), "ok", first),
     ]
 
 

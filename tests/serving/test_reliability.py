@@ -27,8 +27,8 @@ def bench(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Be
 
 
 def broken(outcome: Outcome) -> list[str]:
-    """Return what happened and never may. Some requests may be refused: on a busy machine they are sent in bursts."""
-    may = ("refused", "unsent")
+    """Return what happened and never may. Some requests may be rejected: on a busy machine they are sent in bursts."""
+    may = ("rejected", "not sent")
     never = [one for one in outcome.promises if one.limit == 0 and not any(word in one.what for word in may)]
     assert never
     return [f"{promise.what}: {promise.found:g}" for promise in never if not promise.kept]

@@ -82,7 +82,7 @@ def test_a_network_without_a_relu_is_trained_exported_and_served(
     assert "warning: the network has no ReLU layer; drift detection uses its confidence only" in capsys.readouterr().err
     assert len(measured_layers(tmp_path, "zero_share")) == activations
     assert artifacts.read(tmp_path / "reports/pruning.json", Pruning).removed == 0
-    assert "A random input of shape [1, 32, 32, 3]" in describe(str(tmp_path / "best.ckpt"))
+    assert "random input of shape [1, 32, 32, 3]" in describe(str(tmp_path / "best.ckpt"))
     require_the_same_answers(prepared, tmp_path)
 
 

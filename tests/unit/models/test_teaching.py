@@ -73,7 +73,7 @@ def test_describe_shows_layers_and_answers_a_random_input(name: str) -> None:
 
     text = describe(name)
     assert "Total params" in text
-    assert "A random input of shape" in text
+    assert "random input of shape" in text
     assert text == describe(name)
 
 
