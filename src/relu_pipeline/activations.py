@@ -1,10 +1,11 @@
-"""The activation functions that a network may be built with: their maths in NumPy, and their modules in PyTorch.
+"""Activation functions: reference implementations in NumPy, and the matching PyTorch modules.
 
-A new one is its function, its derivative and its entry in CATALOGUE; the tests take the functions from there and hold
-PyTorch and ONNX Runtime against them. params.yaml chooses by the names of CATALOGUE.
+To add one, write its function and its derivative and add an entry to CATALOGUE. The tests compare PyTorch and ONNX
+Runtime with every entry. params.yaml refers to activations by their names in CATALOGUE.
 
-Functions and derivatives work element by element, in the dtype of `x` (float32 or float64). A derivative at a kink is
-the one from the left, as in PyTorch: ReLU's at 0 is 0. NaN gives NaN. No input warns.
+Functions and derivatives are applied element-wise, in the dtype of `x` (float32 or float64). At a point without a
+derivative, the left derivative is returned, as in PyTorch: that of ReLU at 0 is 0. NaN inputs return NaN. No input
+causes a NumPy warning.
 """
 
 import math
@@ -24,14 +25,14 @@ Floats = NDArray[np.floating]
 Function = Callable[[Floats], Floats]
 
 LEAKY_SLOPE = 0.01
-PRELU_SLOPE = 0.25  # where training begins (He et al. 2015, arXiv:1502.01852)
-VANISHED = 40.0  # beyond this the normal density is 0
+PRELU_SLOPE = 0.25  # initial value (He et al. 2015, arXiv:1502.01852)
+VANISHED = 40.0  # beyond it, the normal density underflows to 0
 
 _erfc = np.vectorize(math.erfc, otypes=[float])
 
 
 def relu(x: Floats) -> Floats:
-    """`max(0, x)`."""
+    """Return `max(0, x)`."""
     y: Floats = np.maximum(x, 0)
     return y
 
@@ -41,18 +42,18 @@ def relu_derivative(x: Floats) -> Floats:
 
 
 def relu6(x: Floats) -> Floats:
-    """`min(max(0, x), 6)` (Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10)."""
+    """Return `min(max(0, x), 6)` (Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10)."""
     y: Floats = np.clip(x, 0, 6)
     return y
 
 
 def relu6_derivative(x: Floats) -> Floats:
-    """0 at both kinks, as in PyTorch."""
+    """Return the derivative of `relu6`; at 0 and at 6 it is 0, as in PyTorch."""
     return np.where(x < 6, relu_derivative(x), _piecewise(x, np.zeros_like(x), np.zeros_like(x)))
 
 
 def leaky_relu(x: Floats, slope: float = LEAKY_SLOPE) -> Floats:
-    """`x` above 0, `slope * x` below (Maas et al. 2013)."""
+    """Return `x` above 0 and `slope * x` below (Maas et al. 2013)."""
     return _piecewise(x, x.dtype.type(slope) * x, x)
 
 
@@ -61,12 +62,12 @@ def leaky_relu_derivative(x: Floats, slope: float = LEAKY_SLOPE) -> Floats:
 
 
 def prelu(x: Floats, slope: float = PRELU_SLOPE) -> Floats:
-    """Leaky ReLU whose slope is learnt."""
+    """Return the leaky ReLU of `x`; in a network, the slope is learned."""
     return leaky_relu(x, slope)
 
 
 def prelu_derivative(x: Floats, slope: float = PRELU_SLOPE) -> Floats:
-    """By `x`; `prelu_slope_derivative` is by the slope."""
+    """Return the derivative with respect to `x`; `prelu_slope_derivative` is with respect to the slope."""
     return leaky_relu_derivative(x, slope)
 
 
@@ -76,7 +77,7 @@ def prelu_slope_derivative(x: Floats) -> Floats:
 
 
 def elu(x: Floats) -> Floats:
-    """`x` above 0, `exp(x) - 1` below (Clevert et al. 2015, arXiv:1511.07289)."""
+    """Return `x` above 0 and `exp(x) - 1` below (Clevert et al. 2015, arXiv:1511.07289)."""
     return _piecewise(x, np.expm1(np.minimum(x, 0)), x)
 
 
@@ -85,7 +86,7 @@ def elu_derivative(x: Floats) -> Floats:
 
 
 def sigmoid(x: Floats) -> Floats:
-    """`1 / (1 + exp(-x))`."""
+    """Return `1 / (1 + exp(-x))`."""
     tail = np.exp(-np.abs(x))
     y: Floats = np.where(x < 0, tail, 1) / (1 + tail)
     return y
@@ -108,7 +109,7 @@ def tanh_derivative(x: Floats) -> Floats:
 
 
 def gelu(x: Floats) -> Floats:
-    """`x` times the normal distribution function of `x` (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
+    """Return `x` times the standard normal CDF of `x` (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
     y: Floats = np.maximum(x, -VANISHED) * _normal_cdf(x)
     return y
 
@@ -120,9 +121,9 @@ def gelu_derivative(x: Floats) -> Floats:
 
 
 def silu(x: Floats) -> Floats:
-    """`x * sigmoid(x)` (Elfwing et al. 2017, arXiv:1702.03118)."""
+    """Return `x * sigmoid(x)` (Elfwing et al. 2017, arXiv:1702.03118)."""
     tail = np.exp(-np.abs(x))
-    # Bounded, as infinity times 0 is no number.
+    # Clipped: infinity times 0 would be NaN.
     below = np.clip(x, -_exponent_range(x), 0) * tail
     y: Floats = np.where(x < 0, below, x) / (1 + tail)
     return y
@@ -135,7 +136,7 @@ def silu_derivative(x: Floats) -> Floats:
 
 
 def _exponent_range(x: Floats) -> np.floating:
-    """Where `exp(-x)` is about to be 0."""
+    """Return the largest `x` for which `exp(-x)` is a normal number of its dtype."""
     bound: np.floating = -np.log(np.finfo(x.dtype).tiny)
     return bound
 
@@ -151,7 +152,10 @@ def _normal_cdf(x: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Activation:
-    """`lower` and `upper` bound the outputs; `at_0` is the output for the input 0."""
+    """Activation function with its derivative and its PyTorch class.
+
+    `lower` and `upper` bound the outputs; `at_0` is the output for the input 0.
+    """
 
     torch_class: str
     function: Function
@@ -162,18 +166,18 @@ class Activation:
 
     @cached_property
     def module(self) -> "type[nn.Module]":
-        """The class in PyTorch, which is imported here: the maths and the names need NumPy alone."""
+        """Return the PyTorch class. It is imported on first use, as the functions need only NumPy."""
         module: type[nn.Module] = pkgutil.resolve_name(self.torch_class)
         return module
 
     @property
     def gives_zeros(self) -> bool:
-        """Exactly 0, for all inputs below 0."""
+        """Return whether the output is exactly 0 for all inputs below 0."""
         return self.lower == 0 == self.at_0
 
     @property
     def saturates(self) -> bool:
-        """At both ends; the zeros of ReLU6 are counted as zeros."""
+        """Return whether the function saturates at both ends; ReLU6 does not count, as its zeros are counted apart."""
         return math.isfinite(self.lower) and math.isfinite(self.upper) and not self.gives_zeros
 
 

@@ -1,4 +1,4 @@
-"""`params.yaml` and `configs/data/` as strict, frozen models, parsed once where a stage begins."""
+"""Pydantic models of `params.yaml` and `configs/data/`, strict and frozen. A stage parses them once, at its start."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
@@ -30,7 +30,7 @@ TokenizerKind = Literal["auto", "word", "bpe"]
 
 TASK_NAMES: tuple[TaskName, ...] = ("image", "text")
 
-# The classes of networks by name, imported when one is built. `image.model.name` is a name of IMAGE_NETWORKS.
+# Network classes by name, imported when a network is built. `image.model.name` is a key of IMAGE_NETWORKS.
 IMAGE_NETWORKS = {
     "residual_cnn": "relu_pipeline.models.residual_cnn:ResidualCNN",
     "plain_cnn": "relu_pipeline.models.plain_cnn:PlainCNN",
@@ -40,11 +40,11 @@ IMAGE_NETWORKS = {
 }
 NETWORKS = IMAGE_NETWORKS | {"text_mlp": "relu_pipeline.models.text_mlp:TextMLP"}
 
-MAX_CHARS = 100  # of a wrong value in a message
+MAX_CHARS = 100  # of an invalid value in an error message
 
 
 def one_of(names: Collection[str]) -> AfterValidator:
-    """Return a validator of names, with the error of a Literal."""
+    """Return a validator that accepts only `names`; its error is that of a Literal."""
     *others, last = map(repr, names)
 
     def check(name: str) -> str:
@@ -56,12 +56,12 @@ def one_of(names: Collection[str]) -> AfterValidator:
 
 
 def or_auto(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Let "auto" pass: the number follows from the data, as `Task.settle` says."""
+    """Accept "auto" besides valid values; `Task.settle` replaces it by a value derived from the data."""
     return value if is_auto(value) else validate(value)
 
 
 def is_auto(value: object) -> bool:
-    """Return whether the value of an `OrAuto` field, whose type is that of the settled value, is not settled yet."""
+    """Return whether the value of an `OrAuto` field is still "auto". The type of such a field is the settled type."""
     return value == "auto"
 
 
@@ -84,7 +84,7 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 class DataConfig(Section):
-    """How own data are read; `test_fraction` is held back for test where they have no test split."""
+    """How the user's own data are read. Without a test split, `test_fraction` of the examples becomes one."""
 
     test_fraction: Annotated[float, Field(gt=0, le=0.5)]
 
@@ -94,7 +94,7 @@ class ImageDataConfig(DataConfig):
 
 
 class TextDataConfig(DataConfig):
-    """`text`: the columns that are joined by a space; `label`: the column of the class."""
+    """`text`: the columns that make up a text, joined by a space; `label`: the column with the class."""
 
     text: Annotated[list[str], Field(min_length=1)]
     label: str
@@ -105,7 +105,7 @@ class PrepareConfig(Section):
 
 
 class ImagePrepareConfig(PrepareConfig):
-    """`size`: pixels of a side of the network's square images."""
+    """`size`: height and width of the prepared images, in pixels."""
 
     size: OrAuto[Annotated[int, Field(ge=8, le=512)]]
 
@@ -125,7 +125,7 @@ class ResidualCNNConfig(Section):
     @model_validator(mode="after")
     def as_many_components_as_a_patch_has(self) -> Self:
         if self.stem_components > (most := 3 * self.stem_kernel**2):
-            raise ValueError(f"stem_components is at most {most} where stem_kernel is {self.stem_kernel}")
+            raise ValueError(f"stem_components must be at most {most} where stem_kernel is {self.stem_kernel}")
         return self
 
 
@@ -141,9 +141,9 @@ class MLPConfig(Section):
 
 
 class TimmConfig(Section):
-    """A network of timm. `weights` is a file that holds its pretrained weights; None loads them from timm's hub."""
+    """A timm model. `weights` is a file with its pretrained weights; None downloads them from the hub of timm."""
 
-    # No source such as `hf-hub:`, which would ask the hub each time that a checkpoint is read.
+    # No prefix such as `hf-hub:`: it would query the hub whenever a checkpoint is loaded.
     name: Annotated[str, Field(pattern=r"^\w+(\.\w+)?$")]
     pretrained: bool
     freeze: bool
@@ -161,17 +161,17 @@ class TimmConfig(Section):
 class ModelConfig(Section):
     @property
     def weights_file(self) -> Path | None:
-        """The file from which training loads its first weights; None where there is none."""
+        """Return the file with the initial weights, or None."""
         return None
 
     @property
     def used(self) -> dict[str, Any]:
-        """The section without what other networks than the chosen one are built from."""
+        """Return the section without the settings of the networks that are not chosen."""
         return self.model_dump()
 
 
 class ImageModelConfig(ModelConfig):
-    """The network that `name` chooses is built from the section of that name, or from the data alone."""
+    """`name` chooses the network; the section of the same name, if there is one, has its hyperparameters."""
 
     name: Annotated[str, one_of(IMAGE_NETWORKS), Field(json_schema_extra={"enum": list(IMAGE_NETWORKS)})]
     residual_cnn: ResidualCNNConfig
@@ -181,7 +181,7 @@ class ImageModelConfig(ModelConfig):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The part of the constructor's arguments that is tuned."""
+        """Return the constructor arguments that are hyperparameters."""
         section = getattr(self, self.name, None)
         return section.model_dump() if section else {}
 
@@ -240,7 +240,7 @@ class TextTrainConfig(TrainConfig):
 
 
 class ValidationConfig(Section):
-    """What the data may be; `max_imbalance` warns, the others stop the run. Shares from 0 to 1."""
+    """Limits on the data: `max_imbalance` causes a warning, the others an error. Fractions are from 0 to 1."""
 
     min_class_rows: Count
     max_left_out: Annotated[float, Field(ge=0, le=1)]
@@ -250,7 +250,7 @@ class ValidationConfig(Section):
 
 
 class HealthConfig(Section):
-    """What may be before a training warns; shares from 0 to 1."""
+    """Thresholds above (for `min_gradient_ratio`: below) which training warns; fractions from 0 to 1."""
 
     max_dead_share: Annotated[float, Field(ge=0, le=1)]
     max_zero_share: Annotated[float, Field(ge=0, le=1)]
@@ -260,7 +260,10 @@ class HealthConfig(Section):
 
 
 class StudyConfig(Section):
-    """The first of `depths` is the shallow network, the last the deep one; of `learning_rates` the normal, the high."""
+    """The first of `depths` is the shallow network, the last the deep one.
+
+    The first of `learning_rates` is the usual one, the last the excessive one.
+    """
 
     rows: Annotated[int, Field(ge=100)]
     val_rows: Annotated[int, Field(ge=100)]
@@ -288,7 +291,7 @@ class ExportConfig(Section):
 
 
 class PromoteConfig(Section):
-    """What a candidate may be, against the champion where there is one."""
+    """Limits that a candidate must keep for promotion; relative ones are compared with the champion."""
 
     max_calibration_error: Annotated[float, Field(ge=0, le=1)]
     max_latency_ratio: Positive
@@ -296,9 +299,9 @@ class PromoteConfig(Section):
 
 
 class SearchRange(Section):
-    """What `relu-pipeline search` tries for a parameter: `choices`, or numbers from `low` to `high`.
+    """Search space of one parameter for `relu-pipeline search`: `choices`, or numbers from `low` to `high`.
 
-    `log`: as many between 0.01 and 0.1 as between 0.1 and 1.
+    `log`: sample on a logarithmic scale.
     """
 
     low: Finite | None = None
@@ -310,11 +313,11 @@ class SearchRange(Section):
     def numbers_or_choices(self) -> Self:
         if self.low is None or self.high is None or self.choices is not None:
             if self.model_fields_set != {"choices"}:
-                raise ValueError("takes low and high, with log or without it, or choices alone")
+                raise ValueError("takes either low, high and optionally log, or choices alone")
         elif self.low >= self.high:
-            raise ValueError(f"low is below high, but {self.low} is not below {self.high}")
+            raise ValueError(f"low must be below high, but {self.low} is not below {self.high}")
         elif self.log and self.low <= 0:
-            raise ValueError(f"low is above 0 where log is true, but it is {self.low}")
+            raise ValueError(f"low must be above 0 where log is true, but it is {self.low}")
         return self
 
 
@@ -333,7 +336,11 @@ class TextConfig(Section):
 
 
 class Params(Section):
-    """`tasks`: a file of `configs/data/`, or the path of own data, for each; `search`: by names with dots."""
+    """`params.yaml`.
+
+    `tasks`: for each task a file of `configs/data/` or the path of the user's own data.
+    `search`: search spaces by dotted parameter name.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     tasks: Annotated[dict[TaskName, str], Field(min_length=1)]
@@ -349,7 +356,7 @@ class Params(Section):
 
 
 class PublishedFile(Section):
-    """A file as its publisher offers it; `checksum` is `md5:HEX` or `sha256:HEX`, `mirror` its path in a mirror."""
+    """A file of a published data set; `checksum` is `md5:HEX` or `sha256:HEX`, `mirror` its path in a mirror."""
 
     url: str
     checksum: Annotated[str, Field(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
@@ -357,7 +364,7 @@ class PublishedFile(Section):
 
 
 class PublishedData(Section):
-    """A file of `configs/data/`: data that are fetched, or made where they are a `demo`."""
+    """A file of `configs/data/`: a published data set to download, or built-in `demo` data."""
 
     format: PublishedFormat
     source: Literal["published", "demo"]
@@ -368,26 +375,28 @@ class PublishedData(Section):
     def the_files_of_its_format(self) -> Self:
         names = [PurePosixPath(file.mirror).name for file in self.files]
         if self.source == "published" and self.format == "cifar10" and len(names) != 1:
-            raise ValueError(f"files is one archive where format is cifar10, but has {len(names)} entries")
+            raise ValueError(f"files must be one archive where format is cifar10, but has {len(names)} entries")
         if self.source == "published" and self.format == "ag_news" and sorted(names) != ["test.csv", "train.csv"]:
-            raise ValueError(f"files is train.csv and test.csv where format is ag_news, but has {', '.join(names)}")
+            raise ValueError(
+                f"files must be train.csv and test.csv where format is ag_news, but has {', '.join(names)}"
+            )
         return self
 
     @field_validator("labels")
     @classmethod
     def each_once(cls, labels: list[str]) -> list[str]:
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"{', '.join(twice)} is there more than once")
+            raise ValueError(f"{', '.join(twice)} appears more than once")
         return labels
 
 
 def load_params(path: Path = PARAMS) -> Params:
-    """Raises ConfigError, naming each wrong key and the valid choices."""
+    """Read `params.yaml`. Raises ConfigError, which names each invalid key and the valid choices."""
     return _parse(path, Params)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots, as `dvc exp run -S` takes them."""
+    """Return the parameters with nested keys joined by dots, as `dvc exp run -S` takes them."""
     flat: dict[str, Any] = {}
     for key, value in params.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
@@ -395,7 +404,7 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def load_published(path: Path) -> PublishedData:
-    """Raises ConfigError, as `load_params`."""
+    """Read a file of `configs/data/`. Raises ConfigError, as `load_params`."""
     return _parse(path, PublishedData)
 
 
@@ -415,7 +424,7 @@ def _parse(path: Path, model: type[SectionT]) -> SectionT:
 
 
 def where_to_find(path: Path) -> str:
-    """Return what to do where a file of the project does not exist."""
+    """Return advice for an error about a missing file of the project."""
     if PARAMS.is_file():
         return f"`git checkout {path}` restores a file of the project"
     return (
@@ -425,7 +434,7 @@ def where_to_find(path: Path) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return what is wrong in one line, with the key of each wrong value and the valid choices."""
+    """Return the validation errors in one line, with the key of each invalid value and the valid choices."""
     problems = []
     for detail in error.errors(include_url=False):
         key = ".".join(str(part) for part in detail["loc"]) or "the file"
@@ -442,7 +451,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     for name in path:
-        if name in model.model_fields:  # not the number of an entry of a list, or the key of an entry of a mapping
+        if name in model.model_fields:  # skip list indices and mapping keys
             annotation = model.model_fields[name].annotation
             model = [annotation, *get_args(annotation)][-1]
     return list(model.model_fields)

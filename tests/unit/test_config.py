@@ -43,7 +43,7 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         (
             "image.model.residual_cnn.stem_components",
             49,
-            r"image\.model\.residual_cnn: .*stem_components is at most 48 where stem_kernel is 4",
+            r"image\.model\.residual_cnn: .*stem_components must be at most 48 where stem_kernel is 4",
         ),
         ("image.model.name", "lenet", r"image\.model\.name: .*'resnet18' or 'timm', but it is 'lenet'"),
         ("image.model.timm.freeze", "yes", r"image\.model\.timm\.freeze: .*boolean"),
@@ -76,9 +76,9 @@ def test_only_pretrained_weights_are_frozen_or_read_from_a_file(tmp_path: Path, 
         (
             "mirror: ag_news/test.csv",
             "mirror: ag_news/other.csv",
-            r"files is train\.csv and test\.csv.*has train\.csv, other\.csv",
+            r"files must be train\.csv and test\.csv.*has train\.csv, other\.csv",
         ),
-        ("format: ag_news", "format: cifar10", r"files is one archive .* has 2 entries"),
+        ("format: ag_news", "format: cifar10", r"files must be one archive .* has 2 entries"),
         (
             "    checksum: md5:b1",
             "    checksm: md5:b1",
@@ -104,7 +104,7 @@ def test_a_folder_and_a_long_value_are_one_short_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("label", "message"),
-    [("deer", r"labels: .*deer is there more than once"), ("0", r"labels\.\d+: .*valid string, but it is 0")],
+    [("deer", r"labels: .*deer appears more than once"), ("0", r"labels\.\d+: .*valid string, but it is 0")],
 )
 def test_labels_are_strings_and_each_is_there_once(tmp_path: Path, label: str, message: str) -> None:
     content = (ROOT / "configs/data/cifar10.yaml").read_text()
@@ -120,10 +120,10 @@ def test_labels_are_strings_and_each_is_there_once(tmp_path: Path, label: str, m
             "{low: 1.0, hig: 2.0}",
             r"search\.text\.model\.dropout\.hig: unknown key; valid here: low, high, log, choices",
         ),
-        ("{low: 0.5}", r"search\.text\.model\.dropout: .*takes low and high"),
+        ("{low: 0.5}", r"search\.text\.model\.dropout: .*takes either low, high"),
         ("{low: 0.1, high: 0.2, choices: [0.1]}", r"search\.text\.model\.dropout: .*or choices alone"),
         ("{low: 0.2, high: 0.2}", r"search\.text\.model\.dropout: .*0\.2 is not below 0\.2"),
-        ("{low: 0, high: 0.2, log: true}", r"search\.text\.model\.dropout: .*low is above 0"),
+        ("{low: 0, high: 0.2, log: true}", r"search\.text\.model\.dropout: .*low must be above 0"),
         ("{choices: []}", r"search\.text\.model\.dropout\.choices: .*at least 1"),
         ("{low: few, high: 1}", r"search\.text\.model\.dropout\.low: .*number.*'few'"),
     ],
