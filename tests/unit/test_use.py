@@ -69,7 +69,10 @@ def test_tables_of_other_places_are_linked(project: Path) -> None:
         (("text", "missing.csv"), "missing.csv: no such file or folder"),
         (("text", "reviews.csv", "--test", "missing.csv"), "missing.csv: no such file"),
         (("image", "reviews.csv"), "reviews.csv: neither a folder nor an archive"),
-        (("image", "photos/a"), "photos/a: has no class, but two are needed; left out: 4, the first: 0.png lies in no"),
+        (
+            ("image", "photos/a"),
+            "photos/a: has no class, but at least two are needed; left out: 4, the first: 0.png is not in",
+        ),
     ],
 )
 def test_a_failure_is_one_line_and_changes_nothing(project: Path, words: tuple[str, ...], message: str) -> None:

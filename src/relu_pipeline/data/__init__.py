@@ -1,1 +1,1 @@
-"""From the publishers' files to batches of tensors: download -> cifar10 | ag_news | demo -> prepare -> batches."""
+"""Data sets: download, adapters for the file formats, splits, preparation, augmentation and batches."""

@@ -1,4 +1,4 @@
-"""AG News' CSV form: `"class 1-4","title","description"`, no header (Zhang et al. 2015, arXiv:1509.01626)."""
+"""AG News' CSV format: `"class 1-4","title","description"`, no header (Zhang et al. 2015, arXiv:1509.01626)."""
 
 import csv
 import shutil
@@ -17,19 +17,19 @@ COLUMNS = 3
 
 
 def place(file: Path, out: Path, num_classes: int) -> None:
-    """Copy the file, once it has been read: an error names the file that the user can look at. Raises DataError."""
-    read(file, num_classes)
+    """Check the file and copy it to `out`. Raises DataError."""
+    read(file, num_classes)  # before the copy, so that an error names the user's file
     shutil.copyfile(file, out / file.name)
 
 
 def read_split(raw: Path, split: Split, num_classes: int) -> tuple[list[str], NDArray[np.int64]]:
-    """As `read`."""
+    """Return the texts and labels of a split, as `read`."""
     texts, labels = read(raw / {"train": TRAIN_FILE, "test": TEST_FILE}[split], num_classes)
     return texts, np.array(labels, dtype=np.int64)
 
 
 def read(path: Path, num_classes: int) -> tuple[list[str], list[int]]:
-    """Texts (title and description) and labels from 0. Raises DataError naming the file and the line."""
+    """Return the texts (title and description) and the labels, from 0. Raises DataError naming the file and line."""
     texts, labels = [], []
     for line, row in csv_rows(path, ","):
         try:
@@ -56,7 +56,7 @@ def _parse_row(row: list[str], num_classes: int) -> tuple[int, str]:
 
 
 def write(path: Path, texts: list[tuple[str, str]], labels: list[int]) -> None:
-    """The inverse of `read`, from (title, description) pairs."""
+    """Write (title, description) pairs and labels in the format that `read` reads."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
         rows.writerows((label + 1, *text) for text, label in zip(texts, labels, strict=True))

@@ -1,4 +1,4 @@
-"""Splits whose rows are altered anew in each epoch. What is drawn for a row follows from seed, epoch and row alone."""
+"""Data augmentation, drawn anew in each epoch. It depends only on the seed, the epoch and the example's index."""
 
 from typing import Protocol
 
@@ -14,20 +14,25 @@ GREY = 128
 
 
 class Augmented(Protocol):
+    """Training split with augmentation; `labels` int64 `[N]`."""
+
     labels: Tensor
 
     def draw(self, epoch: int) -> None:
-        """Fix what `gather` gives in this epoch."""
+        """Draw the augmentation of this epoch; `gather` applies it."""
 
-    def gather(self, rows: Tensor) -> Tensor: ...
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the augmented examples with these indices as network inputs `[B, ...]`."""
 
 
 class AugmentedImages:
-    """A random crop out of `padding` reflected pixels; a flip in every second epoch (Jordan 2024, arXiv:2404.00498).
+    """Images with random crops, alternating flips, erasing and colour jitter.
 
-    `erasing` is the share of a side that a grey square covers at a random place, at the border in part (cutout, DeVries
-    & Taylor 2017, arXiv:1708.04552). `colour` is the greatest change of each channel's scale and of its level: 0.2
-    multiplies by 0.8 to 1.2 and adds up to a fifth of the range.
+    Crops are taken after `padding` pixels of reflection padding. Each image is flipped in every second epoch (Jordan
+    2024, arXiv:2404.00498). `erasing` is the side of a grey square at a random position, as a fraction of the image's
+    side; it may be cut off by the border (cutout, DeVries & Taylor 2017, arXiv:1708.04552). `colour` is the maximum
+    change of the scale and of the offset of each channel: 0.2 multiplies by 0.8 to 1.2 and adds up to a fifth of the
+    range.
     """
 
     def __init__(self, split: ImageSplit, padding: int, flip: bool, erasing: float, colour: float, seed: int) -> None:
@@ -54,7 +59,7 @@ class AugmentedImages:
             self.scale, self.level = torch.from_numpy(self.colour * changes).to(device)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """uint8 `[B, H, W, C]`."""
+        """Return the augmented images, uint8 `[B, H, W, C]`."""
         crops_BHWC = self._crop(rows)
         images_BHWC = torch.where(self.flipped[rows, None, None, None], crops_BHWC.flip(2), crops_BHWC)
         if self.colour:
@@ -65,17 +70,17 @@ class AugmentedImages:
         return images_BHWC
 
     def _crop(self, rows: Tensor) -> Tensor:
-        # Padded batch by batch: the images stay memory-mapped, however many there are.
+        # Each batch is padded on its own, so that the whole split can stay memory-mapped.
         images_BHWC = self.images_BHWC[rows]
         _, height, width, channels = images_BHWC.shape
         padded = pad_reflect(images_BHWC, self.padding).flatten(2)
-        # A view: [B, shift down, shift right, H, W * C]. Indexed by its first three axes it copies whole lines.
+        # A view `[B, shift down, shift right, H, W * C]`: indexing its first three axes copies contiguous lines.
         windows = padded.unfold(1, height, 1).unfold(2, width * channels, channels)
         batch = torch.arange(len(rows), device=rows.device)
         return windows[batch, self.down[rows], self.right[rows]].view_as(images_BHWC)
 
     def _erased(self, rows: Tensor) -> Tensor:
-        """bool `[B, H, W]`: the pixels under the square."""
+        """Return the mask of the pixels under the square, bool `[B, H, W]`."""
         _, height, width, _ = self.images_BHWC.shape
         y, x = (torch.arange(length, device=rows.device) + 0.5 for length in (height, width))
         in_rows: Tensor = (y - self.centre_y[rows, None]).abs() < self.erasing * height / 2
@@ -84,7 +89,7 @@ class AugmentedImages:
 
 
 class ThinnedTexts:
-    """Each token is left out with probability `fraction` (word dropout, Iyyer et al. 2015)."""
+    """Texts with word dropout: each token is dropped with probability `fraction` (Iyyer et al. 2015)."""
 
     def __init__(self, split: TextSplit, fraction: float, seed: int) -> None:
         self.labels = split.labels
@@ -99,12 +104,12 @@ class ThinnedTexts:
         self.thinned = TextSplit(thinned, self.split.offsets, self.labels)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Token ids int64 `[B, L]`, those left out as padding."""
+        """Return token ids int64 `[B, L]`, with padding in place of dropped tokens."""
         return self.thinned.gather(rows)
 
 
 def pad_reflect(images_BHWC: Tensor, padding: int) -> Tensor:
-    """`padding` pixels on each side, mirrored at the edge pixel, which is not repeated."""
+    """Pad each side by `padding` pixels, reflected at the border pixel without repeating it."""
     for axis in (1, 2):
         size = images_BHWC.shape[axis]
         index = torch.arange(-padding, size + padding, device=images_BHWC.device)

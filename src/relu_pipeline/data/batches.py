@@ -1,4 +1,4 @@
-"""Batches out of data that are held in memory, on the device that trains."""
+"""Batches of a prepared split, which stays on the training device."""
 
 from collections.abc import Iterator
 from typing import Protocol, Self
@@ -11,25 +11,25 @@ from relu_pipeline.data.randomness import generator
 
 
 class PreparedSplit(Protocol):
-    """The rows of a split, as `prepare` stored them."""
+    """The examples of a split, as `prepare` stored them."""
 
     @property
     def labels(self) -> Tensor:
-        """int64 `[N]`."""
+        """Labels, int64 `[N]`."""
 
     def __len__(self) -> int: ...
 
     def to(self, device: torch.device) -> Self: ...
 
     def take(self, rows: Tensor) -> Self:
-        """Return these rows alone."""
+        """Return a split of only the examples with these indices."""
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Return these rows as the network takes them: `[B, ...]`."""
+        """Return the examples with these indices as network inputs `[B, ...]`."""
 
 
 class OrderedBatches:
-    """All rows in their order; the last batch may be smaller."""
+    """Batches of all examples in their stored order; the last batch may be smaller."""
 
     def __init__(self, split: PreparedSplit, batch_size: int) -> None:
         self.split = split
@@ -44,7 +44,10 @@ class OrderedBatches:
 
 
 class ShuffledBatches:
-    """Full batches in an order that follows from seed and epoch. Each process of a group gets its share."""
+    """Shuffled batches, without an incomplete last one.
+
+    The order depends only on the seed and the epoch. In distributed training, each process gets its part of each batch.
+    """
 
     def __init__(self, rows: Augmented, batch_size: int, seed: int) -> None:
         self.rows = rows

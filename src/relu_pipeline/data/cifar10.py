@@ -1,4 +1,4 @@
-"""CIFAR-10's binary layout: a record is 1 label byte and the R, G and B planes of a 32x32 image.
+"""CIFAR-10's binary format: a record is 1 label byte and the R, G and B planes of a 32x32 image.
 
 Source: https://www.cs.toronto.edu/~kriz/cifar.html
 """
@@ -23,7 +23,10 @@ RECORD_BYTES = 1 + 3 * SIDE * SIDE
 
 
 def place(archive: Path, out: Path, num_classes: int) -> None:
-    """Write the archive's batches to `out`. Raises DataError for a member that is no plain file of its folder."""
+    """Extract the batches of the archive to `out`.
+
+    Raises DataError if a member is not a regular file of the expected folder, or if a batch is missing.
+    """
     wanted = set(TRAIN_FILES + TEST_FILES)
     try:
         with tarfile.open(archive, "r:gz") as tar:
@@ -31,13 +34,13 @@ def place(archive: Path, out: Path, num_classes: int) -> None:
                 name = _checked_name(archive, member)
                 if name in wanted:
                     content = tar.extractfile(member)
-                    assert content is not None  # it is a plain file
+                    assert content is not None  # `_checked_name` accepts only regular files
                     (out / name).write_bytes(content.read())
                     wanted.remove(name)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(f"{archive}: truncated or not a tar.gz: {error}") from error
     if wanted:
-        raise DataError(f"{archive}: lacks {', '.join(sorted(wanted))}")
+        raise DataError(f"{archive}: does not contain {', '.join(sorted(wanted))}")
 
 
 def _checked_name(archive: Path, member: tarfile.TarInfo) -> str | None:
@@ -45,20 +48,20 @@ def _checked_name(archive: Path, member: tarfile.TarInfo) -> str | None:
     if member.isdir() and path.parts == (FOLDER,):
         return None
     if not member.isfile():
-        raise DataError(f"{archive}: member {member.name!r} is a link or device; only plain files are accepted")
+        raise DataError(f"{archive}: member {member.name!r} is a link or device; only regular files are accepted")
     if len(path.parts) != 2 or path.parts[0] != FOLDER or path.name == "..":
         raise DataError(f"{archive}: member {member.name!r} lies outside {FOLDER}/")
     return path.name
 
 
 def read_split(raw: Path, split: Split, num_classes: int) -> tuple[list[Pixels], NDArray[np.int64]]:
-    """As `read`, of all files of the split."""
+    """Return the images and labels of a split. Raises DataError, as `read`."""
     images, labels = read(raw, {"train": TRAIN_FILES, "test": TEST_FILES}[split], num_classes)
     return [Pixels(pixels) for pixels in images], labels
 
 
 def read(folder: Path, files: tuple[str, ...], num_classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images uint8 `[N, 32, 32, 3]` and labels `[N]`. Raises DataError naming the file and the record."""
+    """Return images uint8 `[N, 32, 32, 3]` and labels `[N]`. Raises DataError naming the file and the record."""
     parts = [_read_records(folder / name, num_classes) for name in files]
     records = np.concatenate(parts)
     planes = records[:, 1:].reshape(-1, 3, SIDE, SIDE)
@@ -79,6 +82,6 @@ def _read_records(path: Path, num_classes: int) -> NDArray[np.uint8]:
 
 
 def write(path: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
-    """The inverse of `read` for one file."""
+    """Write one file in the format that `read` reads."""
     planes = images.transpose(0, 3, 1, 2).reshape(len(images), -1)
     np.concatenate((labels[:, None], planes), axis=1).astype(np.uint8).tofile(path)

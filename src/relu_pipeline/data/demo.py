@@ -1,7 +1,7 @@
-"""Small built-in data in the forms of the real sets, for use without a network.
+"""Small built-in data sets in the formats of CIFAR-10 and AG News, for use without network access.
 
-Images: scikit-learn's handwritten digits (UCI, 1,797 images of 8x8) at 32x32 in CIFAR-10's layout.
-Texts: generated headlines in AG News' CSV form.
+Images: scikit-learn's handwritten digits (UCI, 1,797 images of 8x8 pixels), enlarged to 32x32.
+Texts: generated headlines.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ TEST_DIGITS = 297
 TEST_TEXTS = 400
 TRAIN_TEXTS = 2000
 
-# By AG News label: who, does what, to what.
+# For each AG News label: subjects, verbs and objects.
 PHRASES = (
     (
         ("The president", "A peace envoy", "The parliament", "Rebel leaders", "The foreign minister"),

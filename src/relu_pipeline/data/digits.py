@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits (UCI, 1,797 images of 8x8)."""
+"""scikit-learn's handwritten digits (UCI, 1,797 images of 8x8 pixels), enlarged to 32x32."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ SIDE = 32
 
 
 def digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return images `[1797, 32, 32, 3]` and labels `[1797]`."""
+    """Return images uint8 `[1797, 32, 32, 3]` and labels uint8 `[1797]`."""
     data = load_digits()
     small = np.rint(data.images * (255 / 16)).astype(np.uint8)
     scale = SIDE // small.shape[1]

@@ -26,7 +26,7 @@ def fetch(
     connect_timeout_s: float = 10,
     read_timeout_s: float = 30,
 ) -> None:
-    """Download `url` to `path`, going on from `path`.part if an earlier try left one.
+    """Download `url` to `path`, resuming from `path`.part if it exists.
 
     `path` appears only when its content matches `checksum` ("md5:HEX" or "sha256:HEX").
     Raises DownloadError.
@@ -56,7 +56,7 @@ def file_digest(path: Path, algorithm: str) -> str:
 
 def _receive(url: str, part: Path, timeout: tuple[float, float]) -> None:
     done = part.stat().st_size if part.exists() else 0
-    # Identity: a compressed transfer would make Content-Length and Range count other bytes than we write.
+    # No compression: Content-Length and Range would count compressed bytes, not those written.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
         if response.status_code == requests.codes.range_not_satisfiable:
@@ -79,7 +79,7 @@ def _receive(url: str, part: Path, timeout: tuple[float, float]) -> None:
 
 
 def _continues(response: requests.Response, done: int) -> bool:
-    """A server may ignore Range (200) or answer with another part than was asked for."""
+    """Return whether the response starts at byte `done`; a server may ignore Range or send another part."""
     return response.status_code == requests.codes.partial_content and response.headers.get(
         "Content-Range", ""
     ).startswith(f"bytes {done}-")

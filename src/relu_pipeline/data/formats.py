@@ -1,4 +1,4 @@
-"""Forms of data sets, each known to one module."""
+"""Registry of data formats and their adapters."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,20 +12,30 @@ from relu_pipeline.data import ag_news, cifar10, image_folder, own, table
 
 
 class Adapter(Protocol):
-    """Raises DataError, naming the file and the row."""
+    """Reader of one data format."""
 
     def read_split(self, raw: Path, split: Split, num_classes: int) -> tuple[list[Any], NDArray[Any]]:
-        """Return the items of a raw folder, `Picture`s or texts, and their labels, int64 `[N]`, from 0."""
+        """Return the items of a raw folder, `Picture`s or texts, and their labels, int64 `[N]`, from 0.
+
+        Raises DataError naming the file and the row.
+        """
 
 
 class PublishedAdapter(Adapter, Protocol):
+    """Adapter of a published data set."""
+
     def place(self, file: Path, out: Path, num_classes: int) -> None:
-        """Put what a published file holds into the raw folder `out`."""
+        """Check a published file and write its content to the raw folder `out`. Raises DataError."""
 
 
 class OwnAdapter(Adapter, Protocol):
+    """Adapter of the user's own data."""
+
     def gather(self, location: Path, config: Any, out: Path) -> list[str]:
-        """List the examples at `location` in the raw folder `out`, as `data.own` does, and return the labels."""
+        """List the examples at `location` in the raw folder `out`, in the format of `data.own`; return the labels.
+
+        Raises DataError.
+        """
 
 
 PUBLISHED: dict[DataFormat, PublishedAdapter] = {"cifar10": cifar10, "ag_news": ag_news}
@@ -36,13 +46,13 @@ ADAPTERS: dict[DataFormat, Adapter] = {**PUBLISHED, **OWN_ADAPTERS}
 
 
 def read_raw(raw: Path, split: Split) -> tuple[list[Any], NDArray[Any]]:
-    """As `Adapter.read_split`, of a folder that `obtain` filled. Raises DataError, ArtifactError."""
+    """Return the items and labels of a split in a folder that `obtain` wrote. Raises DataError, ArtifactError."""
     source = artifacts.read(raw / artifacts.SOURCE, Source)
     return ADAPTERS[source.format].read_split(raw, split, len(source.labels))
 
 
 def read_places(raw: Path, split: Split) -> list[str]:
-    """Return where the user finds each item of `read_raw`. Raises ArtifactError."""
+    """Return the location of each item of `read_raw`, as shown to the user. Raises ArtifactError."""
     source = artifacts.read(raw / artifacts.SOURCE, Source)
     if source.format in OWN_ADAPTERS:
         return [row["place"] for row in own.read(raw, split)]

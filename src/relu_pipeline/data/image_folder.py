@@ -1,4 +1,4 @@
-"""Own images: a folder or an archive with a folder for each class, also below train, val and test."""
+"""Adapter of the user's own images: a folder or an archive with one folder per class, or per split and class."""
 
 import hashlib
 import os
@@ -23,9 +23,9 @@ from relu_pipeline.data.own import Example, Found
 from relu_pipeline.data.pictures import PictureFile, read_image
 from relu_pipeline.errors import DataError
 
-UNPACKED = "files"  # of an archive, beside the lists
+UNPACKED = "files"  # folder of an unpacked archive, beside the lists of examples
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
-IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # and what begins with a dot
+IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # besides names that begin with a dot
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
     "training": "train",
@@ -44,10 +44,10 @@ class Candidate(NamedTuple):
 
 
 def gather(location: Path, config: ImageDataConfig, out: Path) -> list[str]:
-    """List all images in `out`, unpacked if they are in an archive, and return the labels. Raises DataError."""
+    """List all images in `out`, after unpacking an archive, and return the labels. Raises DataError."""
     root = location if location.is_dir() else unpack(location, out / UNPACKED)
     candidates, strangers, folders = _candidates(root)
-    found = Found({"train": []}, dict.fromkeys(strangers, "lies in no folder of a class"))
+    found = Found({"train": []}, dict.fromkeys(strangers, "is not in a class folder"))
     with ThreadPoolExecutor() as pool:
         looks = pool.map(lambda candidate: _look(candidate, root), candidates)
         for candidate, look in zip(candidates, tqdm(looks, "images", len(candidates), disable=None), strict=True):
@@ -57,7 +57,7 @@ def gather(location: Path, config: ImageDataConfig, out: Path) -> list[str]:
                 found.left_out[_shown(candidate.path, root)] = look
     labels = {example.label for examples in found.examples.values() for example in examples}
     hollow = (_shown(folder, root) for folder in folders if folder.name not in labels)
-    found.left_out.update((f"{folder}/", "has no image that can be read, so it is no class") for folder in hollow)
+    found.left_out.update((f"{folder}/", "has no readable image and is not a class") for folder in hollow)
     return own.store(found, config.test_fraction, location, out)
 
 
@@ -74,11 +74,11 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, out: Path) -> Path:
-    """Unpack what lies inside of the archive into `out`, and return `out`. Raises DataError."""
+    """Unpack the archive into `out`, never outside of it, and return `out`. Raises DataError."""
     try:
         if archive.suffix.lower() == ".zip":
             with zipfile.ZipFile(archive) as opened:
-                opened.extractall(out)  # noqa: S202  # leaves out what lies outside
+                opened.extractall(out)  # noqa: S202  # zipfile removes absolute and parent paths
         elif is_archive(archive):
             with tarfile.open(archive) as opened:
                 opened.extractall(out, filter="data")
@@ -94,7 +94,7 @@ def unpack(archive: Path, out: Path) -> Path:
 
 
 def _candidates(root: Path) -> tuple[list[Candidate], list[str], list[Path]]:
-    """Return the files in folders of classes, those in none, and the folders of classes."""
+    """Return the files in class folders, the files outside of them, and the class folders."""
     top = without_wrapping(root)
     tops = split_folders(top)
     folders = [(split, label) for above, split in tops.items() for label in _folders(above)]
@@ -104,14 +104,14 @@ def _candidates(root: Path) -> tuple[list[Candidate], list[str], list[Path]]:
 
 
 def without_wrapping(folder: Path) -> Path:
-    """Step into the only folder where it has folders itself, as archives often have one on top."""
+    """Skip a single top-level folder that contains folders, as archives often have one."""
     while len(inner := _folders(folder)) == 1 and _folders(inner[0]):
         folder = inner[0]
     return folder
 
 
 def split_folders(top: Path) -> dict[Path, Split]:
-    """Return the folders in which those of the classes lie: one for each split, or `top` alone."""
+    """Return the parents of the class folders: one folder per split, or `top` alone."""
     folders = _folders(top)
     if folders and all(folder.name.lower() in SPLIT_FOLDERS for folder in folders):
         return {folder: SPLIT_FOLDERS[folder.name.lower()] for folder in folders}
@@ -119,7 +119,7 @@ def split_folders(top: Path) -> dict[Path, Split]:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Yield all files below `folder` in their natural order; links are followed, but not to a folder around it."""
+    """Yield all files below `folder` in natural order. Symbolic links are followed, except to a parent folder."""
     seen = {_inode(around) for around in folder.absolute().parents}
     for parent, folders, names in os.walk(folder, followlinks=True):
         inode = _inode(Path(parent))
@@ -137,7 +137,7 @@ def _inode(path: Path) -> tuple[int, int]:
 
 
 def _look(candidate: Candidate, root: Path) -> Example | str:
-    """Return the example, or why it is none."""
+    """Return the example, or the reason why the file is not one."""
     place = _shown(candidate.path, root)
     try:
         content = read_image(candidate.path)
@@ -156,7 +156,7 @@ def _look(candidate: Candidate, root: Path) -> Example | str:
 
 
 def _shown(path: Path, root: Path) -> str:
-    """The path in one printable line."""
+    """Return the path relative to `root` as one printable line."""
     name = path.relative_to(root).as_posix()
     return name if name.isprintable() else ascii(name)
 

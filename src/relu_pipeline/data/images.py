@@ -13,14 +13,17 @@ from relu_pipeline.artifacts import Split
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """`images_BHWC` uint8 `[N, side, side, C]`, `labels` int64 `[N]`; C is 1 where all images are grey, else 3."""
+    """Prepared images: `images_BHWC` uint8 `[N, side, side, C]` and `labels` int64 `[N]`.
+
+    C is 1 if all images of the data set are grey, else 3.
+    """
 
     images_BHWC: Tensor
     labels: Tensor
 
     @classmethod
     def load(cls, folder: Path, split: Split) -> Self:
-        # Copy-on-write: torch warns of read-only memory, and nothing here writes.
+        # Copy-on-write, because torch warns about read-only memory; nothing writes to the array.
         images = np.load(folder / f"{split}_images.npy", mmap_mode="c")
         return cls(torch.from_numpy(images), torch.from_numpy(np.load(folder / f"{split}_labels.npy")))
 
@@ -34,5 +37,5 @@ class ImageSplit:
         return ImageSplit(self.images_BHWC[rows], self.labels[rows])
 
     def gather(self, rows: Tensor) -> Tensor:
-        """uint8 `[B, side, side, C]`."""
+        """Return the images, uint8 `[B, side, side, C]`."""
         return self.images_BHWC[rows]

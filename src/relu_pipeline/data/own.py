@@ -1,7 +1,7 @@
-"""Own data, from a table or a folder of images, in one form: a file of JSON lines for each split.
+"""Common storage format of the user's own data: one JSON lines file per split.
 
-A line has the `place` where the user finds the example, its `label`, and its content. `left_out.jsonl` has the places
-of what is no example, and why.
+A line has the `place` of an example in the user's files, its `label` and its content. `left_out.jsonl` has the place
+of each excluded item and the reason.
 """
 
 import re
@@ -20,7 +20,7 @@ LEFT_OUT = "left_out.jsonl"
 
 @dataclass(frozen=True)
 class Example:
-    """`identity` tells equal contents: the text, or the digest of the image."""
+    """Labelled text or image. Examples of equal content have the same `identity`: the text, or the image's digest."""
 
     place: str
     label: str
@@ -30,22 +30,22 @@ class Example:
 
 @dataclass(frozen=True)
 class Found:
-    """What an adapter found: examples by split, "train" at least, and the reason for each place left out."""
+    """Result of an adapter: the examples of each split, at least of "train", and the reason for each excluded place."""
 
     examples: dict[Split, list[Example]]
     left_out: dict[str, str] = field(default_factory=dict)
 
 
 def store(found: Found, test_fraction: float, where: Path, out: Path) -> list[str]:
-    """Write the splits to `out` and return the labels in their natural order.
+    """Write the splits to `out` and return the labels in natural order.
 
-    A test split is made from "train" where there is none. Raises DataError where `where` has fewer than two classes.
+    Without a test split, one is split off "train". Raises DataError naming `where` if there are fewer than two classes.
     """
     examples = dict(found.examples)
     labels = sorted({example.label for split in examples.values() for example in split}, key=natural_order)
     if len(labels) < 2:
         classes = f"one class ({in_one_line(labels[0])})" if labels else "no class"
-        raise DataError(f"{where}: has {classes}, but two are needed{_first_left_out(found.left_out)}")
+        raise DataError(f"{where}: has {classes}, but at least two are needed{_first_left_out(found.left_out)}")
     if "test" not in examples:
         examples |= _with_test(examples["train"], test_fraction)
     numbers = {label: number for number, label in enumerate(labels)}
@@ -62,7 +62,7 @@ def read(raw: Path, split: Split) -> list[dict[str, Any]]:
 
 
 def read_left_out(raw: Path) -> dict[str, str]:
-    """Return the reason for each place that was left out; published data have none. Raises ArtifactError."""
+    """Return the reason for each excluded place; published data have none. Raises ArtifactError."""
     path = raw / LEFT_OUT
     return {line["place"]: line["why"] for line in artifacts.read_lines(path)} if path.exists() else {}
 
@@ -72,8 +72,8 @@ def stored_splits(raw: Path) -> list[Split]:
 
 
 def natural_order(label: str) -> tuple[list[str | int], str]:
-    """Sort key: "2" comes before "10", "b" after "A"."""
-    parts = re.split(r"([0-9]+)", label)  # texts and numbers take turns, so that like meets like
+    """Return a sort key by which "2" comes before "10", and "b" after "A"."""
+    parts = re.split(r"([0-9]+)", label)  # text and numbers alternate, so that only values of one type are compared
     return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], label
 
 

@@ -1,4 +1,4 @@
-"""Images of any size -> the arrays that `ImageSplit` loads."""
+"""Conversion of images of any size to the arrays that `ImageSplit` loads."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ SIDES = (32, 64, 128, 224)
 
 
 def automatic_side(pictures: Sequence[Picture]) -> int:
-    """Return the largest of `SIDES` that half of the pictures fill, or the smallest."""
+    """Return the largest of `SIDES` that is at most the median of the images' shorter sides, or else the smallest."""
     median = float(np.median([min(picture.size) for picture in pictures]))
     return max((side for side in SIDES if side <= median), default=SIDES[0])
 
 
 def save_split(folder: Path, split: Split, pictures: Sequence[Picture], labels: NDArray[np.int64], side: int) -> None:
-    """Decode `pictures` on all cores and write what `ImageSplit.load` reads: uint8 `[N, side, side, 3]`.
+    """Decode `pictures` in parallel and write what `ImageSplit.load` reads, with images uint8 `[N, side, side, 3]`.
 
-    Raises DataError, naming the file.
+    Raises DataError naming the file.
     """
     np.save(folder / f"{split}_labels.npy", labels)
     images = open_memmap(_images_path(folder, split), "w+", np.uint8, (len(pictures), side, side, 3))
@@ -37,7 +37,7 @@ def save_split(folder: Path, split: Split, pictures: Sequence[Picture], labels: 
 
 
 def drop_colours_of_grey(folder: Path, splits: Sequence[Split]) -> None:
-    """Leave one channel where all images of all splits are grey."""
+    """Reduce the stored images to one channel if all images of all splits are grey."""
     arrays = {split: np.load(_images_path(folder, split), mmap_mode="r") for split in splits}
     if all(
         _is_grey(array[start : start + CHUNK]) for array in arrays.values() for start in range(0, len(array), CHUNK)

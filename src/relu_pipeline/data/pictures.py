@@ -1,4 +1,4 @@
-"""Images as they come from a data set, before they are packed."""
+"""Images of a data set before preparation, in memory or in files."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +18,13 @@ from relu_pipeline.errors import DataError, UnreadableError
 
 MAX_PIXELS = 100_000_000
 CHUNK = 64  # images that a thread decodes at a time
-MAX_BYTES = 4 * MAX_PIXELS  # of a file; an uncompressed image of so many pixels takes no more
+MAX_BYTES = 4 * MAX_PIXELS  # file size of the largest image, uncompressed
 
 ResultT = TypeVar("ResultT")
 
 
 def read_image(path: Path) -> bytes:
-    """Return the content of a file that may be an image. Raises InputError if it is too large for one, OSError."""
+    """Return the content of an image file. Raises InputError if it is too large, OSError if it cannot be read."""
     if (size := path.stat().st_size) > MAX_BYTES:
         message = f"The file has {size:,} bytes; images have at most {MAX_BYTES:,}."
         raise InputError("image_too_large", message, too_large=True)
@@ -32,24 +32,26 @@ def read_image(path: Path) -> bytes:
 
 
 class Picture(Protocol):
+    """Image before preparation."""
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
 
     @property
     def identity(self) -> str:
-        """A digest that tells equal images."""
+        """Digest of the content, the same for equal images."""
 
     def square(self, side: int) -> NDArray[np.uint8]:
-        """Return the middle square, uint8 `[side, side, 3]`.
+        """Return the centre square, uint8 `[side, side, 3]`.
 
-        Raises, naming the file, UnreadableError where it cannot be decoded, DataError where it has changed or is gone.
+        Raises UnreadableError if the file cannot be decoded, DataError if it has changed or is missing.
         """
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """`pixels`: uint8 `[H, W, 3]`."""
+    """Image in memory; `pixels` uint8 `[H, W, 3]`."""
 
     pixels: NDArray[np.uint8]
 
@@ -70,7 +72,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A PNG, JPEG or WebP file, with the digest that it had when it was listed."""
+    """PNG, JPEG or WebP file, with the digest it had when it was listed."""
 
     path: Path
     sha256: str
@@ -95,9 +97,10 @@ class PictureFile:
 def map_chunks(
     work: Callable[[int, Sequence[Picture]], ResultT], pictures: Sequence[Picture], title: str
 ) -> Iterator[ResultT]:
-    """Yield, in order, what `work` returns for the number of the first of `CHUNK` pictures and these pictures.
+    """Apply `work` to chunks of `CHUNK` pictures in parallel and yield the results in order.
 
-    On all cores: decoding leaves Python's lock. With a progress bar on a terminal.
+    `work` takes the index of the first picture of the chunk and the pictures. Threads suffice, as decoding releases
+    the GIL. A terminal shows a progress bar.
     """
     starts = range(0, len(pictures), CHUNK)
     with ThreadPoolExecutor() as pool, tqdm(total=len(pictures), desc=title, disable=None) as progress:

@@ -1,4 +1,4 @@
-"""Raw files -> train, val and test arrays. The validation split is fixed: no parameter but its size moves it."""
+"""Preparation of raw data as training, validation and test arrays. The validation split depends only on its size."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ from relu_pipeline.data.splits import stratified_split
 from relu_pipeline.data.tokenizer import train_tokenizer
 
 Items = tuple[list[Any], NDArray[np.int64]]  # and their labels
-Skipped = Mapping[Split, Sequence[int]]  # numbers of the raw examples that are left out
+Skipped = Mapping[Split, Sequence[int]]  # indices of the raw examples to exclude
 NONE: Skipped = MappingProxyType({})
 
 
 def prepare_images(raw: Path, config: ImagePrepareConfig, out: Path, unreadable: Skipped = NONE) -> PreparedMeta:
-    """Write the arrays of `ImageSplit`. Raises DataError, ArtifactError."""
+    """Write the arrays that `ImageSplit` loads. Raises DataError, ArtifactError."""
     splits = read_splits(raw, config.val_fraction, unreadable)
     side = packing.automatic_side(splits["train"][0]) if is_auto(config.size) else config.size
     with artifacts.atomic_dir(out) as partial:
@@ -30,13 +30,13 @@ def prepare_images(raw: Path, config: ImagePrepareConfig, out: Path, unreadable:
             packing.save_split(partial, split, pictures, labels, side)
         if (
             artifacts.read(raw / artifacts.SOURCE, Source).format == "image_folder"
-        ):  # CIFAR-10's form has three channels
+        ):  # CIFAR-10's format always has three channels
             packing.drop_colours_of_grey(partial, SPLITS)
         return _describe(partial, "image", raw)
 
 
 def prepare_texts(raw: Path, config: TextPrepareConfig, out: Path, unreadable: Skipped = NONE) -> PreparedMeta:
-    """Write the arrays of `TextSplit`, and the tokenizer of the training split alone.
+    """Train a tokenizer on the training split; write it and the arrays that `TextSplit` loads.
 
     Raises DataError, ArtifactError.
     """
@@ -56,7 +56,7 @@ PREPARERS: dict[TaskName, Callable[[Path, Any, Path, Skipped], PreparedMeta]] = 
 
 
 def read_splits(raw: Path, val_fraction: float, unreadable: Skipped = NONE) -> dict[Split, Items]:
-    """Hold a validation split back from training where the data have none."""
+    """Return the items and labels of each split; without a validation split, split one off the training split."""
     source = artifacts.read(raw / artifacts.SOURCE, Source)
     splits = {split: _read_split(raw, split, unreadable.get(split, ())) for split in source.rows}
     if "val" not in splits:

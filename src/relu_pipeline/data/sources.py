@@ -1,4 +1,4 @@
-"""The data of a task into one folder with `source.json`: published, from a mirror, made, or the user's own."""
+"""Collection of a task's raw data: published, from a mirror, built-in demo data, or the user's own."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,9 +21,10 @@ def is_own(location: str) -> bool:
 
 
 def obtain(task: TaskName, location: str, config: DataConfig, mirror: Path | None, out: Path) -> Source:
-    """Fill `out` with the raw data, checked to the last row.
+    """Write the raw data and `source.json` to `out`, after checking every row.
 
-    `location`: a file of `configs/data/`, or own data. Raises ConfigError, DownloadError, DataError.
+    `location` is a file of `configs/data/` or the path of the user's own data. Raises ConfigError, DownloadError,
+    DataError.
     """
     with artifacts.atomic_dir(out) as partial:
         path = Path(location)
@@ -55,8 +56,8 @@ def _described(task: TaskName, description: Path, mirror: Path | None, out: Path
     data = load_published(description)
     if data.format not in FORMATS[task]:
         raise ConfigError(
-            f"{description}: format {data.format} is not of the task {task}, which takes {', '.join(FORMATS[task])}; "
-            f"name another file of configs/data/, or data of your own, under tasks.{task} in params.yaml"
+            f"{description}: the task {task} does not support format {data.format}, only {', '.join(FORMATS[task])}; "
+            f"set tasks.{task} in params.yaml to another file of configs/data/ or to your own data"
         )
     files = _from_demo(data, out) if data.source == "demo" else _from_publisher(data, mirror, out)
     splits: tuple[Split, ...] = ("train", "test")
@@ -93,13 +94,13 @@ def _from_network(file: PublishedFile) -> Path:
 
 
 def find_in_mirror(file: PublishedFile, mirror: Path) -> Path:
-    """Return the path of the file in the mirror, checked against SHA256SUMS. Raises DownloadError."""
+    """Return the path of the file in the mirror, after checking it against SHA256SUMS. Raises DownloadError."""
     path = mirror / file.mirror
     expected = _mirror_checksums(mirror).get(file.mirror)
     if expected is None:
-        raise DownloadError(f"{mirror / 'SHA256SUMS'}: has no line for {file.mirror}; make one with `sha256sum`")
+        raise DownloadError(f"{mirror / 'SHA256SUMS'}: has no line for {file.mirror}; create one with `sha256sum`")
     if not path.is_file():
-        raise DownloadError(f"{path}: no such file; RELU_DATA_MIRROR must name a directory that holds {file.mirror}")
+        raise DownloadError(f"{path}: no such file; RELU_DATA_MIRROR must name a directory that contains {file.mirror}")
     if file_digest(path, "sha256") != f"sha256:{expected}":
         raise DownloadError(f"{path}: does not match its line in SHA256SUMS; copy the file again")
     return path
@@ -111,7 +112,7 @@ def _mirror_checksums(mirror: Path) -> dict[str, str]:
         lines = sums.read_text().splitlines()
     except OSError as error:
         raise DownloadError(
-            f"{sums}: {error.strerror}; RELU_DATA_MIRROR must name a directory with this file"
+            f"{sums}: {error.strerror}; RELU_DATA_MIRROR must name a directory that contains this file"
         ) from error
     pairs = (line.split(maxsplit=1) for line in lines if line.strip())
     return {name.lstrip("*"): digest for digest, name in pairs}

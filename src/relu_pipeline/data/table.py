@@ -1,4 +1,4 @@
-"""Own texts out of tables: one file, or a folder with train, test and perhaps val."""
+"""Adapter of the user's own texts: one table, or a folder with a table per split."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from relu_pipeline.errors import DataError
 
 
 def gather(location: Path, config: TextDataConfig, out: Path) -> list[str]:
-    """Write all rows to `out` and return the labels. Raises DataError, naming the file and the line."""
+    """List all examples in `out` and return the labels. Raises DataError naming the file and the line."""
     found = Found({})
     for split, file in split_files(location).items():
         found.examples[split] = _read(file, config, found.left_out)
@@ -30,7 +30,7 @@ def read_split(raw: Path, split: Split, num_classes: int) -> tuple[list[str], ND
 
 
 def split_files(location: Path) -> dict[Split, Path]:
-    """Return the table of each split; one file is all training. Raises DataError."""
+    """Return the table of each split; a single file is the training split. Raises DataError."""
     if not location.is_dir():
         return {"train": location}
     tables = {path.stem.lower(): path for path in sorted(location.iterdir()) if path.suffix.lower() in SUFFIXES}
@@ -41,7 +41,9 @@ def split_files(location: Path) -> dict[Split, Path]:
     }
     files = {split: tables[name] for split, alike in names.items() for name in alike if name in tables}
     if "train" not in files:
-        raise DataError(f"{location}: has no train{SUFFIXES[0]} or the like; name a table, or a folder with such files")
+        raise DataError(
+            f"{location}: has no training table such as train{SUFFIXES[0]}; name a table, or a folder that contains one"
+        )
     return files
 
 
@@ -51,7 +53,7 @@ def _read(path: Path, config: TextDataConfig, left_out: dict[str, str]) -> list[
         place = f"{path.name}, {place}"
         try:
             text, label = joined_text(values, config.text), as_text(values[config.label])
-            (text + label).encode()  # half a surrogate pair is no valid Unicode
+            (text + label).encode()  # a lone surrogate is not valid Unicode
         except ValueError as error:
             raise DataError(f"{path.parent / place}: {error}") from error
         if not text:
@@ -66,21 +68,21 @@ def _read(path: Path, config: TextDataConfig, left_out: dict[str, str]) -> list[
 
 
 def joined_text(values: Mapping[str, Any], columns: Sequence[str]) -> str:
-    """Return the texts of the columns, joined by a space. Raises ValueError, as `as_text`."""
+    """Return the values of the columns as one text, joined by a space. Raises ValueError, as `as_text`."""
     return " ".join(filter(None, (as_text(values[name]) for name in columns)))
 
 
 def as_text(value: Any) -> str:
-    """Return the value as its file has it, without white space around; a whole number has no decimal point.
+    """Return the value as stripped text; a whole number has no decimal point, a missing value is empty.
 
-    Raises ValueError if it is no text, number or truth value.
+    Raises ValueError if it is not a string, a number or a Boolean.
     """
-    if value is None or value != value:  # not a number
+    if value is None or value != value:  # NaN
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool):
         return json.dumps(value)
     if not isinstance(value, str | int | float):
-        raise ValueError(f"a {type(value).__name__} where a text or number should be")
+        raise ValueError(f"expected a text or a number, not a {type(value).__name__}")
     return str(value).strip()

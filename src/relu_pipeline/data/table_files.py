@@ -1,4 +1,4 @@
-"""Rows of a table file by the names of its columns: CSV with any usual delimiter, JSON lines, Parquet."""
+"""Readers of table files with named columns: CSV with any usual delimiter, JSON lines and Parquet."""
 
 import codecs
 import csv
@@ -14,11 +14,11 @@ MAX_FIELD_CHARS = 1 << 24  # Python's own limit is 131,072
 CSV, JSON_LINES, PARQUET = (".csv", ".tsv", ".txt"), (".jsonl", ".ndjson"), (".parquet",)
 SUFFIXES = (*CSV, *JSON_LINES, *PARQUET)
 
-PlacedRow = tuple[str, Mapping[str, Any]]  # "line 12" or "row 12", and the values by column
+PlacedRow = tuple[str, Mapping[str, Any]]  # location such as "line 12" or "row 12", and the values by column
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[PlacedRow]:
-    """Yield the rows, which have these `columns` and perhaps others. Raises DataError, naming the line."""
+    """Yield the rows, each with at least these `columns`. Raises DataError naming the line."""
     suffix = path.suffix.lower()
     if suffix in CSV:
         return _named_csv_rows(path, columns)
@@ -30,14 +30,14 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[PlacedRow]:
 
 
 def csv_rows(path: Path, delimiter: str, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row and its line; empty lines are left out. UTF-8 or, with a byte order mark, UTF-16.
+    """Yield each row with its line number; empty lines are skipped. The file is UTF-8, or UTF-16 with a BOM.
 
-    `strict`: a quote in the wrong place is an error. Raises DataError, naming the line.
+    `strict`: a misplaced quote is an error. Raises DataError naming the line.
     """
     csv.field_size_limit(MAX_FIELD_CHARS)
     with _opened(path, newline="") as file:
         rows = csv.reader(file, delimiter=delimiter, strict=strict)
-        start = 1  # line of the row that is being read
+        start = 1  # first line of the current row
         try:
             for row in rows:
                 if row:
@@ -47,8 +47,8 @@ def csv_rows(path: Path, delimiter: str, strict: bool = True) -> Iterator[tuple[
             raise _not_unicode(path, error) from error
         except (csv.Error, UnicodeError) as error:
             raise DataError(
-                f"{path}, line {rows.line_num}: {error}, in the row that begins in line {start}; "
-                f"a quote in it is not closed, or not doubled within quotes"
+                f"{path}, line {rows.line_num}: {error}, in the row that starts at line {start}; "
+                f"a quote is not closed, or not doubled within quotes"
             ) from error
 
 
@@ -64,7 +64,7 @@ def _named_csv_rows(path: Path, columns: Sequence[str]) -> Iterator[PlacedRow]:
 
 
 def _delimiter(path: Path, columns: Sequence[str]) -> str:
-    """Return the delimiter with which the header names all `columns`."""
+    """Return the delimiter by which the header contains all `columns`."""
     headers = {delimiter: next(csv_rows(path, delimiter, strict=False), (1, []))[1] for delimiter in DELIMITERS}
     names = {delimiter: [name.strip() for name in header] for delimiter, header in headers.items()}
     for delimiter, found in names.items():
@@ -149,5 +149,5 @@ def _no_column(path: Path, columns: Sequence[str], found: Sequence[str]) -> Data
     there = ", ".join(found)[:500] or "none"
     return DataError(
         f"{path}: has no column {missing}; its columns are {there}; "
-        f"name them by --text COLUMN and --label COLUMN of `relu-pipeline use text` or `predict text`"
+        f"name them with --text COLUMN and --label COLUMN of `relu-pipeline use text` or `predict text`"
     )

@@ -1,4 +1,4 @@
-"""Prepared texts: one flat array of token ids with offsets."""
+"""Prepared texts: a flat array of token ids, with offsets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from tqdm import tqdm
 from relu_pipeline.artifacts import PAD_ID, Split
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer  # needed to prepare texts, not to train on them
+    from tokenizers import Tokenizer  # needed only to prepare texts
 
-CHUNK = 1000  # texts that are encoded at a time
+CHUNK = 1000  # texts encoded at a time
 
 
 def save_split(folder: Path, split: Split, tokenizer: "Tokenizer", texts: list[str], labels: NDArray[np.int64]) -> None:
@@ -32,7 +32,10 @@ def save_split(folder: Path, split: Split, tokenizer: "Tokenizer", texts: list[s
 
 @dataclass(frozen=True)
 class TextSplit:
-    """Row `i` is `tokens[offsets[i]:offsets[i + 1]]`: int32 `tokens`, int64 `offsets` `[N + 1]` and `labels` `[N]`."""
+    """Prepared texts: `tokens` int32 `[T]`, `offsets` int64 `[N + 1]` and `labels` int64 `[N]`.
+
+    Text `i` has the token ids `tokens[offsets[i]:offsets[i + 1]]`.
+    """
 
     tokens: Tensor
     offsets: Tensor
@@ -59,11 +62,11 @@ class TextSplit:
         return TextSplit(tokens, torch.cat((lengths.new_zeros(1), lengths.cumsum(0))), self.labels[rows])
 
     def labelled_tokens(self) -> tuple[Tensor, Tensor]:
-        """Every token with the label of its text: int64 `[T]` both."""
+        """Return all tokens and the label of each token's text, both int64 `[T]`."""
         return self.tokens.long(), self.labels.repeat_interleave(self.offsets.diff())
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Token ids int64 `[B, L]`, padded to the longest of the rows."""
+        """Return token ids int64 `[B, L]`, padded to the longest of these texts."""
         starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
         columns = torch.arange(max(1, int(lengths.max())), device=rows.device)
         filled = columns < lengths[:, None]

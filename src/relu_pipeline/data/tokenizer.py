@@ -1,4 +1,4 @@
-"""Tokenizers that carry their own normalisation, truncation and padding, so that serving cannot differ."""
+"""Tokenizer training. A tokenizer includes normalisation, truncation and padding, so that serving uses the same."""
 
 import sys
 from collections.abc import Sequence
@@ -11,14 +11,15 @@ from relu_pipeline.data.randomness import generator
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 SEED = 0
-MEASURED_TEXTS = 2000  # that `word_loss` sets aside, a fifth of all at most
+MEASURED_TEXTS = 2000  # held out by `word_loss`, at most a fifth of the texts
 MAX_WORD_LOSS = 0.2
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int, max_tokens: int, kind: TokenizerKind) -> Tokenizer:
-    """Train a tokenizer of whole words, or of their parts by byte pair encoding (Sennrich et al. 2016).
+    """Train a word-level tokenizer, or a subword tokenizer by byte pair encoding (BPE, Sennrich et al. 2016).
 
-    `auto` takes parts where whole words lose more than a fifth of the text, as in languages without spaces.
+    `auto` selects BPE where more than a fifth of the text is out of vocabulary for a word-level tokenizer, as in
+    languages without spaces.
     """
     if kind == "auto":
         kind = "bpe" if word_loss(texts, vocab_size) > MAX_WORD_LOSS else "word"
@@ -29,7 +30,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, max_tokens: int, kind
 
 
 def word_loss(texts: Sequence[str], vocab_size: int) -> float:
-    """Return the share of characters in words unknown to a vocabulary of whole words, on texts that it did not see."""
+    """Return the fraction of characters in out-of-vocabulary words for a word-level tokenizer, on held-out texts."""
     rows = generator(SEED, "measured texts").permutation(len(texts)).tolist()
     count = min(MEASURED_TEXTS, len(texts) // 5)
     tokenizer = _of_words([texts[row] for row in rows[count:]], vocab_size)
@@ -42,9 +43,9 @@ def word_loss(texts: Sequence[str], vocab_size: int) -> float:
 
 
 def _of_words(texts: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Vocabulary of the `vocab_size` most frequent words of `texts`; ties are broken by the word itself."""
+    """Train a word-level tokenizer on the `vocab_size` most frequent words; ties are broken by the word itself."""
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
-    # Marks and remnants of HTML stay: they tell the news agency, and with it the topic.
+    # Punctuation and HTML remnants are kept: they indicate the news agency, which correlates with the topic.
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]
     )
@@ -59,10 +60,10 @@ def _of_words(texts: Sequence[str], vocab_size: int) -> Tokenizer:
 
 
 def _of_parts(texts: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Accents stay: in Japanese and Hindi they are more than that.
+    """Train a BPE tokenizer. It keeps accents, which in Japanese and Hindi distinguish letters.
 
-    The alphabet has no limit and words no suffix: with either, the trainer's result is another each time. A pair of
-    parts that occurs once stays two: with few texts, each would become one part, which no other text has.
+    The trainer's limit of the alphabet and its suffix of words are not set: both make the result non-deterministic.
+    `min_frequency=2` avoids subwords that occur in only one text of a small data set.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])

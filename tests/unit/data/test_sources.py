@@ -86,7 +86,7 @@ def test_data_of_another_task_are_refused_and_the_earlier_stay(
     (tmp_path / "out").mkdir()
     (tmp_path / "out/earlier").touch()
     with pytest.raises(
-        ConfigError, match=rf"{name}\.yaml: format .* is not of the task {task}, which takes {takes}; .*tasks"
+        ConfigError, match=rf"{name}\.yaml: the task {task} does not support format .*, only {takes}; .*tasks"
     ):
         obtain(task, str(DATA / f"{name}.yaml"), PARAMS.image.data, None, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["earlier"]

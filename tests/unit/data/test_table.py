@@ -138,14 +138,14 @@ def test_equal_texts_are_never_in_training_and_test(tmp_path_factory: pytest.Tem
         (
             "a.csv",
             b'text,label\na,x\n"cut off,y\n',
-            r"a\.csv, line 3: unexpected end of data, .* begins in line 3; a quote",
+            r"a\.csv, line 3: unexpected end of data, .* starts at line 3; a quote",
         ),
-        ("a.csv", b'text,label\na,x\n"cut off,y\nb,x\nc,y\n', r"a\.csv, line 5: .* in the row that begins in line 3;"),
+        ("a.csv", b'text,label\na,x\n"cut off,y\nb,x\nc,y\n', r"a\.csv, line 5: .* in the row that starts at line 3;"),
         ("a.csv", b"text,label\na,x\ncaf\xe9,y\n", r"a\.csv, line 3: byte 0xe9 is not UTF-8; .*iconv"),
         ("a.csv", b"words,label\na,x\n", r"a\.csv: has no column text; its columns are words, label; .*--text COLUMN"),
         ("a.csv", b"", r"a\.csv: is empty; its first line must name the columns"),
         ("a.csv", b"text,label\n", r"a\.csv: has no row with a text and a label"),
-        ("a.csv", b"text,label\na,x\nb,x\n", r"a\.csv: has one class \(x\), but two are needed$"),
+        ("a.csv", b"text,label\na,x\nb,x\n", r"a\.csv: has one class \(x\), but at least two are needed$"),
         ("a.csv", b"\xff\xfeno utf-16", r"a\.csv"),
         ("a.csv", "text,label\na,x\n".encode("utf-16-le"), r"a\.csv: has NUL characters, perhaps UTF-16 .*iconv"),
         ("a.jsonl", b'{"text": "a", "label": "x"}\n{"text": ', r"a\.jsonl, line 2: "),
@@ -155,7 +155,7 @@ def test_equal_texts_are_never_in_training_and_test(tmp_path_factory: pytest.Tem
             r"a\.jsonl, line 2: .*surrogates",
         ),
         ("a.jsonl", b'["a", "x"]\n', r"a\.jsonl, line 1: not a JSON object"),
-        ("a.jsonl", b'{"text": ["a"], "label": "x"}\n', r"a\.jsonl, line 1: a list where a text or number should be"),
+        ("a.jsonl", b'{"text": ["a"], "label": "x"}\n', r"a\.jsonl, line 1: expected a text or a number, not a list"),
         ("a.jsonl", b"[" * 100_000, r"a\.jsonl, line 1: "),
         ("a.parquet", b"no parquet", r"a\.parquet: not a readable Parquet file"),
         ("a.xlsx", b"", r"a\.xlsx: not a table; its name must end in one of \.csv \.tsv"),
@@ -169,5 +169,5 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, name: str, conten
 
 def test_a_folder_without_a_training_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("text,label\na,x\n")
-    with pytest.raises(DataError, match=r"has no train\.csv"):
+    with pytest.raises(DataError, match=r"has no training table such as train\.csv"):
         gathered(tmp_path, tmp_path / "out")

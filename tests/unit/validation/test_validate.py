@@ -174,7 +174,7 @@ def test_a_hostile_folder_is_prepared_without_what_cannot_be_decoded(tmp_path: P
     hollow = {"empty class/", "drawings/"}
     assert reasons.keys() == shown | hollow | {"b/long.png", "a/nowhere.png", "drawings/1.eps", latin}
     assert "20,000 x 3" in reasons["b/long.png"]
-    assert reasons["empty class/"] == "has no image that can be read, so it is no class"
+    assert reasons["empty class/"] == "has no readable image and is not a class"
     page = (tmp_path / "reports/data.md").read_text()
     assert all(line.startswith(("#", "-", "|", "!")) or line[-1] in ".:" for line in page.splitlines() if line)
 
