@@ -1,4 +1,4 @@
-"""The DVC stages: `python -m pipelines.STAGE ...` reads its config, calls one library function and writes its outs."""
+"""DVC stages. `python -m pipelines.STAGE ...` reads the parameters, calls the library and writes the stage's outs."""
 
 import os
 import sys
@@ -6,17 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-# `dvc exp run --temp` and `--queue` work in a copy of the project, whose code is to run: an editable install would run
-# that of the workspace.
+# `dvc exp run --temp` and `--queue` run in a copy of the project. Without this line, an editable install would import
+# the code of the workspace instead of the copy.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from relu_pipeline.errors import PipelineError
 
 
 def run(stage: Callable[..., None], *choices: tuple[str, ...]) -> NoReturn:
-    """Call `stage` with the command line's words, one of each of `choices`.
+    """Call `stage` with the command-line arguments; each must be one of the corresponding `choices`.
 
-    A PipelineError is one line and exit status 1; Ctrl-C one line and 130, as in shells.
+    A PipelineError is printed in one line, with exit status 1; Ctrl-C exits with status 130, as in shells.
     """
     words = sys.argv[1:]
     if len(words) != len(choices) or any(word not in valid for word, valid in zip(words, choices, strict=False)):
@@ -33,5 +33,5 @@ def run(stage: Callable[..., None], *choices: tuple[str, ...]) -> NoReturn:
 
 
 def _advice() -> str:
-    """DVC removes a stage's outs before it runs the stage."""
-    return "; `dvc checkout` brings this stage's earlier outs back" if "DVC_STAGE" in os.environ else ""
+    """Return how to restore the outs, which DVC removes before it runs a stage."""
+    return "; `dvc checkout` restores this stage's earlier outs" if "DVC_STAGE" in os.environ else ""

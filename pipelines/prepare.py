@@ -9,7 +9,7 @@ def prepare(task: TaskName) -> None:
     config = getattr(load_params(), task).prepare
     unreadable = artifacts.read(artifacts.unreadable_file(task), Unreadable).rows
     meta = PREPARERS[task](artifacts.raw_dir(task), config, artifacts.prepared_dir(task), unreadable)
-    print(f"{task}: " + ", ".join(f"{rows:,} {split}" for split, rows in meta.rows.items()) + " rows")
+    print(f"{task}: " + ", ".join(f"{rows:,} {split}" for split, rows in meta.rows.items()) + " examples")
 
 
 if __name__ == "__main__":

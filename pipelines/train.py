@@ -13,7 +13,7 @@ from relu_pipeline.training.resume import open_state
 
 def train(task: TaskName) -> None:
     params, commit = load_params(), git_commit()
-    # DVC knows nothing of the thresholds of `health`: they change no byte, only what is warned of.
+    # `health` is not a parameter of the DVC stage: its thresholds affect only warnings, not the outs.
     training = plan(TASKS[task], getattr(params, task), params.health, params.seed, artifacts.prepared_dir(task))
     state = open_state(artifacts.training_dir(task), training.key)
     name = f"{training.config.model.name} {commit[:7]}"
@@ -21,7 +21,7 @@ def train(task: TaskName) -> None:
         state.begin(mlflow_run.key)
         sections = training.config.model_dump(exclude={"model"}) | {"model": training.config.model.used}
         mlflow_run.log_params(flatten({"seed": params.seed, task: sections}))
-        # No dependency of the stage: another sentence in the report trains nothing again.
+        # Not a dependency of the stage: a change of the report must not cause a new training.
         names = (artifacts.DATA_REPORT, artifacts.DATA_PAGE, artifacts.DATA_PICTURE)
         data_report = (artifacts.reports_dir(task) / name for name in names)
         mlflow_run.log_files([file for file in data_report if file.exists()], "data")
@@ -44,7 +44,7 @@ def tags(training: Training, commit: str) -> dict[str, str]:
         "data": f"{source.name} ({source.source})",
         "data_sha256": source.sha256,
         "device": f"{hardware.accelerator} {hardware.precision}",
-        "mlflow.note.content": f"To repeat it: `{command_to_repeat(commit)}`",
+        "mlflow.note.content": f"To reproduce this run: `{command_to_repeat(commit)}`",
     }
 
 

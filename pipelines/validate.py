@@ -16,7 +16,7 @@ def validate(task: TaskName) -> None:
         print(f"{finding.level}: {finding.message}", file=sys.stderr)
     page = reports / artifacts.DATA_PAGE
     if report.errors:
-        raise DataError(f"the data of {task} have errors ({len(report.errors)}), named above and in {page}")
+        raise DataError(f"the data of the task {task} have errors ({len(report.errors)}), listed above and in {page}")
     print(f"{task}: no errors in the data, warnings: {len(report.findings)}; see {page}")
 
 

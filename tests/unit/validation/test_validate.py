@@ -285,7 +285,7 @@ def test_the_stage_prints_each_finding_in_a_line_and_fails(tmp_path: Path) -> No
     assert all(line.startswith(("error: ", "warning: ")) for line in lines)
     levels = [line.split(":")[0] for line in lines]
     assert levels == sorted(levels, reverse=True)
-    assert lines[-1] == "error: the data of text have errors (1), named above and in reports/text/data.md"
+    assert lines[-1] == "error: the data of the task text have errors (1), listed above and in reports/text/data.md"
     assert (tmp_path / "reports/text/data.md").is_file()
     set_param(tmp_path / "params.yaml", "validation.max_shared", 0.9)
     passed = stage()
