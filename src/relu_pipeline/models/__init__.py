@@ -1,4 +1,5 @@
-"""Plain `torch.nn.Module` networks, a file each. Shapes: B batch, H height, W width, C channel, L token, D feature.
+"""Networks as plain `torch.nn.Module`s, one per file, and their checkpoints.
 
-Each has `fit_input`, called once before the first step, and `head`, the linear layer that gives the logits.
+Shape suffixes: B batch, H height, W width, C channel, L token, D feature. A network must provide `fit_input`, which is
+called once before training to fit statistics of the data, and `head`, the linear layer that returns the logits.
 """

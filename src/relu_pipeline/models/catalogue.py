@@ -1,7 +1,7 @@
-"""Networks by name, built from plain values that a checkpoint can carry.
+"""Construction of networks by name, from plain values that are stored in checkpoints.
 
-A new image network is a class in a file here and its entry in IMAGE_NETWORKS (config.py), with a section of its name in
-config.py and params.yaml if it has values to tune.
+To add an image network, write its class in a file of this package and add an entry to IMAGE_NETWORKS (config.py). If it
+has hyperparameters, add a section of its name to config.py and params.yaml.
 """
 
 import pkgutil
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from relu_pipeline.models.text_mlp import TextMLP
     from relu_pipeline.models.timm_network import TimmNetwork
 
-# All networks have the interface of these: `head` and `fit_input` besides `forward`.
+# All of these have `head` and `fit_input` besides `forward`.
 ImageNetwork: TypeAlias = "MLP | PlainCNN | ResidualCNN | ResNet18 | TimmNetwork"
 Network: TypeAlias = "ImageNetwork | TextMLP"
 
 
 def build_network(name: str, settings: dict[str, Any]) -> Network:
-    """`settings` are the constructor's arguments. Raises KeyError."""
+    """Build the network `name` with the constructor arguments `settings`. Raises KeyError for an unknown name."""
     network: Network = pkgutil.resolve_name(NETWORKS[name])(**settings)
     return network

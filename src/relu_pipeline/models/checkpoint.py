@@ -1,4 +1,4 @@
-"""A trained network in one file: its name, its constructor's arguments and its weights."""
+"""Checkpoints: the name, the constructor arguments and the weights of a trained network in one file."""
 
 import pickle
 from pathlib import Path
@@ -18,13 +18,16 @@ def save_checkpoint(path: Path, network: str, settings: dict[str, Any], weights:
 
 
 def load_network(path: Path) -> Network:
-    """On the CPU, in evaluation mode. Raises ArtifactError for a missing or altered file."""
+    """Return the network of a checkpoint, on the CPU and in evaluation mode.
+
+    Raises ArtifactError if the file is missing or is not such a checkpoint.
+    """
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
         network = build_network(content["network"], content["settings"])
         network.load_state_dict(content["weights"])
     except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: no such file; `dvc repro train` makes it") from error
+        raise ArtifactError(f"{path}: no such file; `dvc repro train` creates it") from error
     except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise ArtifactError(f"{path}: not a checkpoint of this version; remake it with `dvc repro --force`") from error
     return network.eval()

@@ -1,4 +1,4 @@
-"""Dense layers on flattened images: the classic 784-256-128-10 for images of 28x28."""
+"""Multilayer perceptron on flattened images, such as the classic 784-256-128-10 on images of 28x28 pixels."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ from relu_pipeline.models.normalise import Normalise
 
 
 class MLP(nn.Module):
-    """uint8 `[B, H, W, C]` of `image_shape` (H, W, C) -> logits `[B, num_classes]`."""
+    """Multilayer perceptron: uint8 `[B, H, W, C]` of `image_shape` (H, W, C) -> logits `[B, num_classes]`."""
 
     def __init__(
         self, num_classes: int, image_shape: Sequence[int], hidden_dims: Sequence[int], activation: ActivationName
@@ -32,6 +32,6 @@ class MLP(nn.Module):
 
 
 def dense_layers(dims: Sequence[int], activation: ActivationName) -> nn.Sequential:
-    """Linear layers from each of `dims` to the next, each with its activation behind it."""
+    """Return linear layers from each of `dims` to the next, each followed by the activation."""
     pairs = ((nn.Linear(d_in, d_out), CATALOGUE[activation].module()) for d_in, d_out in itertools.pairwise(dims))
     return nn.Sequential(*itertools.chain.from_iterable(pairs))

@@ -1,4 +1,4 @@
-"""The CNN of introductory courses: 3x3 convolutions without padding, each with 2x2 pooling, and dense layers."""
+"""The CNN of introductory courses: 3x3 convolutions without padding, each followed by 2x2 pooling, and dense layers."""
 
 import itertools
 import math
@@ -15,9 +15,10 @@ KERNEL = 3
 
 
 class PlainCNN(nn.Module):
-    """uint8 `[B, H, W, C]` of `image_shape` (H, W, C) -> logits `[B, num_classes]`. No `hidden_dims`: only the head.
+    """CNN: uint8 `[B, H, W, C]` of `image_shape` (H, W, C) -> logits `[B, num_classes]`.
 
-    Raises ValueError for images too small for so many `widths`.
+    If `hidden_dims` is empty, the head is the only dense layer. Raises ValueError if the images are too small for this
+    number of `widths`.
     """
 
     def __init__(
@@ -53,10 +54,13 @@ class PlainCNN(nn.Module):
 
 
 def side_after(side: int, num_convolutions: int) -> int:
-    """Height or width behind the convolutions: 28 -> 26 -> 13 -> 11 -> 5."""
+    """Return the height or width after the convolutions and pooling: 28 -> 26 -> 13 -> 11 -> 5.
+
+    Raises ValueError if nothing is left.
+    """
     left = side
     for _ in range(num_convolutions):
         left = (left - KERNEL + 1) // 2
     if left < 1:
-        raise ValueError(f"a side of {side} pixels is used up by {num_convolutions} convolutions; use fewer widths")
+        raise ValueError(f"a side of {side} pixels is too small for {num_convolutions} convolutions; use fewer widths")
     return left

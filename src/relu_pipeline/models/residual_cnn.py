@@ -1,6 +1,7 @@
-"""Residual ReLU CNN behind a frozen whitening stem, built to learn in few epochs.
+"""Residual CNN with a frozen whitening stem, designed for training in few epochs.
 
-Whitened stem, Dirac start, frozen batch-norm scales and pooling before the norm: Jordan 2024, arXiv:2404.00498.
+The whitening stem, Dirac initialisation, frozen batch-norm scales and pooling before the norm are those of Jordan 2024,
+arXiv:2404.00498.
 """
 
 import itertools
@@ -17,9 +18,10 @@ USUAL_SIDE = 32
 
 
 class ResidualCNN(nn.Module):
-    """uint8 `[B, H, W, C]` -> logits `[B, num_classes]`; each of the blocks, `widths` channels wide, halves H and W.
+    """Residual CNN: uint8 `[B, H, W, C]` -> logits `[B, num_classes]`.
 
-    For each doubling of the side beyond 32 there is a further block in front, half as wide as the first of `widths`.
+    Each block has `widths` channels and halves H and W. For each doubling of the image's side beyond 32 pixels, a block
+    of half the first width is put in front.
     """
 
     def __init__(
@@ -55,14 +57,14 @@ class ResidualCNN(nn.Module):
 
     @torch.no_grad()
     def fit_input(self, image_BHWC: Tensor) -> None:
-        """Set the normalisation and the whitening filters from training images (uint8)."""
+        """Fit the normalisation and the whitening filters to training images, uint8 `[B, H, W, C]`."""
         self.normalise.fit(image_BHWC)
         filters = whitening_filters(self.normalise(image_BHWC), self.stem.kernel_size[0])[: self.stem.out_channels // 2]
         self.stem.weight.copy_(torch.cat((filters, -filters)))
 
 
 class Block(nn.Module):
-    """A 3x3 convolution that widens, 2x2 pooling, and a residual convolution (He et al. 2015, arXiv:1512.03385)."""
+    """Widening 3x3 convolution, 2x2 pooling and a residual 3x3 convolution (He et al. 2015, arXiv:1512.03385)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -81,7 +83,7 @@ class Block(nn.Module):
 
 
 def dirac_convolution(channels_in: int, channels_out: int) -> nn.Conv2d:
-    """3x3, without bias, that hands its inputs on at the start; further outputs start at random."""
+    """Return a 3x3 convolution without bias, initialised to the identity; additional channels are random."""
     convolution = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
     with torch.no_grad():
         nn.init.dirac_(convolution.weight[:channels_in])
@@ -95,7 +97,7 @@ def unscaled_batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 def whitening_filters(x_BCHW: Tensor, kernel: int) -> Tensor:
-    """Filters `[C*k*k, C, k, k]` that decorrelate the k x k patches of `x_BCHW`, largest variance first."""
+    """Return filters `[C*k*k, C, k, k]` that whiten the k x k patches of `x_BCHW`, in order of decreasing variance."""
     patches = x_BCHW.unfold(2, kernel, kernel).unfold(3, kernel, kernel).permute(0, 2, 3, 1, 4, 5)
     patches = patches.reshape(-1, x_BCHW.shape[1] * kernel * kernel)
     variances, vectors = torch.linalg.eigh(torch.cov(patches.double().T))

@@ -9,10 +9,10 @@ from relu_pipeline.models.normalise import Normalise
 
 
 class ResNet18(nn.Module):
-    """uint8 `[B, H, W, C]` -> logits `[B, num_classes]`. A 3x3 stem without pooling, as is usual on CIFAR-10."""
+    """ResNet-18: uint8 `[B, H, W, C]` -> logits `[B, num_classes]`. The stem is 3x3 without pooling."""
 
     def __init__(self, num_classes: int, image_shape: Sequence[int]) -> None:
-        from torchvision.models import resnet18  # the one network that needs it
+        from torchvision.models import resnet18  # the other networks do not need torchvision
 
         super().__init__()
         self.image_shape = tuple(image_shape)

@@ -1,4 +1,4 @@
-"""The networks of introductory courses, as settings of ours."""
+"""Networks of introductory courses, as constructor arguments of the networks of this package."""
 
 from typing import Any
 
@@ -24,6 +24,6 @@ NUM_CLASSES = {"text": 4}
 
 
 def teaching_network(name: str) -> tuple[str, dict[str, Any]]:
-    """Name and constructor's arguments for `build_network`. Raises KeyError."""
+    """Return the name and the constructor arguments for `build_network`. Raises KeyError."""
     network, settings = TEACHING[name]
     return network, settings | {"num_classes": NUM_CLASSES.get(name, 10)}

@@ -1,4 +1,4 @@
-"""Pooled embeddings and ReLU layers (deep averaging network, Iyyer et al. 2015)."""
+"""Text classifier of pooled embeddings and dense ReLU layers (deep averaging network, Iyyer et al. 2015)."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from relu_pipeline.artifacts import PAD_ID
 
 EMBEDDING_STD = 0.03
 LOG_ODDS_SCALE = 0.5
-SMOOTHING = 1.0  # added to each word's count in each class
+SMOOTHING = 1.0  # added to the count of each word in each class
 
 
 class TextMLP(nn.Module):
-    """Token ids int64 `[B, L]`, padded with 0 -> logits `[B, num_classes]`."""
+    """Deep averaging network: token ids int64 `[B, L]`, padded with 0 -> logits `[B, num_classes]`."""
 
     def __init__(
         self, num_classes: int, vocab_size: int, embedding_dim: int, hidden_dims: Sequence[int], dropout: float
@@ -24,7 +24,7 @@ class TextMLP(nn.Module):
         self.embedding = nn.Embedding(vocab_size, embedding_dim, padding_idx=PAD_ID)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         dims = [2 * embedding_dim, *hidden_dims]
-        # The mean is far smaller than the maximum; normed, both learn at one rate.
+        # The mean is far smaller than the maximum; after normalisation, one learning rate suits both.
         self.pooled_norm = nn.BatchNorm1d(dims[0])
         self.pooled_dropout = nn.Dropout(dropout)
         self.hidden = nn.Sequential(
@@ -43,9 +43,10 @@ class TextMLP(nn.Module):
 
     @torch.no_grad()
     def fit_input(self, tokens: Tensor, labels: Tensor) -> None:
-        """Start from naive Bayes (Wang & Manning 2012): a word's first features are its log-odds by class.
+        """Initialise the first features of each word's embedding by its log-odds of each class.
 
-        `tokens` and `labels` int64 `[T]`: each token of the training texts, and the class of its text.
+        These are the features of naive Bayes (Wang & Manning 2012). `tokens` and `labels` int64 `[T]` are all tokens of
+        the training texts and the classes of their texts.
         """
         weight_VD = self.embedding.weight
         odds_VC = LOG_ODDS_SCALE * log_odds(tokens, labels, len(weight_VD), self.head.out_features)
@@ -54,7 +55,7 @@ class TextMLP(nn.Module):
 
 
 def log_odds(tokens: Tensor, labels: Tensor, vocab_size: int, num_classes: int) -> Tensor:
-    """Log of a word's smoothed frequency in each class, less its mean over the classes: `[V, C]`."""
+    """Return the log of each word's smoothed frequency in each class, minus the mean over the classes: `[V, C]`."""
     counts_VC = torch.bincount(tokens * num_classes + labels, minlength=vocab_size * num_classes)
     smoothed_VC = counts_VC.view(vocab_size, num_classes) + SMOOTHING
     log_frequency_VC = (smoothed_VC / smoothed_VC.sum(dim=0)).log()
@@ -62,9 +63,9 @@ def log_odds(tokens: Tensor, labels: Tensor, vocab_size: int, num_classes: int) 
 
 
 def mean_and_max(token_ids_BL: Tensor, weight_VD: Tensor) -> Tensor:
-    """Over the tokens side by side, padding left out: `[B, 2 D]`, zeros where there are none.
+    """Return the mean and the maximum over the tokens without padding, concatenated: `[B, 2 D]`; 0 without tokens.
 
-    By a product and an addition: ONNX Runtime takes longer to select among whole embeddings than for all the rest.
+    Padding is masked by a product and a sum, because selecting embeddings would dominate the time in ONNX Runtime.
     """
     x_BLD = F.embedding(token_ids_BL, weight_VD)
     filled_BL = (token_ids_BL != PAD_ID).to(x_BLD.dtype)
@@ -75,7 +76,10 @@ def mean_and_max(token_ids_BL: Tensor, weight_VD: Tensor) -> Tensor:
 
 
 def mean_and_max_of_bags(token_ids_BL: Tensor, weight_VD: Tensor) -> Tensor:
-    """As `mean_and_max`, several times as fast to train; ONNX knows no such operator and would loop over the rows."""
+    """Return the same as `mean_and_max`, in a form that trains several times faster.
+
+    ONNX has no such operator: the exported graph would loop over the examples.
+    """
     filled_BL = token_ids_BL != PAD_ID
     count_B = filled_BL.sum(dim=1)
     tokens, offsets_B = token_ids_BL[filled_BL], count_B.cumsum(dim=0) - count_B

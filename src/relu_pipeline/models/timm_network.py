@@ -1,4 +1,4 @@
-"""Any image network of the package timm, with random or pretrained weights: https://huggingface.co/docs/timm."""
+"""Image models of the package timm, with random or pretrained weights: https://huggingface.co/docs/timm."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -18,13 +18,13 @@ from relu_pipeline.models.timm_weights import (
 
 
 class TimmNetwork(nn.Module):
-    """uint8 `[B, H, W, C]` of `image_shape` (H, W, C) -> logits `[B, num_classes]`.
+    """timm model: uint8 `[B, H, W, C]` of `image_shape` (H, W, C) -> logits `[B, num_classes]`.
 
-    The constructor loads no pretrained weights: `fit_input` does, which only training calls, so that a checkpoint is
-    read without the hub or the file `weights`. `freeze` trains the classifier alone and keeps all other layers, batch
-    norms among them, in evaluation mode.
+    Pretrained weights are loaded by `fit_input`, which only training calls, so that loading a checkpoint needs neither
+    the hub nor the file `weights`. `freeze` trains only the classifier and keeps all other layers, including batch
+    norms, in evaluation mode.
 
-    Raises ConfigError where timm has no network of this `name`, or it cannot be built for images of this shape.
+    Raises ConfigError if timm has no model `name`, or if it cannot be built for images of this shape.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TimmNetwork(nn.Module):
 
     @property
     def head(self) -> nn.Linear | None:
-        """None where timm's classifier is something else, or there are two."""
+        """Return the classifier, or None if it is not a single linear layer."""
         found = classifiers(self.model)
         return found[0] if len(found) == 1 and isinstance(found[0], nn.Linear) else None
 
@@ -71,10 +71,10 @@ class TimmNetwork(nn.Module):
 
     @torch.no_grad()
     def fit_input(self, image_BHWC: Tensor) -> None:
-        """Load the pretrained weights with the normalisation that they expect, or fit the normalisation to the images.
+        """Load the pretrained weights and their normalisation, or fit the normalisation to the images.
 
-        Raises ConfigError for a file that does not fit or images of a size that the network does not take, and
-        DownloadError where the hub cannot be reached.
+        Raises ConfigError if the weights do not fit the model or it does not support the size of the images, and
+        DownloadError if the weights cannot be downloaded.
         """
         if self.pretrained:
             loaded = pretrained_model(self.name, self.num_classes, self.image_shape, self.weights)

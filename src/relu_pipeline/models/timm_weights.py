@@ -1,4 +1,4 @@
-"""Networks of timm by name, and their pretrained weights: from its hub or from a file."""
+"""Construction of timm models, and their pretrained weights from timm's hub or from a file."""
 
 import difflib
 import logging
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from relu_pipeline.errors import ConfigError, DownloadError
 
-if TYPE_CHECKING:  # here and below: importing timm takes a second, and only its own networks need it
+if TYPE_CHECKING:  # timm is imported where it is used: the import takes a second, and other networks do not need it
     from timm.models import PretrainedCfg
 
 SECTION = "image.model.timm"
 MAX_PIXEL = 255
-# What networks raise for arguments, inputs or weights that do not fit them.
+# Exceptions that timm models raise for arguments, inputs or weights that do not fit.
 REFUSALS = (AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 def build(name: str, num_classes: int, image_shape: Sequence[int]) -> nn.Module:
-    """Build the network with random weights for images of `image_shape` (H, W, C). Raises ConfigError."""
+    """Return the model with random weights for images of `image_shape` (H, W, C). Raises ConfigError."""
     published(name)
     try:
         return _create(name, num_classes, image_shape)
@@ -30,9 +30,9 @@ def build(name: str, num_classes: int, image_shape: Sequence[int]) -> nn.Module:
 
 
 def pretrained_model(name: str, num_classes: int, image_shape: Sequence[int], weights: str | None) -> nn.Module:
-    """Build the network with the weights of the file, or of the hub; the classifier is new where its classes differ.
+    """Return the model with pretrained weights from the file or from the hub.
 
-    Raises ConfigError, DownloadError.
+    The classifier is initialised at random if its number of classes differs. Raises ConfigError, DownloadError.
     """
     arguments = (name, num_classes, image_shape)
     loaded = _from_file(weights, *arguments) if weights else _from_hub(*arguments)
@@ -40,15 +40,18 @@ def pretrained_model(name: str, num_classes: int, image_shape: Sequence[int], we
     _, height, width = config["input_size"]
     if (height, width) != tuple(image_shape[:2]):
         print(
-            f"warning: {name} is pretrained on images of {height}x{width} pixels, these have "
-            f"{image_shape[0]}x{image_shape[1]}; image.prepare.size sets it",
+            f"warning: {name} was pretrained on images of {height}x{width} pixels, but these have "
+            f"{image_shape[0]}x{image_shape[1]}; set image.prepare.size to change it",
             file=sys.stderr,
         )
     return loaded
 
 
 def normalisation(model: Any) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of pixels from 0 to 255 that the weights expect, `[C]`; `[1]` where C is not 3."""
+    """Return the mean and standard deviation of pixels from 0 to 255 that the weights expect, `[C]` or `[1]`.
+
+    They are averaged over the channels, `[1]`, if the model does not take three.
+    """
     from timm.data.config import resolve_model_data_config
 
     expected = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
@@ -57,36 +60,36 @@ def normalisation(model: Any) -> tuple[Tensor, Tensor]:
 
 
 def classifiers(model: Any) -> tuple[nn.Module, ...]:
-    """Return the last layers; a network that was distilled has two."""
+    """Return the classifier layers; a distilled model has two."""
     classifier = model.get_classifier()
     return classifier if isinstance(classifier, tuple) else (classifier,)
 
 
 def published(name: str) -> "PretrainedCfg | None":
-    """What timm knows of a network's weights. Raises ConfigError for a name that timm does not have."""
+    """Return timm's configuration of the pretrained weights, if any. Raises ConfigError for an unknown name."""
     import timm
 
     architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
-        near = ", ".join(difflib.get_close_matches(architecture, timm.list_models())) or "none is near it"
+        near = ", ".join(difflib.get_close_matches(architecture, timm.list_models())) or "none"
         raise ConfigError(
-            f"{SECTION}.name: timm has no network {architecture}: {near}; "
+            f"{SECTION}.name: timm has no model {architecture}; similar names: {near}; "
             "`python -c 'import timm; print(timm.list_models())'` lists all"
         )
     try:
         return timm.get_pretrained_cfg(name)
     except RuntimeError as error:
         names = ", ".join(timm.list_pretrained(f"{architecture}.*")) or "none"
-        raise ConfigError(f"{SECTION}.name: timm has no weights {name}; of {architecture} there are {names}") from error
+        raise ConfigError(f"{SECTION}.name: timm has no weights {name}; those of {architecture} are {names}") from error
 
 
 def shape_error(name: str, image_shape: Sequence[int], error: Exception) -> ConfigError:
-    """Say that the network does not take images of this shape, and which size it is made for."""
+    """Return the error that the model does not support this image size, naming the size that it expects."""
     config = published(name)
     size = f"{config.input_size[1]}" if config else "224"
     return ConfigError(
-        f"{SECTION}.name: {name} does not take images of {image_shape[0]}x{image_shape[1]} pixels "
-        f"({_summary(error)}); set image.prepare.size, it is made for {size}, or choose another network"
+        f"{SECTION}.name: {name} does not support images of {image_shape[0]}x{image_shape[1]} pixels "
+        f"({_summary(error)}); set image.prepare.size, for example to {size}, or choose another model"
     )
 
 
@@ -104,20 +107,24 @@ def _from_hub(name: str, num_classes: int, image_shape: Sequence[int]) -> nn.Mod
     if not (config and config.has_weights):
         raise ConfigError(
             f"{SECTION}.name: timm has no pretrained weights for {name}; set {SECTION}.pretrained to false, or choose "
-            "a name of those that `python -c 'import timm; print(timm.list_pretrained())'` lists"
+            "a name that `python -c 'import timm; print(timm.list_pretrained())'` lists"
         )
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would print each of its retries
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs each retry
     try:
         return _create(name, num_classes, image_shape, pretrained=True)
     except (OSError, *REFUSALS) as error:
         raise DownloadError(
-            f"the pretrained weights of {name} could not be loaded from timm's hub ({_summary(error)}); name a "
-            f"local file of them in {SECTION}.weights, or set {SECTION}.pretrained to false"
+            f"the pretrained weights of {name} could not be loaded from timm's hub ({_summary(error)}); set "
+            f"{SECTION}.weights to a local file of them, or {SECTION}.pretrained to false"
         ) from error
 
 
 def _from_file(weights: str, name: str, num_classes: int, image_shape: Sequence[int]) -> nn.Module:
-    """timm keeps random weights where the file has none: these differ between two seeds."""
+    """Return the model with the weights of the file.
+
+    timm silently keeps random weights that the file lacks. They are found by loading the file with two seeds: random
+    weights differ. Raises ConfigError.
+    """
     from safetensors import SafetensorError
 
     def load(seed: int) -> nn.Module:
@@ -135,19 +142,19 @@ def _from_file(weights: str, name: str, num_classes: int, image_shape: Sequence[
         ) from error
     if random := _different_weights(loaded, other):
         raise ConfigError(
-            f"{SECTION}.weights: {weights} lacks {len(random)} of the weights of {name}, {random[0]} among them; "
-            f"{SECTION}.name must be the network that was saved"
+            f"{SECTION}.weights: {weights} lacks {len(random)} of the weights of {name}, including {random[0]}; "
+            f"{SECTION}.name must be the model that was saved"
         )
     return loaded
 
 
 def _different_weights(one: nn.Module, other: nn.Module) -> list[str]:
-    """Names of the parameters, but for the classifiers', that are not the same in both."""
+    """Return the names of the parameters that differ between the models, without those of the classifiers."""
     heads = {id(parameter) for classifier in classifiers(one) for parameter in classifier.parameters()}
     weights = {name: parameter for name, parameter in one.named_parameters() if id(parameter) not in heads}
     return [name for name, weight in weights.items() if not torch.equal(weight, other.get_parameter(name))]
 
 
 def _summary(error: Exception) -> str:
-    """The first two lines, as the first alone may only announce what follows; one that says nothing by its type."""
+    """Return the first two lines of the message, as the first may be only a heading, or the type if it is empty."""
     return " ".join(line.strip() for line in str(error).strip().splitlines()[:2]) or type(error).__name__

@@ -47,7 +47,7 @@ def test_the_plain_cnn_fits_any_shape(height: int, width: int, channels: int, co
 
 
 def test_an_image_too_small_for_the_convolutions_is_refused() -> None:
-    with pytest.raises(ValueError, match="a side of 8 pixels is used up by 2 convolutions"):
+    with pytest.raises(ValueError, match="a side of 8 pixels is too small for 2 convolutions"):
         side_after(8, 2)
 
 

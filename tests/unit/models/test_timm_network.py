@@ -133,7 +133,7 @@ def test_without_the_hub_a_checkpoint_is_read_and_training_is_told_of_the_other_
     fit += "try: network.fit_input(torch.zeros(2, 32, 32, 3, dtype=torch.uint8))\nexcept DownloadError as e: print(e)"
     answer = offline(tmp_path, read + fit)
     assert answer.stdout.startswith("the pretrained weights of test_resnet could not be loaded from timm's hub")
-    assert "name a local file of them in image.model.timm.weights" in answer.stdout
+    assert "set image.model.timm.weights to a local file of them" in answer.stdout
     assert answer.stdout.count("\n") == 1
     assert answer.stderr == ""
 
@@ -141,9 +141,12 @@ def test_without_the_hub_a_checkpoint_is_read_and_training_is_told_of_the_other_
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnett18", r"image\.model\.timm\.name: timm has no network resnett18: .*resnet18"),
-        ("resnet18.of_mine", r"timm has no weights resnet18\.of_mine; of resnet18 there are .*resnet18\.a1_in1k"),
-        ("inception_v3", r"inception_v3 does not take images of 32x32 .*set image\.prepare\.size, it is made for 299"),
+        ("resnett18", r"image\.model\.timm\.name: timm has no model resnett18; similar names: .*resnet18"),
+        ("resnet18.of_mine", r"timm has no weights resnet18\.of_mine; those of resnet18 are .*resnet18\.a1_in1k"),
+        (
+            "inception_v3",
+            r"inception_v3 does not support images of 32x32 .*set image\.prepare\.size, for example to 299",
+        ),
     ],
 )
 def test_a_network_that_cannot_be_built_is_one_line(name: str, message: str) -> None:
@@ -165,7 +168,7 @@ def test_a_file_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04")
     torch.save({"fc.weight": torch.zeros(3, 3)}, tmp_path / "empty.pth")
     for file, message in (
-        ("other.pth", r"other\.pth lacks \d+ of the weights of test_resnet, conv1\.0\.weight among them"),
+        ("other.pth", r"other\.pth lacks \d+ of the weights of test_resnet, including conv1\.0\.weight"),
         ("similar.pth", r"similar\.pth has no weights for test_resnet \(.*size mismatch for bn1\.weight"),
         ("empty.pth", r"empty\.pth lacks \d+ of the weights"),
         ("cut.safetensors", r"cut\.safetensors has no weights for test_resnet \("),
@@ -186,7 +189,7 @@ def test_a_transformer_is_built_for_the_size_of_the_images() -> None:
 def test_another_size_than_that_of_the_weights_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path / "weights.pth")
     from_file(tmp_path / "weights.pth")
-    warning = "warning: test_resnet is pretrained on images of 160x160 pixels, these have 32x32"
+    warning = "warning: test_resnet was pretrained on images of 160x160 pixels, but these have 32x32"
     assert capsys.readouterr().err.startswith(warning)
 
 
