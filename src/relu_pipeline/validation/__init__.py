@@ -1,1 +1,1 @@
-"""A report on the raw data: what they are, and what is wrong with them, before anything is trained."""
+"""Validation of the raw data before training: statistics, problems, and a report on both."""

@@ -1,4 +1,4 @@
-"""Examples that are there more than once, within and across splits, and labels that contradict each other on them."""
+"""Duplicate examples within and across splits, and duplicates with contradicting labels."""
 
 from collections.abc import Iterator
 from itertools import combinations_with_replacement
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from relu_pipeline.artifacts import SPLITS, Contradictions, Duplicates, Pair, Split
 from relu_pipeline.validation.examples import Examples, Measured
 
-MAX_PAIRS = 10  # listed; all are counted
+MAX_PAIRS = 10  # listed in the report; all are counted
 
 Kind = Literal["exact", "near"]
-# For each example the row of an equal one, or -1: int64 `[N]`.
+# For each example the index of an equal one, or -1: int64 `[N]`.
 Partners = NDArray[np.int64]
 
 
 def duplicates(examples: Examples, measured: Measured) -> Iterator[Duplicates]:
-    """Yield those of each pair of splits that has any."""
+    """Yield the duplicates of each pair of splits that has any."""
     for other, split in combinations_with_replacement([s for s in SPLITS if s in examples.splits], 2):
         exact, near = (_in_split(groups, examples.splits, split, other) for groups in (measured.exact, measured.near))
         for kind, partners in _by_kind(exact, near):
@@ -33,21 +33,21 @@ def contradictions(examples: Examples, measured: Measured) -> Iterator[Contradic
 
 
 def _by_kind(exact: Partners, near: Partners) -> Iterator[tuple[Kind, Partners]]:
-    """Yield both where they have any; what has an exact duplicate counts as that alone."""
+    """Yield each kind that occurs; an example with an exact duplicate does not count as a near duplicate."""
     for kind, partners in zip(get_args(Kind), (exact, np.where(exact >= 0, -1, near)), strict=True):
         if (partners >= 0).any():
             yield kind, partners
 
 
 def _in_split(groups: NDArray[np.int64], splits: NDArray[np.str_], split: Split, other: Split) -> Partners:
-    """Return, for rows of `split`, the first row of their group in `other`, if it is another row."""
+    """Return for each example of `split` the first example of its group in `other`, if it is a different one."""
     rows = np.arange(len(groups))
     partners = np.where(splits == split, _first(groups, rows[splits == other])[groups], -1)
     return np.where(partners == rows, -1, partners)
 
 
 def _of_other_label(groups: NDArray[np.int64], labels: NDArray[np.int64]) -> Partners:
-    """Return the first row of the group with another label."""
+    """Return for each example the first one of its group with another label."""
     rows = np.arange(len(groups))
     first = _first(groups, rows)[groups]
     differs = labels != labels[first]
@@ -57,7 +57,7 @@ def _of_other_label(groups: NDArray[np.int64], labels: NDArray[np.int64]) -> Par
 def _first(groups: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the first of `rows` in each group, or -1: `[max(groups) + 1]`."""
     first = np.full(groups.max() + 1, -1)
-    first[groups[rows[::-1]]] = rows[::-1]  # the last assignment stays
+    first[groups[rows[::-1]]] = rows[::-1]  # of repeated indices, the last assignment wins
     return first
 
 

@@ -1,4 +1,4 @@
-"""What validation looks at: every example of a raw folder, and what is measured of it."""
+"""The examples of a raw folder, and the measurements that validation makes of them."""
 
 from dataclasses import dataclass
 from itertools import compress
@@ -17,7 +17,8 @@ from relu_pipeline.data.formats import read_places, read_raw
 class Examples:
     """The examples of all splits, split by split, in the order of the raw data.
 
-    `labels` int64 `[N]` are numbers of `names`; `splits` `[N]` are names, too; `places`: where the user finds them.
+    `labels` int64 `[N]` are indices into `names`; `splits` `[N]` are split names; `places` are locations in the user's
+    files.
     """
 
     names: list[str]
@@ -28,7 +29,7 @@ class Examples:
 
     @classmethod
     def read(cls, raw: Path) -> Self:
-        """Raises DataError, ArtifactError."""
+        """Read the examples of the raw folder `raw`. Raises DataError, ArtifactError."""
         source = artifacts.read(raw / artifacts.SOURCE, Source)
         items, labels, splits, places = [], [], [], []
         for split in source.rows:
@@ -43,17 +44,17 @@ class Examples:
         return len(self.items)
 
     def take(self, kept: NDArray[np.bool_]) -> "Examples":
-        """`kept`: `[N]`."""
+        """Return the examples where the mask `kept` `[N]` is true."""
         items, places = (list(compress(values, kept)) for values in (self.items, self.places))
         return Examples(self.names, items, self.labels[kept], self.splits[kept], places)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of `N` examples.
+    """Measurements of `N` examples.
 
-    `unreadable`: why a row cannot be decoded. `exact` and `near`: int64 `[N]`, the same number where two examples are
-    equal, or nearly so; rows of one group of `exact` are in one group of `near`. `sizes`: `[N]` each.
+    `unreadable` has the reason for each index that cannot be decoded. `exact` and `near`, int64 `[N]`, are group
+    numbers of exact and near duplicates; a group of `exact` lies within one group of `near`. `sizes` are `[N]` each.
     """
 
     unreadable: dict[int, str]
@@ -62,6 +63,6 @@ class Measured:
     sizes: dict[str, NDArray[np.int64]]
 
     def take(self, kept: NDArray[np.bool_]) -> "Measured":
-        """Return what is known of examples that can be decoded; `kept`: `[N]`."""
+        """Return the measurements where the mask `kept` `[N]` is true; all of these examples must be readable."""
         sizes = {name: values[kept] for name, values in self.sizes.items()}
         return Measured({}, self.exact[kept], self.near[kept], sizes)

@@ -1,4 +1,4 @@
-"""Plain words for what is wrong with the data: which example, what to do, and which threshold decides."""
+"""Errors and warnings about the data. Each names the examples, the remedy and the threshold."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,16 +6,16 @@ from relu_pipeline.artifacts import DataFacts, Duplicates, Finding, Pair
 from relu_pipeline.config import TaskName, ValidationConfig
 from relu_pipeline.errors import in_one_line
 
-MAX_NAMES = 10  # of classes or files in a sentence
+MAX_NAMES = 10  # classes or files listed in a message
 
 NEAR: dict[TaskName, str] = {
-    "image": "their perceptual hashes are close, so they are copies or alike scenes",
-    "text": "they differ in case, punctuation or white space alone",
+    "image": "their perceptual hashes are close, so they are copies or similar images",
+    "text": "they differ only in case, punctuation or white space",
 }
 
 
 def findings(task: TaskName, facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Finding]:
-    """Yield all that is wrong with what `facts` counts."""
+    """Yield the errors and warnings that follow from `facts`."""
     yield from _left_out(facts, thresholds)
     yield from _splits_and_classes(facts, thresholds)
     yield from _imbalance(task, facts, thresholds)
@@ -34,7 +34,7 @@ def _left_out(facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Findin
         limit = f"validation.max_left_out ({thresholds.max_left_out:g})"
         yield _error(f"{what}; repair or remove them, or raise {limit} in params.yaml")
     else:
-        yield _warning(f"{what}; the run goes on without them")
+        yield _warning(f"{what}; the run continues without them")
 
 
 def _splits_and_classes(facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Finding]:
@@ -44,15 +44,15 @@ def _splits_and_classes(facts: DataFacts, thresholds: ValidationConfig) -> Itera
         yield _error(
             f"{_share(len(few), len(facts.source.labels))} classes have fewer than {thresholds.min_class_rows} "
             f"examples in train: {names}; add examples or remove the class, or lower validation.min_class_rows "
-            f"({thresholds.min_class_rows}) in params.yaml; a class needs one at least"
+            f"({thresholds.min_class_rows}) in params.yaml; a class needs at least one"
         )
     for split, classes in facts.rows.items():
         missing = [in_one_line(name) for name, count in classes.items() if not count]
         if len(missing) == len(classes):
-            yield _error(f"{split} has no example that can be read; repair the files, or remove the split")
+            yield _error(f"{split} has no readable example; repair the files, or remove the split")
         elif missing and split != "train":
             lacks = f"{split} lacks {_share(len(missing), len(classes))} classes: {_listed(missing)}"
-            yield _warning(f"{lacks}; nothing is measured on them there: add examples")
+            yield _warning(f"{lacks}, which are not measured there; add examples")
 
 
 def _imbalance(task: TaskName, facts: DataFacts, thresholds: ValidationConfig) -> Iterator[Finding]:
@@ -63,8 +63,8 @@ def _imbalance(task: TaskName, facts: DataFacts, thresholds: ValidationConfig) -
     if classes[largest] > thresholds.max_imbalance * classes[smallest]:
         yield _warning(
             f"train has {classes[largest]:,} examples of {in_one_line(largest)}, but {classes[smallest]:,} of "
-            f"{in_one_line(smallest)} (validation.max_imbalance is {thresholds.max_imbalance:g}); accuracy hides how "
-            f"rare classes do: try {task}.train.class_weights balanced and {task}.train.monitor f1_macro"
+            f"{in_one_line(smallest)} (validation.max_imbalance is {thresholds.max_imbalance:g}); accuracy hides "
+            f"errors on rare classes: try {task}.train.class_weights balanced and {task}.train.monitor f1_macro"
         )
 
 
@@ -73,9 +73,10 @@ def _duplicates(task: TaskName, found: Duplicates, rows: int, thresholds: Valida
     nearly, why = ("", "") if found.kind == "exact" else ("nearly ", f"; {NEAR[task]}")
     if found.split == found.other:
         repeat = f"{share} {found.split} examples {nearly}repeat an earlier one, for example {pair}{why}"
-        return _warning(f"{repeat}; remove those that tell nothing new")
-    shared = f"{share} {found.split} examples are {nearly}in {found.other}, too, for example {pair}{why}"
-    cure = f"a model that remembers them scores too well: remove them from {found.other} or {found.split}"
+        return _warning(f"{repeat}; remove redundant examples")
+    in_other = f"are also in {found.other}" if found.kind == "exact" else f"have a near duplicate in {found.other}"
+    shared = f"{share} {found.split} examples {in_other}, for example {pair}{why}"
+    cure = f"memorising them inflates the scores: remove them from {found.other} or {found.split}"
     if found.kind == "exact" and found.other == "train" and found.count > thresholds.max_shared * rows:
         return _error(f"{shared}; {cure}, or raise validation.max_shared ({thresholds.max_shared:g}) in params.yaml")
     return _warning(f"{shared}; {cure}")

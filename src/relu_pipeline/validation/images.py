@@ -1,4 +1,4 @@
-"""Images: decoding every one, sizes, and a perceptual hash for near duplicates."""
+"""Measurements of images: whether they can be decoded, their sizes, and perceptual hashes to find near duplicates."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -14,13 +14,13 @@ from relu_pipeline.validation.examples import Measured
 SIDE = 32  # pixels of the square that is hashed
 FREQUENCIES = 8  # in each direction: 64 bits
 MAX_DISTANCE = 3  # bits in which the hashes of near duplicates may differ
-MIN_CONTRAST = 8  # of 255 grey levels; the bits of a plain image would be noise
+MIN_CONTRAST = 8  # of 255 grey levels; below it, the bits of the hash are noise
 
 COSINES = np.cos(np.pi / SIDE * np.arange(FREQUENCIES)[:, None] * (np.arange(SIDE) + 0.5)).astype(np.float32)
 
 
 def measure_images(pictures: Sequence[Picture]) -> Measured:
-    """Decode `pictures` on all cores. Raises DataError, naming the file, if one has changed or is gone."""
+    """Decode and measure `pictures` in parallel. Raises DataError if a file has changed or is missing."""
     hashes = np.zeros(len(pictures), dtype=np.uint64)
     unreadable: dict[int, str] = {}
 
@@ -40,32 +40,33 @@ def measure_images(pictures: Sequence[Picture]) -> Measured:
 
 
 def perceptual_hashes(squares: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return a hash `[N]` of squares `[N, 32, 32, 3]`, 0 for a plain image.
+    """Return perceptual hashes `[N]` of images `[N, 32, 32, 3]`; that of a uniform image is 0.
 
-    The low frequencies of the cosine transform of the grey image, each against their median: pHash (Zauner 2010,
-    "Implementation and benchmarking of perceptual image hash functions"). It keeps through resizing, compression and
-    small changes of colour; two images of one hash are alike in their large forms, which need not be one image.
+    Each bit tells whether a low-frequency coefficient of the cosine transform of the grey image exceeds their median:
+    pHash (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"). The hash hardly changes
+    with resizing, compression and small changes of colour. Different images of similar composition may have the same
+    hash.
     """
     red, green, blue = (squares[..., channel].astype(np.float32) for channel in range(3))
     grey = 0.299 * red + 0.587 * green + 0.114 * blue
     frequencies = (COSINES @ grey @ COSINES.T).reshape(len(squares), -1)
-    bits = frequencies > np.median(frequencies[:, 1:], axis=1, keepdims=True)  # the first is the mean
+    bits = frequencies > np.median(frequencies[:, 1:], axis=1, keepdims=True)  # the first coefficient is the mean
     hashes = np.packbits(bits, axis=1).view(np.uint64)[:, 0]
     return np.where(np.ptp(grey, axis=(1, 2)) < MIN_CONTRAST, np.uint64(0), hashes)
 
 
 def near_groups(exact: NDArray[np.int64], hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Join the groups `exact` `[N]` whose hashes `[N]` are close; without a hash, a group stays as it is."""
+    """Merge the groups `exact` `[N]` whose hashes `[N]` are close. Groups with the hash 0 are not merged."""
     unique, inverse = np.unique(hashes, return_inverse=True)
     joined = _joined(len(unique), close_pairs(unique))
     return np.where(hashes == 0, exact + len(unique), joined[inverse])
 
 
 def close_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield the indices of hashes that differ in 1 to `MAX_DISTANCE` bits, first and second, each pair at least once.
+    """Yield the indices of pairs of hashes that differ in 1 to `MAX_DISTANCE` bits, each pair at least once.
 
-    Two of them have one block of bits in common, where there are more blocks than bits that differ: of the hashes in
-    the order of a block, only neighbours with the same block are compared.
+    The hashes are cut into `MAX_DISTANCE + 1` blocks of bits, so that such a pair has at least one block in common.
+    For each block, the hashes are sorted by it, and only those with the same block are compared.
     """
     width = 64 // (MAX_DISTANCE + 1)
     for block in range(MAX_DISTANCE + 1):
@@ -83,7 +84,7 @@ def close_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64],
 
 
 def _joined(count: int, pairs: Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> NDArray[np.int64]:
-    """Return the smallest of the nodes `[count]` that each is connected with."""
+    """Return for each node `[count]` the smallest node of its connected component."""
     ends = [np.concatenate(side) for side in zip(*pairs, strict=True)] or [np.empty(0, np.int64)] * 2
     one, other = ends
     group = np.arange(count)

@@ -1,4 +1,4 @@
-"""The report on the data on one page of Markdown."""
+"""The report on the data as a Markdown page."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from relu_pipeline.artifacts import DataReport, Duplicates, Pair
 from relu_pipeline.errors import in_one_line
 from relu_pipeline.markdown import plain, table
 
-MAX_LEFT_OUT = 100  # lines of the page
+MAX_LEFT_OUT = 100  # excluded files or rows listed on the page
 
 PAGE = """# Data: {name}
 
@@ -44,7 +44,7 @@ def write_page(report: DataReport, path: Path) -> None:
     page = PAGE.format(
         name=plain(report.source.name),
         errors=_findings(report, "error", "Errors: the run stops", "No errors."),
-        warnings=_findings(report, "warning", "Warnings: the run goes on", "No warnings."),
+        warnings=_findings(report, "warning", "Warnings: the run continues", "No warnings."),
         classes=_classes(report),
         sizes=_sizes(report),
         duplicates=_duplicates(report.duplicates),

@@ -1,4 +1,4 @@
-"""PNG picture of a data set."""
+"""Figure of a data set."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from relu_pipeline.artifacts import DataFacts
 from relu_pipeline.figures import NAMED_CLASSES, class_name, save_figure
 
-MANY_CLASSES = 20  # above it, their names are small
+MANY_CLASSES = 20  # above it, class names are drawn small
 SIZES_INCHES = 2.6
 BINS = 40
 WIDE = 10  # largest to median; above it, the axis is logarithmic
 
 
 def draw_data(facts: DataFacts, splits: NDArray[np.str_], sizes: Mapping[str, NDArray[np.int64]], path: Path) -> None:
-    """Distributions of `sizes` `[N]` above, examples of each class below; both by split, `splits` `[N]`."""
+    """Draw the distributions of `sizes` `[N]` and the number of examples of each class, by split (`splits` `[N]`)."""
     many = len(facts.source.labels) > MANY_CLASSES
     classes_inches = 0.8 + min(len(facts.source.labels), NAMED_CLASSES) * (0.13 if many else 0.28)
     figure = Figure(figsize=(9, SIZES_INCHES + classes_inches), layout="constrained")
@@ -58,7 +58,7 @@ def _draw_classes(axes: Any, facts: DataFacts, many: bool) -> None:
     names = [class_name(name) for name in facts.source.labels]
     if len(names) > NAMED_CLASSES:
         places, names = places[:0], []
-    # parse_math: a dollar sign in a name is no formula.
+    # parse_math: a dollar sign in a class name does not start a formula.
     axes.set_yticks(places, names, fontsize=6 if many else 9, parse_math=False)
     axes.set_ylim(len(facts.source.labels) - 0.5, -0.5)
     axes.set(xlabel="examples", title="Examples of each class")

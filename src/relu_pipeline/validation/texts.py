@@ -1,4 +1,4 @@
-"""Texts: lengths, and a normal form for near duplicates."""
+"""Measurements of texts: their lengths, and a normal form to find near duplicates."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from relu_pipeline.validation.examples import Measured
 
 
 class Spaced(dict[int, int | str]):
-    """Table for `str.translate` that turns punctuation into spaces; it learns a character when it meets one."""
+    """Table for `str.translate` that maps punctuation to spaces, filled on demand."""
 
     def __missing__(self, code: int) -> int | str:
         self[code] = " " if unicodedata.category(chr(code)).startswith("P") else code
@@ -29,9 +29,9 @@ def measure_texts(texts: Sequence[str]) -> Measured:
 
 
 def normal_form(text: str) -> str:
-    """Return the text without case, punctuation, white space around words, and compatibility forms of Unicode (NFKC).
+    """Return the text case-folded, in Unicode form NFKC, without punctuation, and with single spaces.
 
-    Symbols stay, such as emoji and "+"; a text of punctuation alone stays as it is.
+    Symbols such as emoji and "+" are kept. A text of only punctuation is returned unchanged.
     """
     words = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(words.translate(PUNCTUATION).split()) or text

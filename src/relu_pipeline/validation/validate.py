@@ -1,4 +1,4 @@
-"""Raw data -> the report on them, and the examples that preparation leaves out."""
+"""Validation of a task's raw data: writes the report and the list of unreadable examples."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ MEASURES: dict[TaskName, Callable[[Any], Measured]] = {"image": measure_images, 
 
 
 def validate(task: TaskName, raw: Path, thresholds: ValidationConfig, reports: Path, out: Path) -> DataReport:
-    """Write the report in `reports` and, where it has no errors, the rows that cannot be decoded in `out`.
+    """Write the report to the folder `reports` and, if it has no errors, the list of unreadable examples to `out`.
 
     Raises DataError, ArtifactError.
     """

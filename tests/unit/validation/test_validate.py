@@ -86,8 +86,8 @@ def test_half_of_the_test_rows_in_train_stop_the_run_and_the_report_stays(tmp_pa
     table = write_table(tmp_path / "in", train=train, test=train[:10] + words("b", 10, 90))
     report = report_on("text", table, tmp_path)
     assert errors(report) == (
-        "10 of 20 (50 %) test examples are in train, too, for example test.jsonl, line 1 = train.jsonl, line 1; "
-        "a model that remembers them scores too well: remove them from train or test, or raise validation.max_shared "
+        "10 of 20 (50 %) test examples are also in train, for example test.jsonl, line 1 = train.jsonl, line 1; "
+        "memorising them inflates the scores: remove them from train or test, or raise validation.max_shared "
         "(0.1) in params.yaml"
     )
     assert not (tmp_path / "unreadable.json").exists()
@@ -101,7 +101,7 @@ def test_rows_that_differ_in_case_alone_warn(tmp_path: Path) -> None:
     test = [(f"{text.upper()}!", label) for text, label in train[:10]] + words("b", 10, 90)
     report = report_on("text", write_table(tmp_path / "in", train=train, test=test), tmp_path)
     assert not report.errors
-    assert "10 of 20 (50 %) test examples are nearly in train, too" in warnings(report)
+    assert "10 of 20 (50 %) test examples have a near duplicate in train" in warnings(report)
     assert "case, punctuation or white space" in warnings(report)
 
 
@@ -143,7 +143,7 @@ def test_rows_that_download_left_out_count_and_are_named(tmp_path: Path) -> None
     table = write_table(tmp_path / "in", train=train, test=words("a", 5, 90) + words("b", 5, 90))
     report = report_on("text", table, tmp_path)
     named = "train.jsonl, line 41: has no text; train.jsonl, line 42: has no label"
-    assert f"2 of 52 (3.85 %) files or rows are left out: {named}; the run goes on without them" in warnings(report)
+    assert f"2 of 52 (3.85 %) files or rows are left out: {named}; the run continues without them" in warnings(report)
     assert "raise validation.max_left_out (0.01)" in errors(report_on("text", table, tmp_path, max_left_out=0.01))
     assert "| train.jsonl, line 41 | has no text |" in (tmp_path / "reports/data.md").read_text()
 
@@ -222,11 +222,11 @@ def test_copies_of_images_across_splits_stop_the_run(tmp_path: Path) -> None:
     with Image.open(root / "train/b/7.png") as image:
         image.save(root / "test/b/2.jpg", quality=70)
     report = report_on("image", root, tmp_path)
-    assert "5 of 7 (71.4 %) test examples are in train, too, for example test/a/copy 0.png = train/b/0.png" in errors(
+    assert "5 of 7 (71.4 %) test examples are also in train, for example test/a/copy 0.png = train/b/0.png" in errors(
         report
     )
     assert (
-        "1 of 7 (14.3 %) test examples are nearly in train, too, for example test/b/2.jpg = train/b/7.png"
+        "1 of 7 (14.3 %) test examples have a near duplicate in train, for example test/b/2.jpg = train/b/7.png"
         in warnings(report)
     )
     assert "10 of 27 (37 %) examples have another label than an equal one" in errors(report)
