@@ -1,1 +1,1 @@
-"""What the ReLUs do: measured by forward hooks, without a change to the network."""
+"""ReLU health: dead units, zero fractions and gradients, measured by hooks without changes to the network."""

@@ -1,4 +1,4 @@
-"""How large the gradients are, layer by layer: do they vanish or explode on their way back?"""
+"""Gradient norms by layer, to detect vanishing and exploding gradients."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,10 @@ from relu_pipeline.health.hooks import WEIGHTED
 
 
 class GradientNorms:
-    """Mean over the added steps of the Euclidean norm of each trained convolution's or linear layer's weight gradient.
+    """Euclidean norms of the weight gradients of the trained convolutions and linear layers, averaged over steps.
 
-    A step that overflowed, as a scaler's first ones in half precision do, is left out, and so is a layer in the steps
-    whose forward pass did not use it.
+    Steps with a non-finite gradient are skipped, such as the first ones of a gradient scaler in half precision. A layer
+    is skipped in steps that do not use it.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -26,12 +26,12 @@ class GradientNorms:
 
     @torch.no_grad()
     def add(self) -> None:
-        """Between backward and the optimiser's step."""
+        """Add the norms of a step; to be called after `backward` and before the optimiser's step."""
         norms = {name: weight.grad.float().norm() for name, weight in self.weights.items() if weight.grad is not None}
         if norms and torch.stack(list(norms.values())).isfinite().all():
             for name, norm in norms.items():
                 self.norms[name].append(norm)
 
     def means(self) -> dict[str, float]:
-        """By layer, of those that a step used."""
+        """Return the mean norm of each layer that was used."""
         return {name: torch.stack(norms).mean().item() for name, norms in self.norms.items() if norms}

@@ -1,4 +1,4 @@
-"""Where the activations of a network can be seen: forward hooks, removed afterwards."""
+"""Forward hooks on the activations of a network."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,11 +16,11 @@ See = Callable[[str, nn.Module, Tensor], None]
 
 @contextmanager
 def watching(network: nn.Module, see: See) -> Iterator[None]:
-    """Within the block, each forward pass calls `see(layer, activation, output)` for each activation module.
+    """Call `see(layer, activation, output)` for each activation module in each forward pass within the block.
 
-    `layer` names the convolution or linear layer that ran last before it: the one whose units the outputs are.
-    Behind a sum that is the branch that ran last. A second activation behind the same layer is named `layer:2`.
-    The units of an output `[B, H, W, C]`, behind a linear layer, are moved to where a convolution has them.
+    `layer` is the name of the convolution or linear layer that ran last before the activation; after a sum, this is the
+    last layer of the branch that ran last. A second activation after the same layer is named `layer:2`. An output
+    `[B, H, W, C]` after a linear layer is passed as `[B, C, H, W]`. The hooks are removed after the block.
     """
     behind: Counter[str] = Counter()
     last: list[tuple[str, nn.Module]] = []
@@ -52,5 +52,5 @@ def watching(network: nn.Module, see: See) -> Iterator[None]:
 
 
 def units_second(source: nn.Module, output: Tensor) -> Tensor:
-    """`[B, C, H, W]` also of a linear layer, whose units are the last axis."""
+    """Return the output with the units as second axis, `[B, C, H, W]`; a linear layer has them last."""
     return output.movedim(-1, 1) if isinstance(source, nn.Linear) and output.ndim == 4 else output

@@ -1,4 +1,4 @@
-"""The health of a run at a glance."""
+"""Figure of the ReLU health of a run."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from relu_pipeline.health.record import Row
 
 
 def draw_health(rows: Sequence[Row], path: Path) -> None:
-    """Heat maps of layers over epochs: share of zeros, dead units, size of activations and of gradients."""
+    """Draw heat maps of layers by epoch: fraction of zeros, dead units, and size of activations and gradients."""
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     figure = Figure(figsize=(11, 1.6 + 0.5 * len(layers)), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
@@ -34,7 +34,7 @@ def draw_health(rows: Sequence[Row], path: Path) -> None:
 
 
 def _table(rows: Sequence[Row], layers: Sequence[str]) -> Callable[[Callable[[Row], float]], NDArray[np.float64]]:
-    """Gives `[layers, epochs]` of a value of each row; NaN where the row lacks it."""
+    """Return a function from a value of a row to the table `[layers, epochs]` of it, with NaN where it is missing."""
     epochs = sorted({row["epoch"] for row in rows})
 
     def table(value: Callable[[Row], float]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What the units of each layer do over a whole split: exact counts, one pass, no change to the network."""
+"""Statistics of the activations of each layer over a whole split, computed in one pass."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,16 +11,17 @@ from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 from relu_pipeline.health.hooks import watching
 
 BATCH_SIZE = 500
-CHUNK_VALUES = 1 << 19  # temporaries that fit into a processor's cache: three times as fast as whole batches
-SATURATION_MARGIN = 0.05  # of the range of outputs, from either bound
-BF16_CODES = 1 << 15  # of the numbers from 0
+CHUNK_VALUES = 1 << 19  # temporaries fit into a processor's cache: three times as fast as whole batches
+SATURATION_MARGIN = 0.05  # distance from either bound, as a fraction of the range of outputs
+BF16_CODES = 1 << 15  # number of codes of non-negative bfloat16 numbers
 
 
 @dataclass(frozen=True)
 class LayerHealth:
-    """A unit is a channel or a feature; it is active where its input is above 0, dead where that is nowhere.
+    """Activation statistics of one layer.
 
-    `p99` is exact to 0.4 %, and 0 where it would be negative; `saturated_share` is 0 for an unbounded function.
+    A unit is a channel or a feature. It is active where its input is above 0, and dead if it is never active. `p99` is
+    accurate to 0.4 %, and 0 if it would be negative. `saturated_share` is 0 for an unbounded function.
     """
 
     units: int
@@ -39,7 +40,7 @@ class LayerHealth:
 
 @torch.no_grad()
 def probe(network: nn.Module, split: PreparedSplit) -> dict[str, LayerHealth]:
-    """By layer, in the order of computation."""
+    """Return the statistics of each layer over the split, in computation order."""
     network.eval()
     seen = Probe()
     with watching(network, seen.see):
@@ -49,7 +50,7 @@ def probe(network: nn.Module, split: PreparedSplit) -> dict[str, LayerHealth]:
 
 
 class Probe:
-    """Adds up what `watching` shows, until `health` is asked for."""
+    """Accumulator of activation statistics: `see` is the callback for `watching`, `health` returns the result."""
 
     def __init__(self) -> None:
         self.counts: dict[str, _Counts] = {}
@@ -64,12 +65,12 @@ class Probe:
 
 
 def _function_of(module: nn.Module) -> Activation:
-    """A package such as timm may have subclasses of its own."""
+    """Return the activation function of a module; packages such as timm subclass PyTorch's modules."""
     return next(activation for activation in CATALOGUE.values() if isinstance(module, activation.module))
 
 
 def _by_unit(output: Tensor) -> Tensor:
-    """`[values, units]` from `[B, C, H, W]` or `[..., D]`."""
+    """Return `[values, units]` for an output `[B, C, H, W]` or `[..., D]`."""
     return (output.movedim(1, -1) if output.ndim == 4 else output).flatten(0, -2)
 
 
@@ -93,10 +94,10 @@ class _Counts:
         positive = (x - self.activation.at_0).clamp_(min=0)
         codes = (positive if self.activation.at_0 == 0 else x).bfloat16().view(torch.int16).flatten()
         self.histogram = torch.bincount(codes & (BF16_CODES - 1), minlength=BF16_CODES).cpu() + self.histogram
-        # Summed as floats: several times as fast, and exact for so few.
+        # A sum of floats is several times as fast, and exact for so few values.
         active = positive.sign_().sum(dim=0).long().cpu()
         self.active = active + self.active
-        # Looked for only where an output that is not positive may be another number than 0.
+        # Zeros need to be counted only if outputs that are not positive may be other numbers than 0.
         zeros = x.numel() - active.sum() if self.activation.gives_zeros else (x == 0).sum().cpu()
         self.zeros += zeros
         self.sum += x.sum().cpu()

@@ -1,4 +1,4 @@
-"""The health of a run as table rows: one for each layer and epoch."""
+"""Table of the ReLU health of a run, with a row per layer and epoch."""
 
 import csv
 from collections.abc import Mapping
@@ -14,7 +14,10 @@ COLUMNS = ("epoch", "layer", *MEASURES)
 
 
 def epoch_rows(epoch: int, layers: Mapping[str, LayerHealth], gradient_norms: Mapping[str, float]) -> list[Row]:
-    """Layers in the order of computation. A layer without activation has a gradient only, a frozen one none."""
+    """Return the rows of an epoch, with layers in computation order.
+
+    A layer without activation has only a gradient norm; a frozen layer has none.
+    """
     rows = []
     for layer in dict.fromkeys([*layers, *gradient_norms]):
         row: Row = {"epoch": epoch, "layer": layer}
@@ -27,7 +30,7 @@ def epoch_rows(epoch: int, layers: Mapping[str, LayerHealth], gradient_norms: Ma
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of `relu_health.csv`, without the measures that a layer lacks."""
+    """Return the rows of `relu_health.csv`; a row has no key for an empty cell."""
     with path.open(encoding="utf-8", newline="") as file:
         return [{name: _value(name, cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
 
@@ -39,7 +42,10 @@ def _value(name: str, cell: str) -> str | int | float:
 
 
 def summary(rows: list[Row]) -> dict[str, float]:
-    """Of one epoch, over its layers, for charts that compare runs; a network without activations has gradients only."""
+    """Return metrics of one epoch over all layers, to compare runs.
+
+    A network without activations has only gradient norms.
+    """
     active = [row for row in rows if "zero_share" in row]
     norms = [row["gradient_norm"] for row in rows if "gradient_norm" in row]
     metrics: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What the service watches for drift: the share of zeros that each ReLU layer gives for a row, and the confidence."""
+"""Inputs of drift detection: the fraction of zeros in each ReLU layer's output for an example, and the confidence."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,10 @@ GIVE_ZEROS = tuple(activation.module for activation in CATALOGUE.values() if act
 
 @dataclass(frozen=True)
 class Answers:
-    """`probabilities` `[N, C]` and `zero_shares` `[N, R]`, both float32; `layers` names the R ReLU layers."""
+    """Outputs of a network for N examples.
+
+    `probabilities` `[N, C]` and `zero_shares` `[N, R]` are float32; `layers` has the names of the R ReLU layers.
+    """
 
     layers: list[str]
     probabilities: NDArray[np.float32]
@@ -31,7 +34,7 @@ class Answers:
 
 @torch.no_grad()
 def answer(network: nn.Module, split: PreparedSplit) -> Answers:
-    """All rows, on the CPU in full precision."""
+    """Return the outputs for all examples, computed on the CPU in float32."""
     network.eval()
     progress = tqdm(OrderedBatches(split, BATCH_SIZE), "zero fractions", unit=" batches", leave=False, disable=None)
     batches = [with_zero_shares(network, inputs) for inputs, _ in progress]
@@ -43,9 +46,10 @@ def answer(network: nn.Module, split: PreparedSplit) -> Answers:
 
 
 def with_zero_shares(network: nn.Module, inputs: Tensor) -> tuple[Tensor, list[str], Tensor]:
-    """Logits, the names of the R layers of ReLU or ReLU6 in the order of computation, and their zero shares `[B, R]`.
+    """Return the logits, the names of the R layers of ReLU or ReLU6, and their zero fractions `[B, R]`.
 
-    One minus a sum over a constant: a channel that is never active can be cut, and the share stays what it was.
+    Layers are in computation order. The fraction is one minus the number of active outputs divided by a constant, so
+    that pruning channels that are never active does not change it.
     """
     layers: list[str] = []
     active: list[Tensor] = []
@@ -66,10 +70,13 @@ def with_zero_shares(network: nn.Module, inputs: Tensor) -> tuple[Tensor, list[s
 
 
 def count_active(output: Tensor) -> tuple[Tensor, int]:
-    """`[B, 1]`: how many of a ReLU's outputs are not 0, and of how many; for `[B, C, H, W]` both over H * W."""
+    """Return the numbers of non-zero outputs of a ReLU, `[B, 1]`, and of all outputs.
+
+    For `[B, C, H, W]`, both are divided by H * W.
+    """
     active = torch.sign(output)
     if active.dim() == 4:
-        # Pooling stays in the blocked layout of ONNX Runtime's convolutions; a sum over H and W would have to leave it.
+        # Pooling keeps the blocked layout of ONNX Runtime's convolutions; a sum over H and W would convert it.
         pooled_BC11 = F.avg_pool2d(active, active.shape[2:])
         return pooled_BC11.sum(dim=(1, 2)), pooled_BC11.shape[1]
     active_BU = active.flatten(1)
@@ -77,18 +84,22 @@ def count_active(output: Tensor) -> tuple[Tensor, int]:
 
 
 def baseline(layers: list[str], shares_NR: NDArray[np.float32]) -> dict[str, ColumnBaseline]:
-    """What the shares of the rows of a split are like, by layer."""
+    """Return the distribution of the zero fractions `[N, R]` of each layer."""
     return {layer: column_baseline(shares_N) for layer, shares_N in zip(layers, shares_NR.T, strict=True)}
 
 
 def confidence(probabilities_NC: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`[N]`: the largest probability of each row."""
+    """Return the largest probability of each example, `[N]`."""
     largest_N: NDArray[np.float32] = probabilities_NC.max(axis=1)
     return largest_N
 
 
 def confidence_baseline(probabilities_NC: NDArray[np.float32]) -> ColumnBaseline:
-    """Rounded, or bins could lie between float32 numbers next to 1, which another processor rounds into other bins."""
+    """Return the distribution of the rounded confidence.
+
+    Without rounding, bin edges could lie between neighbouring float32 numbers close to 1, and the bin of a value would
+    depend on the processor.
+    """
     return column_baseline(confidence(probabilities_NC).round(CONFIDENCE_DECIMALS))
 
 
@@ -108,9 +119,9 @@ def column_baseline(values_N: NDArray[np.float32]) -> ColumnBaseline:
 
 
 def bin_edges(values: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Halfway from each quantile to the next larger value: no value lies on an edge, and no bin is empty.
+    """Return edges halfway from each quantile to the next larger value, so that no value is on an edge or bin empty.
 
-    Equal quantiles give one edge, and the largest value none.
+    Equal quantiles give one edge, and a quantile at the largest value gives none.
     """
     distinct = np.unique(values)
     above = np.unique(np.searchsorted(distinct, quantiles, side="right"))

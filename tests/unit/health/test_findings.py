@@ -28,10 +28,10 @@ def test_a_healthy_network_is_not_spoken_of() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"dead_units": 11}, "11 of 100 units of b are dead, no validation row activates them"),
+        ({"dead_units": 11}, "11 of 100 units of b are dead: no validation example activates them"),
         ({"zero_share": 0.96}, "96.0% of the outputs of b are 0"),
         ({"saturated_share": 0.6}, "60.0% of the outputs of b are saturated"),
-        ({"p99": 21.0}, "activations grow 10.5 times from a to b"),
+        ({"p99": 21.0}, "the 99th percentile of the activations grows 10.5-fold from a to b"),
     ],
 )
 def test_a_crossed_threshold_is_told_with_its_figure_and_what_to_try(change: dict[str, float], words: str) -> None:
@@ -43,4 +43,4 @@ def test_a_crossed_threshold_is_told_with_its_figure_and_what_to_try(change: dic
 
 def test_vanishing_gradients_name_both_ends() -> None:
     ((_, sentence),) = findings({}, {"a": 1e-5, "b": 0.5}, THRESHOLDS)
-    assert sentence.startswith("the gradient of a has a norm of 1.0e-05, that of b 5.0e-01")
+    assert sentence.startswith("the gradient norm of a is 1.0e-05, that of b is 5.0e-01")
