@@ -1,1 +1,1 @@
-"""One LightningModule, one optimiser factory and one `fit` for both tasks."""
+"""Training of the networks of all tasks: LightningModule, optimisers, callbacks, calibration and resuming."""

@@ -18,7 +18,7 @@ BISECTIONS = 40
 
 @dataclass(frozen=True)
 class Calibration:
-    """`temperature` that the logits were divided by; cross-entropy on the validation split, before and after."""
+    """Result of temperature scaling: the temperature, and the validation cross-entropy before and after it."""
 
     temperature: float
     val_loss_before: float
@@ -29,15 +29,15 @@ class Calibration:
 def calibrate(network: Network, val: OrderedBatches) -> Calibration:
     """Divide the weights and biases of `network.head` by the temperature that fits the validation split.
 
-    This divides the logits: the predicted classes stay the same, and the exported graph has no further node. A network
-    whose `head` is None stays as it is.
+    This divides the logits without changing the predicted classes or adding a node to the exported graph. A network
+    whose `head` is None is not changed.
     """
     network.eval()
     batches = tqdm(val, "calibration", unit=" batches", leave=False, disable=None)
     logits_NC, labels_N = (torch.cat(parts).cpu() for parts in zip(*((network(x), y) for x, y in batches), strict=True))
     temperature = 1.0
     if network.head is None:
-        print("warning: the probabilities are not calibrated, the last layer is not one linear layer", file=sys.stderr)
+        print("warning: probabilities not calibrated: the classifier is not a single linear layer", file=sys.stderr)
     else:
         temperature = fit_temperature(logits_NC, labels_N)
         for parameter in network.head.parameters():
@@ -50,9 +50,9 @@ def calibrate(network: Network, val: OrderedBatches) -> Calibration:
 def fit_temperature(logits_NC: Tensor, labels_N: Tensor) -> float:
     """Return the temperature that minimises the cross-entropy of `logits_NC / temperature`, from 0.05 to 20.
 
-    The loss is convex in 1 / temperature, and bisection finds where its slope is 0. The labels are smoothed by
-    1 / (N + 2), in the manner of Platt (1999): without it, a small split on which every prediction is right has its
-    lowest loss at temperature 0, which makes the network certain of all predictions.
+    The loss is convex in 1 / temperature, and its minimum is found by bisection of the slope. The labels are smoothed
+    by 1 / (N + 2), after Platt (1999): on a small split with only correct predictions, the loss would otherwise be
+    lowest at temperature 0, where every probability is 0 or 1.
     """
     logits_NC, smoothing = logits_NC.double(), 1 / (len(labels_N) + 2)
     low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE

@@ -1,4 +1,4 @@
-"""What happens around the steps of a training."""
+"""Lightning callbacks: seeding, metrics, model selection, ReLU health, early stopping and loss checks."""
 
 import math
 import sys
@@ -26,16 +26,16 @@ from relu_pipeline.tracking.run import Run
 from relu_pipeline.training.module import Classifier
 from relu_pipeline.training.non_finite import first_non_finite_layer
 
-# Reading the loss makes the host wait for the GPU; on a CPU there is nothing to wait for.
+# Reading the loss synchronises with the GPU; on a CPU it costs nothing.
 STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 50}
 STEPS_BETWEEN_NORMS = 10
 
-# Called with the number and the metrics of a finished epoch; an exception that it raises ends the training.
+# Called with the number and the metrics of each finished epoch; an exception that it raises ends the training.
 EpochHook = Callable[[Mapping[str, float]], None]
 
 
 class EpochSeed(Callback):
-    """Order, augmentation and dropout follow from seed and epoch alone: a resumed training draws the same."""
+    """Reseeds order, augmentation and dropout by seed and epoch, so that a resumed training draws the same numbers."""
 
     def __init__(self, batches: ShuffledBatches, seed: int) -> None:
         self.batches = batches
@@ -47,7 +47,7 @@ class EpochSeed(Callback):
 
 
 class EpochReport(Callback):
-    """Each epoch's metrics to the run, `history`, `on_epoch` and, where there is no progress bar, a line of output."""
+    """Reports the metrics of each epoch to the run, `history` and `on_epoch`, and prints them without progress bar."""
 
     def __init__(self, run: Run, on_epoch: EpochHook | None) -> None:
         self.run = run
@@ -82,7 +82,7 @@ class EpochReport(Callback):
 
 
 class KeptWeights(Callback):
-    """Saves the weights of the epoch that `kept_epoch` chooses to `path`; `rows`: of the validation split."""
+    """Saves the weights of the epoch that `kept_epoch` chooses to `path`; `rows`: size of the validation split."""
 
     def __init__(self, monitor: str, rows: int, path: Path) -> None:
         self.monitor = monitor
@@ -105,7 +105,8 @@ class KeptWeights(Callback):
 def kept_epoch(values: Sequence[float], rows: int) -> int:
     """Return the last epoch whose value, from 0 to 1, is within one standard error of the best (Breiman et al. 1984).
 
-    A small validation split has a lucky epoch; the last ones, at a low learning rate, predict better than it.
+    On a small validation split, the best epoch may be so by chance; later ones, at a lower learning rate, generalise
+    better.
     """
     best = max(values)
     error = math.sqrt(best * (1 - best) / rows)
@@ -113,9 +114,9 @@ def kept_epoch(values: Sequence[float], rows: int) -> int:
 
 
 class HealthReport(Callback):
-    """What the units did on the validation split, and gradients in training: to the run, to `rows`, as warnings.
+    """Records the ReLU health on the validation split and the gradient norms in the run and in `rows`, and warns.
 
-    Gradients are those of every tenth step of an epoch, from its first.
+    Gradient norms are measured in every tenth step of an epoch, from the first. Each warning is printed once.
     """
 
     def __init__(self, network: nn.Module, run: Run, thresholds: HealthConfig) -> None:
@@ -165,9 +166,9 @@ class HealthReport(Callback):
 
 
 class LastingEarlyStopping(EarlyStopping):
-    """Early stopping that still holds where a training that it stopped is resumed.
+    """Early stopping that also stops a resumed training.
 
-    Lightning restores the epochs without improvement, but not that they ended the training (Lightning#8278).
+    Lightning restores the number of epochs without improvement, but not that they ended the training (Lightning#8278).
     """
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -175,7 +176,7 @@ class LastingEarlyStopping(EarlyStopping):
 
 
 class FiniteLoss(Callback):
-    """Stops a training whose loss is not finite. On a CPU before the step spoils the weights."""
+    """Raises TrainingError if the loss is not finite; on a CPU, before the step changes the weights."""
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
@@ -197,5 +198,5 @@ class FiniteLoss(Callback):
             layer = first_non_finite_layer(self.classifier.network, self.classifier.batch[0])
         raise TrainingError(
             f"the loss is {loss.item()} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}; "
-            f"first layer with a non-finite output: {layer or 'none, the loss alone'}"
+            f"first layer with a non-finite output: {layer or 'none, only the loss'}"
         )

@@ -1,4 +1,4 @@
-"""Train one network: data and config in, best checkpoint and history out."""
+"""Training of one network, from the configuration and the prepared data to the best checkpoint and its history."""
 
 import logging
 import sys
@@ -43,16 +43,18 @@ FEW_STEPS = 100
 
 @dataclass(frozen=True)
 class Fitted:
+    """Result of a training."""
+
     history: list[dict[str, float]]
     health: list[Row]
     steps_per_epoch: int
     calibration: Calibration
-    kept: dict[str, float]  # the epoch of `history` whose weights are kept
+    kept: dict[str, float]  # entry of `history` of the epoch whose weights are kept
 
 
 @dataclass(frozen=True)
 class Training:
-    """All that a training needs to know before it begins."""
+    """Training job, with all settings resolved."""
 
     task: Task[Any]
     config: ImageConfig | TextConfig
@@ -61,7 +63,7 @@ class Training:
     prepared: Path
     meta: PreparedMeta
     hardware: Hardware
-    weights_sha256: str | None  # of the file that the first weights are loaded from
+    weights_sha256: str | None  # of the file with the initial weights
 
     @property
     def key(self) -> str:
@@ -71,16 +73,16 @@ class Training:
 def plan(
     task: Task[Any], config: ImageConfig | TextConfig, health: HealthConfig, seed: int, prepared: Path
 ) -> Training:
-    """Settle what is `auto`.
+    """Return the training job, with a value in place of each `auto`.
 
-    Raises ConfigError for a GPU or a file of weights that is not there, ArtifactError for data that are not.
+    Raises ConfigError if a GPU or a file of weights is missing, ArtifactError if the prepared data are missing.
     """
     meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     config = task.settle(config, task.load(prepared, "train"), len(meta.source.labels))
     hardware = resolve_hardware(task.name, config.train)
     weights = config.model.weights_file
     if weights and not weights.is_file():
-        raise ConfigError(f"{weights}: no such file; {task.name}.model in params.yaml names it as the first weights")
+        raise ConfigError(f"{weights}: no such file; {task.name}.model in params.yaml names it as initial weights")
     weights_sha256 = artifacts.sha256_of(weights) if weights else None
     return Training(task, config, health, seed, prepared, meta, hardware, weights_sha256)
 
@@ -88,10 +90,10 @@ def plan(
 def fit(
     training: Training, run: Run, state: TrainingState, checkpoint: Path, on_epoch: EpochHook | None = None
 ) -> Fitted:
-    """Write the calibrated weights of the epoch that `kept_epoch` chooses to `checkpoint`, going on from `state`.
+    """Train, resuming from `state`, and write the calibrated weights of the epoch that `kept_epoch` chooses.
 
-    Raises TrainingError where a loss is not finite or memory runs out, and what `on_epoch` raises; `state` keeps the
-    last good epoch.
+    Raises TrainingError if the loss is not finite or memory runs out, and any exception of `on_epoch`. `state` keeps
+    the last finished epoch.
     """
     _quieten_lightning()
     try:
@@ -102,7 +104,7 @@ def fit(
 
 def _fit(training: Training, run: Run, state: TrainingState, checkpoint: Path, on_epoch: EpochHook | None) -> Fitted:
     L.seed_everything(training.seed, verbose=False)
-    # In deterministic mode torch would fill each new tensor before it is written; nothing here reads one unwritten.
+    # Deterministic mode fills new tensors, which costs time; no uninitialised memory is read here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     task = training.task
     train, val = (task.load(training.prepared, split).to(training.hardware.device) for split in ("train", "val"))
@@ -140,7 +142,7 @@ def _warn_of_few_steps(training: Training, steps_per_epoch: int) -> None:
     if steps < FEW_STEPS:
         section = f"{training.task.name}.train"
         print(
-            f"warning: {steps} steps are a short training; add examples, raise {section}.max_epochs "
+            f"warning: only {steps} training steps; add examples, raise {section}.max_epochs "
             f"({train.max_epochs}) or lower {section}.batch_size ({train.batch_size})",
             file=sys.stderr,
         )
@@ -166,7 +168,7 @@ def _run_trainer(
         devices=1,
         precision=training.hardware.precision,
         max_epochs=config.max_epochs,
-        # Some of PyTorch's GPU kernels, max pooling's backward among them, have no deterministic form.
+        # Some GPU kernels of PyTorch, such as the backward pass of max pooling, have no deterministic implementation.
         deterministic=True if training.hardware.accelerator == "cpu" else "warn",
         logger=False,
         callbacks=[
@@ -174,12 +176,12 @@ def _run_trainer(
             FiniteLoss(classifier),
             *reports,
             *_stopping(config),
-            # Lightning runs it last: it saves what the other callbacks found, too.
+            # Lightning runs it last, so that it saves the state of the other callbacks, too.
             ModelCheckpoint(state.folder, state.last.stem, save_on_train_epoch_end=True, enable_version_counter=False),
         ],
         default_root_dir=state.folder,
         num_sanity_val_steps=0,
-        enable_progress_bar=sys.stdout.isatty(),  # to which Lightning writes it
+        enable_progress_bar=sys.stdout.isatty(),  # Lightning writes it to stdout
         enable_model_summary=False,
     )
     if config.compile:
@@ -187,7 +189,7 @@ def _run_trainer(
     resumed = state.last if state.last.exists() else None
     try:
         trainer.fit(classifier, batches, val, ckpt_path=resumed, weights_only=True)
-    except SystemExit as error:  # which Lightning makes of Ctrl-C (Lightning#11924)
+    except SystemExit as error:  # Lightning turns Ctrl-C into it (Lightning#11924)
         raise (KeyboardInterrupt if trainer.interrupted else error) from None
 
 
@@ -198,9 +200,9 @@ def _stopping(config: TrainConfig) -> list[Callback]:
 
 
 def _explain(error: Exception, training: Training, state: TrainingState) -> Exception:
-    """The error that a user can act on; any other stays as it is."""
+    """Return an error with advice, or the error itself if there is none."""
     task = training.task.name
-    train, kept = f"{task}.train", f"the last finished epoch stays in {state.folder}"
+    train, kept = f"{task}.train", f"the last finished epoch is kept in {state.folder}"
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         size = training.config.train.batch_size
         return TrainingError(
@@ -213,18 +215,18 @@ def _explain(error: Exception, training: Training, state: TrainingState) -> Exce
 
 
 def network_settings(training: Training, train: PreparedSplit) -> dict[str, Any]:
-    """The network's constructor arguments: what the model section and the data say."""
+    """Return the network's constructor arguments, from the model section and from the data."""
     of_data = training.task.network_settings(train, training.prepared)
     return training.config.model.settings | of_data | {"num_classes": len(training.meta.source.labels)}
 
 
 def _quieten_lightning() -> None:
-    """Its advice is about DataLoader workers and hardware, neither of which is left to it here."""
+    """Suppress Lightning's advice about DataLoader workers and hardware, which does not apply here."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Lightning's own use of a torch interface that is going away.
+    # Lightning itself uses this deprecated interface of torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    # A frozen network is so on purpose.
+    # A frozen network is in evaluation mode on purpose.
     warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")
-    # It holds the mark of this training, and its checkpoints where it goes on.
+    # The folder contains this training's mark and, if it is resumed, its checkpoints.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")

@@ -1,4 +1,4 @@
-"""What `auto` means on this machine."""
+"""Selection of accelerator and precision."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +13,8 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 @dataclass(frozen=True)
 class Hardware:
+    """Accelerator and precision of a training."""
+
     accelerator: str
     precision: Precision
 
@@ -22,10 +24,10 @@ class Hardware:
 
 
 def resolve_hardware(task: TaskName, config: TrainConfig) -> Hardware:
-    """Raises ConfigError for a GPU that is not there."""
+    """Return the accelerator and precision, with `auto` resolved. Raises ConfigError if a required GPU is missing."""
     gpu = torch.cuda.is_available()
     if config.accelerator == "gpu" and not gpu:
-        raise ConfigError(f"params.yaml: {task}.train.accelerator is gpu, but torch finds no GPU; use auto or cpu")
+        raise ConfigError(f"params.yaml: {task}.train.accelerator is gpu, but PyTorch finds no GPU; use auto or cpu")
     accelerator = config.accelerator
     if accelerator == "auto":
         accelerator = "gpu" if gpu else "cpu"
@@ -36,9 +38,9 @@ def resolve_hardware(task: TaskName, config: TrainConfig) -> Hardware:
 
 
 def fastest_precision(accelerator: str) -> Precision:
-    """bf16-mixed where the hardware multiplies bfloat16: without that it is slower than float32."""
+    """Return the fastest precision; bf16-mixed needs hardware support, without which it is slower than float32."""
     if accelerator == "gpu":
         return "bf16-mixed" if torch.cuda.get_device_capability() >= (8, 0) else "16-mixed"
-    # Also x86: older torch has no `get_capabilities`, and other processors do not list this key.
+    # Older versions of torch have no `get_capabilities`, and processors other than x86 lack these keys.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32-true"

@@ -1,4 +1,4 @@
-"""The LightningModule of both tasks."""
+"""The LightningModule of all tasks, and its loss."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Classifier(L.LightningModule):
-    """Cross-entropy on the logits of `network`, each row weighted by its class.
+    """Classifier that minimises the cross-entropy of the logits of `network`, weighted by class.
 
-    `class_weights`: `[num_classes]`, on the device that trains; None weighs all rows alike. Losses are added up and
-    predictions collected on the device, and logged once an epoch: a step waits for no metric.
+    `class_weights` is `[num_classes]`, on the training device, or None for equal weights. Losses and predictions are
+    collected on the device and logged once per epoch, so that no step waits for a metric.
     """
 
     batch: Batch
@@ -51,9 +51,9 @@ class Classifier(L.LightningModule):
         self.predictions.append(logits.argmax(dim=1))
 
     def on_validation_epoch_end(self) -> None:
-        # Not in on_train_epoch_end: the callbacks, which read the metrics, have theirs before the module's.
+        # Not in on_train_epoch_end: there, the callbacks that read the metrics run before the module.
         val = self.trainer.val_dataloaders
-        assert isinstance(val, OrderedBatches)  # as `fit` gives them
+        assert isinstance(val, OrderedBatches)  # `fit` passes them
         labels = val.split.labels
         self.log("train/loss", self.losses.pop("train/loss") / self.trainer.num_training_batches)
         self.log("val/loss", self.losses.pop("val/loss") / len(labels))
@@ -71,10 +71,10 @@ class Classifier(L.LightningModule):
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None, label_smoothing: float) -> Tensor:
-    """Return the mean over the rows, weighted by `class_weights[labels]`.
+    """Return the mean cross-entropy over the examples, weighted by `class_weights[labels]`.
 
-    `F.cross_entropy(weight=...)` is the same without label smoothing. With it, PyTorch weighs the smoothed part of each
-    row by the weights of all classes, which draws the rows of a common class to a rare one.
+    Without label smoothing, this equals `F.cross_entropy(weight=...)`. With it, PyTorch weights the smoothed part of
+    each example's loss by the weights of all classes, which biases predictions towards rare classes.
     """
     if class_weights is None:
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
@@ -86,7 +86,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None, 
 def balanced_class_weights(labels: Tensor, num_classes: int) -> Tensor:
     """Return N / (C * count) for each of the C classes that occur in `labels` int64 `[N]`, and 0 for the others.
 
-    Their mean over the rows is 1, as that of scikit-learn's `compute_class_weight("balanced")`.
+    Their mean over the examples is 1, as in scikit-learn's `compute_class_weight("balanced")`.
     """
     counts = torch.bincount(labels, minlength=num_classes)
     weights = len(labels) / (counts.count_nonzero() * counts)

@@ -1,4 +1,4 @@
-"""Muon for convolutions, SGD for all else."""
+"""Muon optimiser for convolutions, with SGD for all other parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,16 +9,17 @@ from torch.optim import SGD
 
 MOMENTUM = 0.6
 STEPS = 3
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of Newton-Schulz; singular values come out between 0.7 and 1.2
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of Newton-Schulz; they give singular values between 0.7 and 1.2
 TINY = 1e-7
 
 
 class Muon(SGD):
-    """SGD whose groups with `muon: True` hold filter banks and step along their orthogonalised momentum.
+    """SGD whose parameter groups with `muon: True` take steps along the orthogonalised momentum.
 
-    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. A filter bank `[out, in, height, width]` keeps its
-    norm, as behind it a batch norm takes the scale away; `lr` is the share of that norm by which a step changes it.
-    These groups set SGD's momentum and weight decay to 0.
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. These groups contain the weights
+    `[out, in, height, width]` of convolutions, and must set SGD's momentum and weight decay to 0. A step has the norm
+    `lr` times that of the weight; it does not change the weight's norm, as the following batch norm makes the output
+    independent of it.
     """
 
     @torch.no_grad()
@@ -43,7 +44,7 @@ class Muon(SGD):
 
 
 def orthogonalise(weight: Tensor) -> Tensor:
-    """Return `weight` `[out, ...]` with all singular values of its `[out, rest]` matrix near 1."""
+    """Return `weight` `[out, ...]` with the singular values of its matrix `[out, rest]` moved close to 1."""
     matrix = weight.flatten(1)
     wide = matrix.shape[0] <= matrix.shape[1]
     matrix = matrix if wide else matrix.T

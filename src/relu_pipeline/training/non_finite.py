@@ -1,4 +1,4 @@
-"""Where a number first stopped being one."""
+"""Search for the first layer with a non-finite output."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def first_non_finite_layer(network: nn.Module, inputs: Tensor) -> str | None:
-    """Name and type of the first layer, in the order of computation, whose output for `inputs` has NaN or infinity."""
+    """Return name and type of the first layer, in computation order, whose output for `inputs` has NaN or infinity."""
     found: list[str] = []
 
     def check(name: str, layer: nn.Module, output: Tensor) -> None:

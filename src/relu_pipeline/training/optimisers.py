@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule out of a TrainConfig."""
+"""Construction of the optimiser and the learning-rate schedule from a TrainConfig."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +11,14 @@ from relu_pipeline.config import ImageTrainConfig, TrainConfig
 from relu_pipeline.training.muon import Muon
 
 MOMENTUM = 0.9
-# With frozen scales the biases are all that a batch norm learns, and they may do so faster (Page, myrtle.ai 2018).
+# If the scales are frozen, the biases of batch norms train well with a higher learning rate (Page, myrtle.ai 2018).
 NORM_BIAS_FACTOR = 64
 
 
 def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
-    """Nesterov SGD. No weight decay for biases and norms (Goyal et al. 2017, arXiv:1706.02677).
+    """Return Nesterov SGD without weight decay for biases and norms (Goyal et al. 2017, arXiv:1706.02677).
 
-    `config.optimiser: muon` has Muon for the filter banks of convolutions without a bias.
+    With `config.optimiser: muon`, Muon updates the weights of convolutions without a bias.
     """
     plain = {"momentum": 0.0, "nesterov": False}
     muon = config if isinstance(config, ImageTrainConfig) and config.optimiser == "muon" else None
@@ -29,7 +29,7 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
             "lr": config.learning_rate * NORM_BIAS_FACTOR,
             "weight_decay": config.weight_decay / NORM_BIAS_FACTOR,
         },
-        # A batch holds few of the words: momentum would go through the whole table at each step.
+        # Without momentum: a batch contains few of the words, but momentum would update the whole table in each step.
         "embeddings": {"lr": getattr(config, "embedding_learning_rate", config.learning_rate)} | plain,
     }
     if muon:
@@ -46,20 +46,21 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
         lr=config.learning_rate,
         momentum=MOMENTUM,
         nesterov=True,
-        # On a GPU the fused step takes half precision's scaled gradients, which Muon and the health report cannot.
+        # On a GPU, the fused step would leave gradients scaled in half precision, and Muon and HealthReport need them
+        # unscaled.
         fused=next(network.parameters()).device.type == "cpu",
     )
 
 
 def _is_scaled(module: nn.Module) -> bool:
-    """Whether a norm follows: a convolution has no bias where a norm would take it away."""
+    """Return whether a norm follows: convolutions have no bias where a norm would cancel it."""
     return isinstance(module, nn.Conv2d) and module.bias is None
 
 
 def _group_of(module: nn.Module, parameter: nn.Parameter) -> str:
     if isinstance(module, nn.Embedding):
         return "embeddings"
-    if parameter.ndim > 1:  # of others, the scales of norms and of PReLU among them, none decays
+    if parameter.ndim > 1:  # no weight decay for others, such as the scales of norms and of PReLU
         return "weights"
     unscaled = isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad
     return "norm_biases" if unscaled else "biases"
@@ -70,7 +71,7 @@ def build_schedule(optimiser: Optimizer, config: TrainConfig, num_steps: int) ->
 
 
 def triangle(num_steps: int, warmup_fraction: float) -> Callable[[int], float]:
-    """Factor of the peak at each step: linear up, then linear down to 0 (Smith & Topin 2018, arXiv:1708.07120)."""
+    """Return the factor of the peak by step: a linear warm-up and decay to 0 (Smith & Topin 2018, arXiv:1708.07120)."""
     peak = max(1.0, num_steps * warmup_fraction)
 
     def factor(step: int) -> float:

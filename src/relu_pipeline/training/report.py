@@ -1,4 +1,4 @@
-"""What a training leaves for people to look at."""
+"""Tables that describe a finished training."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from relu_pipeline.training.fit import Fitted
 
 
 def write_report(fitted: Fitted, reports: Path) -> list[Path]:
-    """Write the tables of the epochs into `reports`; return their paths."""
+    """Write the tables of metrics and of ReLU health by epoch to `reports`; return their paths."""
     history, health = reports / artifacts.HISTORY, reports / artifacts.HEALTH
     artifacts.write_table(history, list(fitted.history[0]), fitted.history)
     artifacts.write_table(health, COLUMNS, fitted.health)

@@ -1,4 +1,4 @@
-"""What an interrupted training leaves behind, and whether the next one may go on from it."""
+"""State of an interrupted training, and the check whether a later one may resume from it."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ MARK = "mark.json"
 
 
 class TrainingMark(Format):
-    """`mark.json` beside a training's state: the training that it belongs to, and the run that this one continues."""
+    """`mark.json` in a training's state folder: the key of the training, and the run that a resumed one continues."""
 
     key: str
     run_key: str
@@ -27,7 +27,7 @@ class TrainingMark(Format):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A folder with Lightning's checkpoints of one training; `run_key` is None where a training begins."""
+    """Folder with Lightning's checkpoints of one training; `run_key` is None for a new training."""
 
     folder: Path
     key: str
@@ -35,7 +35,7 @@ class TrainingState:
 
     @property
     def last(self) -> Path:
-        """The last finished epoch, with optimiser, schedule and callbacks."""
+        """Return the path of the last finished epoch's checkpoint, with the optimiser, schedule and callbacks."""
         return self.folder / "last.ckpt"
 
     @property
@@ -50,7 +50,7 @@ class TrainingState:
 
 
 def open_state(folder: Path, key: str) -> TrainingState:
-    """The state in `folder` if it belongs to the same training; the state of any other is removed."""
+    """Return the state in `folder` if it belongs to the same training, else remove it and return a new one."""
     try:
         mark = artifacts.read(folder / MARK, TrainingMark)
     except ArtifactError:
@@ -64,7 +64,7 @@ def open_state(folder: Path, key: str) -> TrainingState:
 def training_key(
     config: ImageConfig | TextConfig, seed: int, meta: PreparedMeta, hardware: Hardware, weights_sha256: str | None
 ) -> str:
-    """Digest of all that the trained weights follow from."""
+    """Return a digest of everything that determines the trained weights."""
     causes = {
         "config": config.model_dump(),
         "seed": seed,
