@@ -1,1 +1,1 @@
-"""From a file or a text to the input of a network: the same code when data are prepared, predicted and served."""
+"""Preprocessing of images and texts to network inputs, shared by data preparation, prediction and serving."""

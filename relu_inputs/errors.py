@@ -1,10 +1,10 @@
-"""What is wrong with one image or text."""
+"""Error of an invalid image or text."""
 
 
 class InputError(Exception):
-    """An image or text that cannot be the input of a network: a stable `code` for programs, a message for people.
+    """Invalid image or text, with a stable `code` for programs and a message for users.
 
-    `too_large`: it is over a limit, whatever it holds.
+    `too_large`: the input exceeds a size limit.
     """
 
     def __init__(self, code: str, message: str, *, too_large: bool = False) -> None:

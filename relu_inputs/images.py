@@ -1,8 +1,8 @@
-"""Decoding of images: from the bytes of a PNG, JPEG or WebP file to the square of pixels that a network takes.
+"""Decoding of PNG, JPEG and WebP files to square images for a network.
 
-Anyone may send a file. What decides the cost of decoding it (its pixels, scans and segments) is read from its
-structure, and bounded, before Pillow sees it. Metadata (EXIF, XMP, ICC profile) is read apart from the pixels: an
-image with broken metadata is decoded as if it had none.
+Files are untrusted. The quantities that determine the cost of decoding (pixels, scans and segments) are read from the
+structure of the file and limited before Pillow opens it. Metadata (EXIF, XMP, ICC profile) is read separately from the
+pixels: an image with broken metadata is decoded as if it had none.
 """
 
 import io
@@ -20,23 +20,23 @@ from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps, PngImagePlugin
 from relu_inputs.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-GREY_16 = "I;16"  # 16 bits a pixel; Pillow reads colours of 16 bits a channel as 8
-# Others (floats) would lose their upper values in Pillow's conversion to RGB.
+GREY_16 = "I;16"  # 16 bits per pixel; Pillow reads colours of 16 bits per channel as 8
+# Pillow's conversion to RGB would clip the values of other modes (floats).
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", GREY_16}
 MAX_SIDE = 16384  # resizing a longer image takes gigabytes
-DRAFT = 4  # times the side, at least: a large JPEG is reduced to this while it is decoded, in a third of the time
+DRAFT = 4  # a large JPEG is decoded at a reduced size, at least this multiple of the side, in a third of the time
 
-# `_check_size` takes the place of Pillow's check. That one warns of each size in another text, and Python keeps them.
+# `_check_size` replaces Pillow's check, whose warnings contain the size: Python would store each different text.
 Image.MAX_IMAGE_PIXELS = None
-# What else Pillow may warn of (frames of an APNG, for example) is no concern of the service, nor kept if ignored.
+# Other warnings of Pillow (for example about APNG frames) are irrelevant; ignored warnings are not stored.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-PngImagePlugin.MAX_TEXT_MEMORY = 1 << 20  # bytes of all texts; unpacking Pillow's 64 MB takes a fifth of a second
+PngImagePlugin.MAX_TEXT_MEMORY = 1 << 20  # bytes of all texts; decompressing Pillow's default of 64 MB takes 0.2 s
 
 
 def image_size(content: bytes) -> tuple[int, int]:
-    """Return the width and height that the file's header states; nothing else is checked.
+    """Return the width and height of the file's header, without further checks.
 
-    Raises InputError if the file is empty, or is neither a PNG, JPEG nor WebP file.
+    Raises InputError if the file is empty or not a PNG, JPEG or WebP file.
     """
     if not content:
         raise InputError("empty_image", "The image is empty; send a PNG, JPEG or WebP file.")
@@ -50,9 +50,9 @@ def image_size(content: bytes) -> tuple[int, int]:
 
 
 def decode_image(content: bytes, side: int, channels: int, max_pixels: int) -> NDArray[np.uint8]:
-    """Return the middle square of the first frame, as uint8 `[side, side, channels]`: upright, in sRGB, on white.
+    """Return the centre square of the first frame as uint8 `[side, side, channels]`.
 
-    `channels` is 3, or 1 for greyscale.
+    The image is rotated upright, converted to sRGB and drawn on white. `channels` is 3, or 1 for greyscale.
 
     Raises InputError if the image has more than `max_pixels` pixels or cannot be decoded.
     """
@@ -94,10 +94,10 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 def _load(content: bytes, size: tuple[int, int], side: int) -> Image.Image:
     image = Image.open(io.BytesIO(content), formats=FORMATS)
-    if image.size != size:  # there is a second header, whose size was not checked
+    if image.size != size:  # Pillow read another header, whose size was not checked
         raise _unreadable()
     if image.mode not in MODES:
-        message = f"Pixel format {image.mode} is not accepted; send 8 bits a channel."
+        message = f"Pixel format {image.mode} is not accepted; send 8 bits per channel."
         raise InputError("invalid_image", message)
     image.draft(None, (DRAFT * side, DRAFT * side))
     image.load()
@@ -105,7 +105,10 @@ def _load(content: bytes, size: tuple[int, int], side: int) -> Image.Image:
 
 
 def middle_square(image: Image.Image, side: int) -> Image.Image:
-    """Return the upright middle square in RGB, in sRGB, on white. The first step copies all pixels, the others few."""
+    """Return the upright centre square as RGB, in sRGB, on white.
+
+    Only the first conversion and the resizing process all pixels; the later steps process the small square.
+    """
     transform, turn = _srgb_transform(image), _turn(image)
     image = _in_channels(image)
     if image.size != (side, side):
@@ -120,7 +123,7 @@ def middle_square(image: Image.Image, side: int) -> Image.Image:
 
 
 def _in_channels(image: Image.Image) -> Image.Image:
-    """Return the image in RGB, or in RGBA if it may be transparent."""
+    """Return the image as RGB, or as RGBA if it may be transparent."""
     if image.mode == GREY_16:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     mode = "RGBA" if image.has_transparency_data else "RGB"
@@ -160,11 +163,12 @@ EOI, SOS, APP1, APP2 = 0xD9, 0xDA, 0xE1, 0xE2  # end of image, start of scan, ap
 # Baseline, extended and progressive, with Huffman coding. Browsers read no others either, and a scan with arithmetic
 # coding takes several times as long.
 FRAMES = {0xC0, 0xC1, 0xC2}
-# Application data and comments. Without APP0 and APP14: they say how the colours are coded.
+# Application data and comments, except APP0 and APP14, which specify the colour coding.
 METADATA = {*range(0xE1, 0xEE), 0xEF, 0xFE}
-# Followed by a segment's length. Not so stuffed zeros, fill bytes, restart and undefined markers, which libjpeg skips.
+# Markers followed by a segment length. Stuffed zeros, fill bytes, restart and undefined markers have none; libjpeg
+# skips them.
 MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
-MAX_SCANS = 100  # encoders write about ten; each one passes over all pixels
+MAX_SCANS = 100  # encoders write about ten; each scan processes all pixels
 MAX_SEGMENTS = 1_000  # a file of 8 MB holds 128 full ones: a large profile, XMP, maker notes
 EXIF, XMP, ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 
@@ -172,8 +176,8 @@ EXIF, XMP, ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0
 def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield the marker, start and end of each segment of the image. Raises InputError if there are too many.
 
-    They are found as libjpeg finds them, up to the end of the image. Counting the bytes of a marker in the whole file
-    would be simpler; but they also occur in thumbnails, and by chance in the video that phones append to a photograph.
+    Segments are found as in libjpeg, up to the end of the image. Counting the bytes of a marker in the whole file would
+    not work: they also occur in thumbnails, and by chance in videos that phones append to photographs.
     """
     position, scans = len(SOI), 0
     for _ in range(MAX_SEGMENTS):
@@ -202,8 +206,8 @@ def _jpeg_size(jpeg: bytes) -> tuple[int, int]:
 def _split_jpeg(jpeg: bytes) -> tuple[bytes, dict[str, bytes]]:
     """Return the JPEG without metadata, and its metadata under the keys of `Image.info`.
 
-    When Pillow opens a JPEG it reads the metadata: it fails if they are broken, and takes 23 s for 8 MB of small EXIF
-    segments.
+    Pillow reads the metadata of a JPEG when it opens the file: it fails if they are broken, and takes 23 s for 8 MB of
+    small EXIF segments.
     """
     segments = list(_segments(jpeg))
     scans = next((start for marker, start, _ in segments if marker == SOS), None)
@@ -223,7 +227,7 @@ def _jpeg_metadata(payloads: list[bytes]) -> dict[str, bytes]:
         elif payload.startswith(XMP):
             metadata.setdefault("xmp", payload)
     parts = sorted(payload.removeprefix(ICC) for payload in payloads if payload.startswith(ICC))
-    # Each part begins with its number and the number of parts.
+    # Each part starts with its number and the number of parts.
     if parts and int.from_bytes(parts[0][1:2]) == len(parts):
         metadata["icc_profile"] = b"".join(part[2:] for part in parts)
     return metadata
@@ -243,31 +247,33 @@ TURNS = {
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what brings the image upright, by its EXIF or XMP; None where nothing does, or they are broken."""
+    """Return the transpose operation that rotates the image upright by its EXIF or XMP, or None if there is none."""
     try:
         orientation: Any = image.getexif().get(ExifTags.Base.Orientation)
         return TURNS.get(orientation)
-    except Exception:  # Pillow raises errors of nearly all kinds here, too
+    except Exception:  # Pillow raises nearly any kind of error for broken metadata
         return None
 
 
 # Colours
 
-# Of images by their mode, and of ICC profiles by what their header says. CMYK images are converted without profile.
+# Colour space of an image by its mode, and code of the colour space in the header of an ICC profile. CMYK images are
+# converted without their profile.
 COLOURS = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 COLOUR_SPACES = {"L": b"GRAY", "RGB": b"RGB "}
 PROFILE_CLASSES = {b"mntr", b"scnr", b"prtr", b"spac"}  # of a screen, a camera or scanner, a printer, a colour space
-# The tags of lookup tables and of chains of steps: with them, 2 kB can make the library take 300 MB, and 100 kB a
-# second. The profiles of phones, cameras and editors (Display P3, Adobe RGB, ProPhoto) are a matrix and curves.
+# Tags of lookup tables and of processing elements: with them, a profile of 2 kB can cause an allocation of 300 MB, and
+# one of 100 kB can take a second. Profiles of phones, cameras and editors (Display P3, Adobe RGB, ProPhoto) consist of
+# a matrix and curves.
 COSTLY_TAGS = re.compile(rb"A2B|D2B")
 MAX_PROFILE_BYTES = 65_536
 CACHED_PROFILES = 16
-ROUNDING = 2  # of 255; a profile that changes no colour of the sample by more is sRGB
+ROUNDING = 2  # of 255; a profile that changes the sample colours by at most this is treated as sRGB
 SAMPLE = Image.frombytes("RGB", (216, 1), bytes(chain.from_iterable(product(range(0, 256, 51), repeat=3))))
 
 
 def _srgb_transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform from the image's profile to sRGB, or None if it has no profile, or none that is usable."""
+    """Return the transform from the image's profile to sRGB, or None if it has no usable profile."""
     profile, mode = image.info.get("icc_profile"), COLOURS.get(image.mode)
     if not isinstance(profile, bytes) or len(profile) > MAX_PROFILE_BYTES or COSTLY_TAGS.search(profile):
         return None
@@ -280,7 +286,7 @@ def _srgb_transform(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
 def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return the transform, or None if the profile is broken or is sRGB."""
     try:
-        # Optimising takes 2 ms; without it, the few pixels of a square take 0.15 ms.
+        # Optimising the transform takes 2 ms, but converting a small square without it only 0.15 ms.
         transform = ImageCms.buildTransform(
             io.BytesIO(profile), ImageCms.createProfile("sRGB"), mode, "RGB", flags=ImageCms.Flags.NOOPTIMIZE
         )
@@ -292,7 +298,7 @@ def _build_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | 
 
 
 def _in_srgb(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
-    """Convert the colours; transparency stays as it is."""
+    """Convert the colours and keep the alpha channel."""
     converted = transform.apply(image.convert(transform.input_mode))
     if image.mode == "RGBA":
         converted.putalpha(image.getchannel("A"))
