@@ -1,7 +1,7 @@
-"""Every file that passes between stages: its path, its format, its reader and writer.
+"""Files that are passed between stages: their paths, formats, readers and writers.
 
-Import this package, not its modules: functions and names of files as `artifacts.read` and `artifacts.METRICS`, formats
-by their own names, as in `from relu_pipeline.artifacts import Manifest`.
+Import this package, not its modules: use functions and file names as `artifacts.read` and `artifacts.METRICS`, and
+import formats by name, as in `from relu_pipeline.artifacts import Manifest`.
 """
 
 from relu_pipeline.artifacts.atomic import (

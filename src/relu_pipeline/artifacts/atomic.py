@@ -1,4 +1,4 @@
-"""Writes that take the place of a file or folder in one step, and only when they are complete."""
+"""Atomic replacement of files and folders."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to; it takes the place of `path` only when the block ends well."""
+    """Yield a temporary path to write to; it replaces `path` if the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -22,7 +22,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """As `atomic_file`, for a new folder with all that is in it."""
+    """Yield a new temporary folder; it replaces the folder `path` if the block ends without an exception."""
     partial, old = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.old")
     _clear(path, partial, old)
     partial.mkdir(parents=True)
@@ -37,7 +37,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
 
 
 def _clear(path: Path, partial: Path, old: Path) -> None:
-    """Without the exchange, a stop between its two renames leaves nothing but `old`."""
+    """Remove temporary folders, and restore `old` if the process was stopped between two renames without `exchange`."""
     if old.exists() and not path.exists():
         old.replace(path)
     for leftover in (partial, old):
@@ -45,7 +45,7 @@ def _clear(path: Path, partial: Path, old: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step, by renameat2(2). Return whether the system and its file system can do so."""
+    """Swap two folders atomically by renameat2(2). Return False if the system or file system does not support it."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     at_fdcwd, rename_exchange = -100, 2
     return rename is not None and rename(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0

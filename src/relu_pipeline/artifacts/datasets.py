@@ -1,4 +1,4 @@
-"""What is known of the data of a task: written by `download`, `validate` and `prepare`."""
+"""Formats of the files that `download`, `validate` and `prepare` write about the data of a task."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-PAD_ID = 0  # fills the shorter rows of token ids: in prepared batches and in the text graph's input
+PAD_ID = 0  # token id of padding, in batches and in the input of the text graph
 
 
 class SourceFile(Format):
@@ -21,7 +21,7 @@ class SourceFile(Format):
 
 
 class Source(Format):
-    """`data/raw/<task>/source.json`: where the data came from; `folder`: of own images that stay where they are."""
+    """`data/raw/<task>/source.json`: origin of the data. `folder` is that of the user's own images, if not copied."""
 
     name: str
     format: DataFormat
@@ -34,16 +34,16 @@ class Source(Format):
 
 
 class Unreadable(Format):
-    """`data/validated/<task>.json`: numbers of the raw examples, from 0, that cannot be decoded; `prepare` skips them.
+    """`data/validated/<task>.json`: indices of the raw examples that cannot be decoded; `prepare` skips them.
 
-    The file is written only where the data have no errors.
+    The file is written only if the data have no errors.
     """
 
     rows: dict[Split, list[int]]
 
 
 class Spread(Format):
-    """Quantiles: the smallest, 5 %, 50 %, 95 % and the largest."""
+    """Minimum, 5 %, 50 % and 95 % quantiles, and maximum."""
 
     smallest: float
     p5: float
@@ -58,7 +58,7 @@ class LeftOut(Format):
 
 
 class Pair(Format):
-    """An example and an equal one, or one that nearly equals it."""
+    """An example and its exact or near duplicate."""
 
     place: str
     label: str
@@ -67,9 +67,9 @@ class Pair(Format):
 
 
 class Duplicates(Format):
-    """`count` examples of `split` that `other` has, too; of one split alone, those that repeat an earlier example.
+    """Duplicates: `count` examples of `split` with a duplicate in `other`, or, within one split, an earlier duplicate.
 
-    "near" counts the examples that have a near duplicate there, but no exact one. `examples` are the first of them.
+    "near" counts the examples with a near but no exact duplicate. `examples` are the first of them.
     """
 
     kind: Literal["exact", "near"]
@@ -80,7 +80,7 @@ class Duplicates(Format):
 
 
 class Contradictions(Format):
-    """`count` examples of all splits with an exact, or else a near, duplicate that has another label."""
+    """Contradicting labels: `count` examples of all splits with an exact, or else near, duplicate of another label."""
 
     kind: Literal["exact", "near"]
     count: int
@@ -88,14 +88,14 @@ class Contradictions(Format):
 
 
 class Finding(Format):
-    """An error stops the run."""
+    """Problem of the data. An error stops the run; a warning does not."""
 
     level: Literal["error", "warning"]
     message: str
 
 
 class DataFacts(Format):
-    """All but `left_out` is of the examples that can be read."""
+    """Statistics of the readable examples, and the excluded items `left_out`."""
 
     source: Source
     rows: dict[Split, dict[str, int]] = Field(description="examples of each class")
@@ -106,7 +106,7 @@ class DataFacts(Format):
 
 
 class DataReport(DataFacts):
-    """`reports/<task>/data.json`."""
+    """`reports/<task>/data.json`: statistics and problems of the data."""
 
     findings: list[Finding]
 
@@ -116,7 +116,7 @@ class DataReport(DataFacts):
 
 
 class PreparedMeta(Format):
-    """`data/prepared/<task>/meta.json`; a digest covers the arrays of its split."""
+    """`data/prepared/<task>/meta.json`; `digests` are those of the arrays of each split."""
 
     task: TaskName
     source: Source

@@ -1,4 +1,4 @@
-"""How artifacts are stored: JSON of a `Format`, JSON lines, CSV; their readers, writers and digests."""
+"""Readers, writers and digests of artifacts: JSON of a `Format`, JSON lines and CSV."""
 
 import csv
 import hashlib
@@ -15,6 +15,8 @@ from relu_pipeline.errors import ArtifactError
 
 
 class Format(BaseModel):
+    """Base class of the JSON artifacts."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -22,7 +24,7 @@ FormatT = TypeVar("FormatT", bound=Format)
 
 
 def read(path: Path, form: type[FormatT]) -> FormatT:
-    """Read a JSON artifact. Raises ArtifactError if it is missing or of another form."""
+    """Read a JSON artifact. Raises ArtifactError if it is missing or has another format."""
     try:
         return form.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
@@ -37,7 +39,7 @@ def write(path: Path, content: Format) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines. Raises ArtifactError if the file is missing or altered."""
+    """Read JSON lines. Raises ArtifactError if the file is missing or invalid."""
     try:
         with path.open(encoding="utf-8") as file:
             return [json.loads(line) for line in file]
@@ -54,7 +56,7 @@ def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Read what `write_table` wrote. Raises ArtifactError if it is missing."""
+    """Read a table of `write_table`. Raises ArtifactError if it is missing."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
@@ -63,7 +65,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write CSV; a row may lack a column."""
+    """Write CSV; columns that a row lacks are empty."""
     with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns, lineterminator="\n")
         table.writeheader()
@@ -83,7 +85,7 @@ def _missing(path: Path) -> ArtifactError:
 
 
 def sha256_of(*paths: Path) -> str:
-    """Return one digest over the contents of the files, in the given order."""
+    """Return one SHA-256 digest over the contents of the files, in the given order."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What `export` writes beside a graph, for the service and for predictions without it: samples and manifest."""
+"""Formats of the files that `export` writes beside a graph: manifest and samples."""
 
 import hashlib
 from pathlib import Path
@@ -19,23 +19,27 @@ class TensorInfo(Format):
 
 
 class Sample(Format):
-    """`input`: a PNG in base64, or a text; `probabilities`, in the order of the labels, as the fp32 graph gave them."""
+    """An example and its prediction by the fp32 graph.
+
+    `input` is a PNG in base64, or a text; `probabilities` are in the order of the labels.
+    """
 
     input: str
-    label: str = Field(description="the true one")
+    label: str = Field(description="true label")
     probabilities: list[float]
 
 
 class Samples(Format):
-    """`models/<task>/samples.json`: of the validation split, at most one a label."""
+    """`models/<task>/samples.json`: examples of the validation split, at most one per label."""
 
     samples: list[Sample]
 
 
 class ColumnBaseline(Format):
-    """A number of each of the `rows` of the validation split; quantiles from 0 to 100 % in tenths.
+    """Distribution of a quantity over the `rows` examples of the validation split.
 
-    Bin `i` holds what is above `edges[i - 1]` and at most `edges[i]`; `bin_shares`: how many of the rows, from 0 to 1.
+    `quantiles` are from 0 to 100 % in steps of 10 %. Bin `i` has the values above `edges[i - 1]` and at most
+    `edges[i]`; `bin_shares` are the fractions of the examples in each bin.
     """
 
     rows: int
@@ -47,10 +51,10 @@ class ColumnBaseline(Format):
 
 
 class Int8(Format):
-    """`models/<task>/model.int8.onnx`: what `model.onnx` takes and gives, in int8; `refused`: why it may not be served.
+    """Quantised graph `models/<task>/model.int8.onnx`, with the inputs and outputs of `model.onnx`.
 
-    Accuracy, and the loss against float32, are of the test split, as is the largest difference of a probability; the
-    loss on the validation split decides.
+    `refused` is the reason why it must not be served, or None; it depends on `val_accuracy_loss`, the loss against
+    float32 on the validation split. The other measurements are on the test split.
     """
 
     refused: str | None
@@ -58,13 +62,13 @@ class Int8(Format):
     accuracy_loss: float
     val_accuracy_loss: float
     max_probability_difference: float
-    sample_probabilities: list[list[float]] = Field(description="its answers to the inputs of samples.json")
-    relu_baseline: dict[str, ColumnBaseline] = Field(description="as the manifest's, of this graph")
+    sample_probabilities: list[list[float]] = Field(description="predictions for the inputs of samples.json")
+    relu_baseline: dict[str, ColumnBaseline] = Field(description="as in the manifest, for this graph")
     confidence_baseline: ColumnBaseline
 
 
 class Manifest(Format):
-    """`models/<task>/manifest.json`: all that the service needs to know of a model, and where it came from."""
+    """`models/<task>/manifest.json`: description of a model for the service, and its provenance."""
 
     task: TaskName
     name: str
@@ -84,20 +88,20 @@ class Manifest(Format):
 
 
 def model_name(task: TaskName) -> str:
-    """The name by which a registry and the service know the model."""
+    """Return the name of the model in the registry and in the service."""
     return f"relu-pipeline-{task}"
 
 
 def read_manifest(folder: Path, task: TaskName) -> Manifest:
-    """Raises ArtifactError if the folder has no manifest, or that of another task."""
+    """Read the manifest of a model folder. Raises ArtifactError if it is missing or that of another task."""
     manifest = read(folder / MANIFEST, Manifest)
     if manifest.task != task:
-        raise ArtifactError(f"{folder}: a model of the task {manifest.task}, not of {task}; name the folder of {task}")
+        raise ArtifactError(f"{folder}: the model is of the task {manifest.task}; name the folder of a {task} model")
     return manifest
 
 
 def read_verified(folder: Path, manifest: Manifest, name: str) -> bytes:
-    """Return a file that the manifest names. Raises ArtifactError if it is missing or altered."""
+    """Return the content of a file of the manifest. Raises ArtifactError if it is missing or its digest differs."""
     path = folder / name
     try:
         content = path.read_bytes()

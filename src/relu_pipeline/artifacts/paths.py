@@ -1,4 +1,4 @@
-"""The folders of the stages, and the names of the files in them. Paths are relative to the project."""
+"""Folders of the stages and names of the files in them. Paths are relative to the project's root."""
 
 from pathlib import Path
 
@@ -46,12 +46,12 @@ def checkpoints_dir(task: TaskName) -> Path:
 
 
 def training_dir(task: TaskName) -> Path:
-    """Where an unfinished training keeps its state."""
+    """Return the folder with the state of an unfinished training."""
     return checkpoints_dir(task) / "training"
 
 
 def models_dir(task: TaskName) -> Path:
-    """What the service needs of a task, and nothing else."""
+    """Return the folder with the files that the service needs, and no others."""
     return Path("models") / task
 
 

@@ -1,4 +1,4 @@
-"""What was measured of a network and its graph: written by `evaluate` and `export`."""
+"""Formats of the measurements of a network and its graph, which `evaluate` and `export` write."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from relu_pipeline.artifacts.files import Format
 
 
 class Metrics(Format):
-    """`reports/<task>/metrics.json`, all on the test split; `loss` is the mean cross-entropy in nats."""
+    """`reports/<task>/metrics.json`: metrics on the test split; `loss` is the mean cross-entropy in nats."""
 
     accuracy: float
     balanced_accuracy: float
@@ -17,9 +17,9 @@ class Metrics(Format):
 
 
 class Parity(Format):
-    """`reports/<task>/parity.json`: torch against ONNX Runtime over the whole test split.
+    """`reports/<task>/parity.json`: comparison of PyTorch and ONNX Runtime on the test split.
 
-    `near_ties` of the rows with a different top-1: both classes have the same probability, within the tolerance.
+    `near_ties` counts examples of `different_top1` where both classes have the same probability within the tolerance.
     """
 
     rows: int
@@ -31,7 +31,11 @@ class Parity(Format):
 
 
 class PrunedLayer(Format):
-    """`removed` of the `dead` of `units`: no measured row activates these, nor other layers on the same channel."""
+    """Pruning of one layer: its number of `units`, those that are `dead`, and those `removed`.
+
+    Dead units are not activated by any measured example. They are removed if those of all layers with the same channel
+    are dead.
+    """
 
     name: str
     units: int
@@ -40,9 +44,10 @@ class PrunedLayer(Format):
 
 
 class RowDifferences(Format):
-    """Two graphs on the same rows: how many rows have `different` probabilities, and the `largest` difference of one.
+    """Comparison of two graphs on the same examples.
 
-    `largest_other`: of the other outputs. A share of zeros moves where rounding carries an activation over 0.
+    `different` counts the examples with different probabilities; `largest` is the largest difference of a probability,
+    `largest_other` that of another output. A zero fraction differs where rounding changes the sign of an input of ReLU.
     """
 
     rows: int
@@ -53,7 +58,7 @@ class RowDifferences(Format):
 
 
 class GraphCost(Format):
-    """`multiply_adds` of one row; `latency_ms` of one row on one thread, median."""
+    """Cost of a graph: `multiply_adds` for one example, and the median `latency_ms` of one example on one thread."""
 
     parameters: int
     multiply_adds: int
@@ -62,9 +67,10 @@ class GraphCost(Format):
 
 
 class Pruning(Format):
-    """`reports/<task>/pruning.json`: units that none of the `measured_rows` activates, and those cut from the graph.
+    """`reports/<task>/pruning.json`: dead units, which none of the `measured_rows` activates, and those removed.
 
-    Where `removed` is 0, the graph is as it was, and nothing was timed; `refused` says why it had to stay so.
+    If `removed` is 0, the graph is unchanged and latencies are not measured; `refused` is the reason if pruning was
+    refused.
     """
 
     measured_rows: int
@@ -74,6 +80,6 @@ class Pruning(Format):
     measured: RowDifferences | None
     test: RowDifferences | None
     refused: str | None
-    input_shape: list[int] = Field(description="of the row that multiply-adds and latency are of")
+    input_shape: list[int] = Field(description="shape of the input for multiply-adds and latency")
     before: GraphCost
     after: GraphCost
