@@ -1,1 +1,1 @@
-"""Measure how well the drift monitor of the service detects shift."""
+"""Evaluation of the service's drift monitor on artificial distribution shifts."""

@@ -1,6 +1,6 @@
-"""Measure how well the drift monitor detects shift, on shifted copies of the test split.
+"""Evaluation of the drift monitor on shifted copies of the test split.
 
-The service watches zero shares and confidence; each of these signals is also measured alone.
+The service monitors zero fractions and confidence together; each of these signals is also evaluated alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,11 +26,11 @@ from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.task import Task
 from relu_pipeline.tracking.run import Run
 
-TEST_ROWS = 2000  # of the test split, before each shift
+TEST_ROWS = 2000  # examples of the test split that are used
 STREAMS = 20
 UNSHIFTED_STREAMS = 100
 STREAM_ROWS = 2000
-STEP = 10  # rows between two looks at the monitor
+STEP = 10  # examples between two checks of the monitor
 
 
 class Verdict(Protocol):
@@ -39,7 +39,7 @@ class Verdict(Protocol):
 
 
 class Monitor(Protocol):
-    """The service's; the library does not know the service."""
+    """Interface of the service's drift monitor; the library must not import the service."""
 
     window: int
     too_few: str | None
@@ -52,11 +52,12 @@ NewMonitor = Callable[[Mapping[str, Mapping[str, Any]]], Monitor]
 
 @dataclass(frozen=True)
 class DriftRow:
-    """Of one shift. AUROC: does the score tell a shifted row from a row of the test split?
+    """Detection results for one shift, for each signal; `combined` is the signal of the service.
 
-    `rows_until_alarm`: shifted rows after a window of unshifted ones, median over the streams; None: never within
-    `STREAM_ROWS`. `alarms`: share of the streams that raised the alarm, for "unshifted" that of false alarms.
-    None: too few rows to tell. `combined` is what the service watches.
+    `auroc`: how well the score separates single shifted examples from test examples. `rows_until_alarm`: median over
+    the streams of the number of shifted examples until the alarm, after a window of unshifted ones; None if there is
+    none within `STREAM_ROWS`. `alarms`: fraction of the streams with an alarm, for "unshifted" of false alarms; None if
+    there are too few examples to decide.
     """
 
     shift: str
@@ -74,7 +75,7 @@ class DriftRow:
 
 @dataclass(frozen=True)
 class Signal:
-    """What is watched: `values(answers)` `[N, R]` by the monitor; `score` is of single rows."""
+    """Monitored signal: `values` returns the monitor's input `[N, R]`, `score` the score of each example `[N]`."""
 
     name: str
     values: Callable[[Answers], NDArray[np.float32]]
@@ -85,7 +86,7 @@ class Signal:
 def report_drift(
     task: Task[Any], checkpoint: Path, prepared: Path, new_monitor: NewMonitor, run: Run, out: Path
 ) -> list[DriftRow]:
-    """Write `drift.csv` and `drift.png` into `out` and log them to `run`. Raises ArtifactError."""
+    """Write `drift.csv` and `drift.png` to `out`, log them to `run` and return the table. Raises ArtifactError."""
     meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     val, test = (task.load(prepared, split) for split in ("val", "test"))
     test = sample(test, TEST_ROWS)
@@ -106,7 +107,10 @@ def measure_drift(
     shifts: Mapping[str, PreparedSplit],
     new_monitor: NewMonitor,
 ) -> list[DriftRow]:
-    """The first row, "unshifted", is of the test split: its AUROC against validation rows, its false alarms."""
+    """Return a row for each shift.
+
+    The first row, "unshifted", is of the test split: its AUROC against the validation split, and its false alarms.
+    """
     of_val, of_test = answer(network, val), answer(network, test)
     signals = make_signals(of_val, len(of_test.probabilities), new_monitor)
     rows = [measure_shift("unshifted", signals, of_val, of_test, of_test, UNSHIFTED_STREAMS)]
@@ -116,7 +120,7 @@ def measure_drift(
 
 
 def make_signals(val: Answers, stream_rows: int, new_monitor: NewMonitor) -> list[Signal]:
-    """`stream_rows`: how many rows the streams are drawn from."""
+    """Return the signals, fitted to the validation split; `stream_rows` is the size of the split of the streams."""
     layers, top = baseline(val.layers, val.zero_shares), {"confidence": confidence_baseline(val.probabilities)}
 
     def watching(columns: dict[str, ColumnBaseline]) -> Callable[[], Monitor]:
@@ -139,9 +143,9 @@ def _all_columns(answers: Answers) -> NDArray[np.float32]:
 
 
 def _of_streams(column: ColumnBaseline, stream_rows: int) -> ColumnBaseline:
-    """With fewer rows: streams repeat those that they are drawn from, which by chance differ from the validation rows.
+    """Return the baseline with a reduced number of rows, for streams that are drawn from only `stream_rows` examples.
 
-    The variances of both, each 1 / rows, add up.
+    Such a sample differs by chance from the validation split. The variances of both, each 1 / rows, add up.
     """
     return column.model_copy(update={"rows": max(1, column.rows * stream_rows // (column.rows + stream_rows))})
 
@@ -149,9 +153,9 @@ def _of_streams(column: ColumnBaseline, stream_rows: int) -> ColumnBaseline:
 def measure_shift(
     name: str, signals: list[Signal], usual: Answers, before: Answers, after: Answers, streams: int
 ) -> DriftRow:
-    """Measure each signal: its score of rows `after` a shift against `usual` ones, its alarm on `streams` streams.
+    """Evaluate each signal: its AUROC of `after` against `usual`, and its alarms on `streams` streams.
 
-    A stream is rows of `before`, followed by rows of `after`.
+    A stream consists of examples of `before`, followed by examples of `after`.
     """
     figures: dict[str, Any] = {}
     for signal in signals:
@@ -169,15 +173,15 @@ def measure_shift(
 
 
 def auroc(usual: NDArray[np.float64], unusual: NDArray[np.float64]) -> float:
-    """Probability that a row of `unusual` has the larger score, to 4 digits; a tie counts half."""
+    """Return the probability that an `unusual` score is larger than a `usual` one, rounded to 4 digits."""
     labels = np.repeat([0, 1], [len(usual), len(unusual)])
     return round(float(roc_auc_score(labels, np.concatenate((usual, unusual)))), 4)
 
 
 def rows_until_alarm(monitor: Monitor, before: NDArray[np.float32], after: NDArray[np.float32], stream: str) -> float:
-    """Rows of `after` until the alarm, to the next `STEP`; a window of `before` comes first. Infinite: no alarm.
+    """Return the number of examples of `after` until the alarm, in steps of `STEP`, after a window of `before`.
 
-    0: a false one, raised by the rows before.
+    It is infinite without alarm, and 0 for a false alarm in the window of `before`.
     """
     rng = generator(SEED, f"stream {stream}")
     if monitor.add(before[rng.integers(len(before), size=monitor.window)]).raised_since:

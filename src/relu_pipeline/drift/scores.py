@@ -1,6 +1,6 @@
-"""How unusual is a row, by what the network computes for it? Fitted to the validation split alone.
+"""Scores of how unusual an example is, from the network's outputs for it. They are fitted to the validation split.
 
-A score takes the answers to N rows and returns `[N]`, larger where a row is less usual.
+A score takes the outputs for N examples and returns `[N]`, with larger values for less usual examples.
 """
 
 from collections.abc import Callable
@@ -13,27 +13,31 @@ from relu_pipeline.health.zero_shares import Answers, confidence
 
 Score = Callable[[Answers], NDArray[np.float64]]
 
-PRIOR_ROWS = 10  # of the mean of all rows, in the mean of each class: it may have few rows, or none
+PRIOR_ROWS = 10  # weight of the overall mean in the mean of each class, which may have few examples or none
 
 
 def max_softmax_score(answers: Answers) -> NDArray[np.float64]:
-    """The usual baseline: Hendrycks & Gimpel 2017, arXiv:1610.02136."""
+    """Return the max-softmax baseline of Hendrycks & Gimpel 2017, arXiv:1610.02136."""
     return 1 - confidence(answers.probabilities).astype(np.float64)
 
 
 def zero_share_score(val: Answers) -> Score:
-    """Squared Mahalanobis distance over the layers, which on validation rows told shifts better than z scores."""
+    """Return a score by the squared Mahalanobis distance of the zero fractions.
+
+    On shifted copies of the validation split, it detected shifts better than z scores.
+    """
     mean = val.zero_shares.mean(axis=0, dtype=np.float64)
     precision, _ = _precision(val.zero_shares - mean)
     return lambda answers: _squared_distance(answers.zero_shares - mean, precision)
 
 
 def combined_score(val: Answers) -> Score:
-    """Fisher's combination of two tail probabilities, the negative logarithm of their product (Fisher 1932).
+    """Return a score by Fisher's method: the negative logarithm of the product of two tail probabilities (Fisher 1932).
 
-    The first is of the zero shares: the squared Mahalanobis distance to the mean of the predicted class (Lee et al.
-    2018, arXiv:1807.03888), taken for chi-squared. The second is the fraction of the validation rows that are as
-    uncertain. The first is no such fraction, which would be the same for all rows beyond those of the validation split.
+    The first is of the zero fractions: that of the squared Mahalanobis distance to the mean of the predicted class (Lee
+    et al. 2018, arXiv:1807.03888), assumed to be chi-squared. The second is of the confidence: the fraction of the
+    validation examples that are at least as uncertain. An empirical fraction would not suit the distance, as it would
+    be the same for all examples beyond those of the validation split.
     """
     means_CR = _class_means(val)
     precision, degrees = _precision(val.zero_shares - means_CR[_predicted(val)])
@@ -53,7 +57,7 @@ def _predicted(answers: Answers) -> NDArray[np.int64]:
 
 
 def _class_means(val: Answers) -> NDArray[np.float64]:
-    """`[C, R]`, by predicted class."""
+    """Return the mean zero fractions by predicted class, `[C, R]`."""
     one_hot_NC = np.eye(val.probabilities.shape[1])[_predicted(val)]
     prior_R = PRIOR_ROWS * val.zero_shares.mean(axis=0, dtype=np.float64)
     rows_C1 = one_hot_NC.sum(axis=0)[:, None]
@@ -62,7 +66,7 @@ def _class_means(val: Answers) -> NDArray[np.float64]:
 
 
 def _precision(centred_NR: NDArray[np.float64]) -> tuple[NDArray[np.floating], int]:
-    """The inverse of the covariance, and its rank: a layer whose share never varies tells nothing."""
+    """Return the pseudo-inverse of the covariance, and its rank, as the fraction of a layer may be constant."""
     covariance = centred_NR.T @ centred_NR / len(centred_NR)
     return np.linalg.pinv(covariance, hermitian=True), int(np.linalg.matrix_rank(covariance, hermitian=True))
 
@@ -73,7 +77,10 @@ def _squared_distance(centred_NR: NDArray[np.float64], precision: NDArray[np.flo
 
 
 def _log_chi_squared_tail(values: NDArray[np.float64], degrees: int) -> NDArray[np.float64]:
-    """The cube root is nearly normal: Wilson & Hilferty 1931, doi:10.1073/pnas.17.12.684. Finite far out as well."""
+    """Return the log of the upper tail of the chi-squared distribution; it is finite for extreme values, too.
+
+    It uses the normal approximation of the cube root: Wilson & Hilferty 1931, doi:10.1073/pnas.17.12.684.
+    """
     if degrees == 0:
         return np.zeros_like(values)
     spread = 2 / (9 * degrees)

@@ -1,6 +1,6 @@
-"""Splits whose rows are no longer like those of the training: what a drift alarm should see, or cannot see.
+"""Artificial distribution shifts of a split, some of which the monitor cannot detect.
 
-The same rows give the same shifted ones: what is drawn depends on the name of the shift alone.
+A shift is deterministic: its random numbers depend only on its name.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,10 +27,10 @@ from relu_pipeline.tasks.text import load_tokenizer
 SEED = 0
 NOISE_STD = 25.0  # of 255
 BLUR_SIGMA = 1.5  # pixels
-BLUR_KERNEL = 13  # to 4 sigmas
+BLUR_KERNEL = 13  # pixels, 4 sigmas on each side
 KEPT_WORDS = 0.5
-SMALLEST_CROP = 128  # pixels of a photograph: it shows a scene, not a surface
-FIRST_WORD = 2  # token ids below are padding and the unknown word
+SMALLEST_CROP = 128  # pixels of a photograph; smaller crops show only a texture
+FIRST_WORD = 2  # smaller token ids are padding and the unknown word
 
 ImageShift = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 TextShift = Callable[[TextSplit, Tokenizer], TextSplit]
@@ -51,7 +51,7 @@ def invert(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def photographs(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """As many square crops of scikit-learn's two sample photographs, a temple and a flower, in the images' size."""
+    """Replace the images by random square crops of scikit-learn's two sample photographs, a temple and a flower."""
     _, height, width, channels = images_NHWC.shape
     mode = "RGB" if channels == 3 else "L"
     sources = [Image.fromarray(picture).convert(mode) for picture in load_sample_images().images]
@@ -68,7 +68,7 @@ def _crop(picture: Image.Image, size: tuple[int, int], rng: np.random.Generator)
 
 
 def handwritten_digits(images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Of scikit-learn, in the images' size."""
+    """Replace the images by scikit-learn's handwritten digits, resized; the result may have fewer images."""
     _, height, width, channels = images_NHWC.shape
     pictures = (Image.fromarray(picture) for picture in digits()[0][: len(images_NHWC)])
     resized = [np.asarray(picture.resize((width, height), Image.Resampling.NEAREST)) for picture in pictures]
@@ -85,14 +85,14 @@ IMAGE_SHIFTS: dict[str, ImageShift] = {
 
 
 def shuffle_words(split: TextSplit, _: Tokenizer) -> TextSplit:
-    """Within each text; a network that pools over the words cannot tell."""
+    """Shuffle the words of each text; a network that pools over the words cannot detect this."""
     keys = generator(SEED, "shuffled words").random(len(split.tokens))
     order = np.lexsort((keys, _row_of_token(split)))
     return TextSplit(split.tokens[torch.from_numpy(order)], split.offsets, split.labels)
 
 
 def leave_words_out(split: TextSplit, _: Tokenizer) -> TextSplit:
-    """Each with probability one half, but for a text's first."""
+    """Drop each word with probability 0.5, except the first of each text."""
     kept = generator(SEED, "left out words").random(len(split.tokens)) < KEPT_WORDS
     kept[split.offsets[:-1].numpy()] = True
     lengths = np.bincount(_row_of_token(split)[kept], minlength=len(split))
@@ -100,13 +100,13 @@ def leave_words_out(split: TextSplit, _: Tokenizer) -> TextSplit:
 
 
 def random_words(split: TextSplit, tokenizer: Tokenizer) -> TextSplit:
-    """Texts of the same lengths, every word of the vocabulary as likely as any other."""
+    """Replace the words by random ones, drawn uniformly from the vocabulary."""
     drawn = generator(SEED, "random words").integers(FIRST_WORD, tokenizer.get_vocab_size(), size=len(split.tokens))
     return TextSplit(torch.from_numpy(drawn.astype(np.int32)), split.offsets, split.labels)
 
 
 def python_manual(split: TextSplit, tokenizer: Tokenizer) -> TextSplit:
-    """Python's own language reference, in pieces of as many words as the median text has tokens."""
+    """Replace the texts by pieces of Python's language reference, as long as the median text; there may be fewer."""
     words = " ".join(topics.values()).split()
     length = int(split.offsets.diff().median())
     pieces = [" ".join(words[start : start + length]) for start in range(0, len(words) - length, length)]
@@ -125,19 +125,19 @@ TEXT_SHIFTS: dict[str, TextShift] = {
 
 
 def shift_images(split: ImageSplit, prepared: Path, demo: bool) -> dict[str, ImageSplit]:
-    """By name of the shift. The digits are left out where they are the `demo` data themselves."""
+    """Return the shifted copies by name of the shift. The `demo` data are digits, so "digits" is omitted for them."""
     images = split.images_BHWC.numpy()
     changed = {name: shift(images) for name, shift in IMAGE_SHIFTS.items() if not (demo and name == "digits")}
     return {name: ImageSplit(torch.from_numpy(rows), split.labels[: len(rows)]) for name, rows in changed.items()}
 
 
 def shift_texts(split: TextSplit, prepared: Path, demo: bool) -> dict[str, TextSplit]:
-    """By name of the shift."""
+    """Return the shifted copies by name of the shift."""
     tokenizer = load_tokenizer(prepared)
     return {name: shift(split, tokenizer) for name, shift in TEXT_SHIFTS.items()}
 
 
-# By task: a split, the folder of its prepared data, and whether they are the demo data -> its shifted copies by name.
+# By task: (split, folder of its prepared data, whether these are the demo data) -> shifted copies by name.
 SHIFTS: dict[TaskName, Callable[[Any, Path, bool], Mapping[str, PreparedSplit]]] = {
     "image": shift_images,
     "text": shift_texts,
@@ -145,7 +145,7 @@ SHIFTS: dict[TaskName, Callable[[Any, Path, bool], Mapping[str, PreparedSplit]]]
 
 
 def sample(split: PreparedSplit, size: int) -> PreparedSplit:
-    """Rows drawn without replacement, in their order; all of them where there are no more."""
+    """Return a random sample of at most `size` examples, without replacement and in their original order."""
     return split.take(torch.from_numpy(np.sort(generator(SEED, "rows").permutation(len(split))[:size])))
 
 

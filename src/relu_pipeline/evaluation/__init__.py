@@ -1,1 +1,1 @@
-"""From a trained network to figures and pictures: pure functions."""
+"""Evaluation of a trained network: predictions, metrics and figures."""

@@ -1,4 +1,4 @@
-"""The test split's figures and pictures of one checkpoint, into one folder."""
+"""Evaluation of a checkpoint on the test split: metrics, tables and figures in one folder."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ LOGGED = (
 
 
 def evaluate(task: Task[Any], checkpoint: Path, prepared: Path, config: EvaluateConfig, run: Run, out: Path) -> Metrics:
-    """Fill `out` and log the same to `run`. Raises ArtifactError."""
+    """Write metrics, tables and figures to `out`, log them to `run` and return the metrics. Raises ArtifactError."""
     meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     names = meta.source.labels
     split = task.load(prepared, "test")
@@ -49,7 +49,7 @@ def evaluate(task: Task[Any], checkpoint: Path, prepared: Path, config: Evaluate
     artifacts.write_table(out / artifacts.BY_CLASS_CSV, ("class", *by_class[0]), named)
     _write_confusion(confusion_counts(probabilities, labels), names, out)
     pairs = ((names[true], names[top]) for true, top in zip(labels, probabilities.argmax(axis=1), strict=True))
-    _write_csv(out / artifacts.PREDICTIONS_CSV, ("actual", "predicted"), pairs)  # DVC's confusion template counts them
+    _write_csv(out / artifacts.PREDICTIONS_CSV, ("actual", "predicted"), pairs)  # for DVC's confusion template
     bins = reliability(probabilities, labels, config.calibration_bins)
     pictures.draw_reliability(bins, metrics.calibration_error, out / artifacts.RELIABILITY_PNG)
     mistakes = confident_mistakes(probabilities, labels, config.gallery_size)

@@ -1,4 +1,4 @@
-"""Figures out of probabilities float `[N, C]` and true labels int64 `[N]`, by torchmetrics."""
+"""Metrics of probabilities float `[N, C]` for true labels int64 `[N]`, computed by torchmetrics."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Reliability:
-    """By bin of the top probability: its mean, the share of right answers, and the number of rows."""
+    """Reliability diagram: for each bin of confidence the mean confidence, the accuracy and the number of examples."""
 
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
@@ -25,10 +25,10 @@ class Reliability:
 
 
 def measure(probabilities: Probabilities, labels: Labels, calibration_bins: int) -> Metrics:
-    """Return the figures of a split.
+    """Return the metrics of a split.
 
-    The macro means, except balanced accuracy, are over the classes that occur in `labels` or are predicted, as
-    scikit-learn has them.
+    As in scikit-learn, macro averages are over the classes that occur in `labels` or are predicted; balanced accuracy
+    is over those in `labels`.
     """
     num_classes = probabilities.shape[1]
     predicted, true = torch.from_numpy(probabilities.argmax(axis=1)), torch.from_numpy(labels)
@@ -44,7 +44,7 @@ def measure(probabilities: Probabilities, labels: Labels, calibration_bins: int)
 
 
 def measure_by_class(probabilities: Probabilities, labels: Labels) -> list[dict[str, float]]:
-    """Return precision, recall, F1 and the number of rows of each class; those of no rows at all are 0."""
+    """Return precision, recall, F1 and the number of examples of each class; undefined scores are 0."""
     num_classes = probabilities.shape[1]
     predicted, true = torch.from_numpy(probabilities.argmax(axis=1)), torch.from_numpy(labels)
     columns = {
@@ -57,12 +57,12 @@ def measure_by_class(probabilities: Probabilities, labels: Labels) -> list[dict[
 
 
 def _to_float(value: Tensor) -> float:
-    """Without the digits that a float32 does not have."""
+    """Return the value without digits beyond the precision of float32."""
     return round(value.item(), 7)
 
 
 def cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
-    """Mean, in nats; a probability that underflowed to 0 counts as the smallest float."""
+    """Return the mean cross-entropy in nats; probabilities of 0 are replaced by the smallest normal float32."""
     of_true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(of_true_class, np.finfo(np.float32).tiny)).mean())
 
@@ -74,7 +74,7 @@ def calibration_error(probabilities: Probabilities, labels: Labels, num_bins: in
 
 
 def reliability(probabilities: Probabilities, labels: Labels, num_bins: int) -> Reliability:
-    """Return the bins of `calibration_error`, to be drawn; an empty bin has confidence and accuracy 0."""
+    """Return the bins of `calibration_error` for a figure; an empty bin has confidence and accuracy 0."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     correct = probabilities.argmax(axis=1) == labels
     bins = np.clip((confidence * num_bins).astype(int), 0, num_bins - 1)
@@ -88,13 +88,13 @@ def reliability(probabilities: Probabilities, labels: Labels, num_bins: int) -> 
 
 
 def confusion_counts(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
-    """`[C, C]`: row = true class, column = predicted class."""
+    """Return the confusion matrix `[C, C]`: rows are true classes, columns are predicted classes."""
     predicted, true = torch.from_numpy(probabilities.argmax(axis=1)), torch.from_numpy(labels)
     return scores.multiclass_confusion_matrix(predicted, true, probabilities.shape[1]).numpy()
 
 
 def confident_mistakes(probabilities: Probabilities, labels: Labels, count: int) -> NDArray[np.int64]:
-    """Rows answered wrongly, the highest probability first; at most `count`."""
+    """Return the indices of wrong predictions in order of decreasing confidence, at most `count`."""
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     order = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")
     return wrong[order][:count]

@@ -1,4 +1,4 @@
-"""PNG pictures of an evaluation."""
+"""Figures of an evaluation."""
 
 import textwrap
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from relu_pipeline.evaluation.metrics import Reliability
 from relu_pipeline.figures import NAMED_CLASSES, class_name, save_figure
 
 COLUMNS = 6
-CAPTION_CHARS = 28  # that fit above an image
-MANY_CLASSES = 20  # above it, a confusion matrix has colours alone
+CAPTION_CHARS = 28  # width of a caption above an image
+MANY_CLASSES = 20  # above it, a confusion matrix has no numbers in its cells
 
 
 def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
-    """Share of each true class by predicted class, in percent."""
+    """Draw the confusion matrix, in percent of each true class."""
     many = len(names) > MANY_CLASSES
     size = 3 + 0.12 * min(len(names), NAMED_CLASSES) if many else 2 + 0.62 * len(names)
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
@@ -30,7 +30,7 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
     axes.set_xticks(ticks, shown, rotation=90 if many else 45, ha="center" if many else "right", parse_math=False)
     axes.set_yticks(ticks, shown, parse_math=False)
     axes.tick_params(labelsize=5 if many else None)
-    axes.set(xlabel="predicted", ylabel="true", title="Share of the true class, %")
+    axes.set(xlabel="predicted", ylabel="true", title="Fraction of the true class, %")
     for (row, column), value in np.ndenumerate(percent) if not many else ():
         axes.text(column, row, f"{value:.1f}", ha="center", va="center", color="white" if value > 50 else "black")
     figure.colorbar(picture, shrink=0.8)
@@ -38,7 +38,7 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
 
 
 def draw_reliability(bins: Reliability, calibration_error: float, path: Path) -> None:
-    """Accuracy over confidence; the diagonal is perfect calibration."""
+    """Draw the reliability diagram: accuracy by confidence; the diagonal is perfect calibration."""
     figure = Figure(figsize=(5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     filled = bins.count > 0
@@ -49,12 +49,12 @@ def draw_reliability(bins: Reliability, calibration_error: float, path: Path) ->
     above.plot(bins.confidence[filled], bins.accuracy[filled], "o", color="black", markersize=4)
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Calibration error {calibration_error:.3f}")
     below.bar(edges[:-1], bins.count, width, align="edge", edgecolor="white", color="grey")
-    below.set(xlabel="confidence", ylabel="rows")
+    below.set(xlabel="confidence", ylabel="examples")
     save_figure(figure, path)
 
 
 def draw_gallery(shown: Sequence[Any], captions: Sequence[str], path: Path) -> None:
-    """Pictures uint8 `[H, W, C]`, or texts, each under its caption of two lines."""
+    """Draw images uint8 `[H, W, C]`, or texts, each under its caption of two lines."""
     if shown and isinstance(shown[0], str):
         draw_text_gallery(shown, [caption.replace("\n", ", ") for caption in captions], path)
     else:
@@ -78,6 +78,6 @@ def draw_text_gallery(texts: Sequence[str], captions: Sequence[str], path: Path)
     blocks = [f"{caption}\n{textwrap.fill(text, 110)}" for text, caption in zip(texts, captions, strict=True)]
     lines = sum(block.count("\n") + 2 for block in blocks)
     figure = Figure(figsize=(10, max(1.0, 0.18 * lines)))
-    # parse_math: a dollar sign in a text is no formula.
+    # parse_math: a dollar sign in a text does not start a formula.
     figure.text(0.02, 0.99, "\n\n".join(blocks), va="top", fontsize=8, family="monospace", parse_math=False)
     save_figure(figure, path)

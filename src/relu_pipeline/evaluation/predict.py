@@ -1,4 +1,4 @@
-"""A network's answers for every row of a split."""
+"""Predictions of a network or an ONNX graph for a whole split."""
 
 from pathlib import Path
 
@@ -12,19 +12,19 @@ from tqdm import tqdm
 from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 
 BATCH_SIZE = 500
-OUTPUT_NAME = "probabilities"  # of the graphs that `export` makes
+OUTPUT_NAME = "probabilities"  # of the graphs that `export` writes
 
 
 @torch.no_grad()
 def predict(network: nn.Module, split: PreparedSplit) -> NDArray[np.float32]:
-    """Probabilities `[N, C]`, on the CPU in full precision: the same on every machine that trained."""
+    """Return probabilities `[N, C]`, computed on the CPU in float32, whatever device the network was trained on."""
     network.eval()
     batches = tqdm(OrderedBatches(split, BATCH_SIZE), "torch", unit=" batches", leave=False, disable=None)
     return torch.cat([torch.softmax(network(inputs), dim=1) for inputs, _ in batches]).numpy()
 
 
 def predict_onnx(model: Path | bytes, split: PreparedSplit, output: str = OUTPUT_NAME) -> NDArray[np.float32]:
-    """One of the graph's outputs, `[N, ...]`, by ONNX Runtime on the CPU."""
+    """Return one of the graph's outputs, `[N, ...]`, computed by ONNX Runtime on the CPU."""
     session = cpu_session(model)
     name = session.get_inputs()[0].name
     batches = tqdm(OrderedBatches(split, BATCH_SIZE), "ONNX Runtime", unit=" batches", leave=False, disable=None)
