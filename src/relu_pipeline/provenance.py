@@ -1,4 +1,4 @@
-"""Which version of the project made an artifact."""
+"""Provenance of artifacts: the commit, the parameters and the digest of the source code."""
 
 import json
 import shlex
@@ -12,14 +12,14 @@ from relu_pipeline.config import PARAMS, flatten
 from relu_pipeline.errors import ConfigError
 
 SOURCES = ("src", "pipelines", "relu_inputs", "serving", "configs")
-UNUSED = ("health", "promote", "search")  # sections of params.yaml that no out follows from
+UNUSED = ("health", "promote", "search")  # sections of params.yaml that do not affect any stage's outs
 
 
 def git_commit() -> str:
-    """The checked-out commit, with "-dirty" behind it if sources differ or are not in it.
+    """Return the checked-out commit, with the suffix "-dirty" if source files differ from it or are untracked.
 
-    params.yaml and dvc.lock are not sources: DVC writes them, and every run logs its parameters. Raises ConfigError
-    outside git.
+    params.yaml and dvc.lock are ignored: DVC writes them, and every run logs its parameters. Raises ConfigError outside
+    a git checkout.
     """
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!params.yaml", ":!*dvc.lock")
@@ -28,9 +28,9 @@ def git_commit() -> str:
 
 
 def command_to_repeat(commit: str) -> str:
-    """Return the commands that make what the checked-out files make, with what differs from the commit's params.yaml.
+    """Return commands that reproduce the current run, including uncommitted changes of params.yaml.
 
-    Raises ConfigError outside git.
+    Raises ConfigError outside a git checkout.
     """
     yaml = YAML(typ="safe", pure=True)
     contents = (yaml.load(_git("show", f"HEAD:./{PARAMS}")), yaml.load(PARAMS))
@@ -43,7 +43,7 @@ def command_to_repeat(commit: str) -> str:
 
 
 def source_digest() -> str:
-    """One sha256 over the library's own modules."""
+    """Return a SHA-256 digest over the modules of this package."""
     return artifacts.sha256_of(*sorted(Path(__file__).parent.rglob("*.py")))
 
 
@@ -51,7 +51,7 @@ def _git(*words: str) -> str:
     try:
         return subprocess.run(["git", *words], check=True, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError as error:
-        raise ConfigError("git is not installed; runs are recorded with their commit, so install it") from error
+        raise ConfigError("git is not installed; install it: every run records its commit") from error
     except subprocess.CalledProcessError as error:
         raise ConfigError(
             f"this folder is not a git checkout with a commit ({error.stderr.strip().splitlines()[0]}); "

@@ -1,4 +1,4 @@
-"""Scores of predicted classes, by torchmetrics: one definition for training and for evaluation."""
+"""Scores of predicted classes, computed by torchmetrics, for both training and evaluation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ def classification_scores(predicted: Tensor, labels: Tensor, num_classes: int) -
     """Return `accuracy`, `balanced_accuracy` and `f1_macro` of predicted classes int64 `[N]` for labels int64 `[N]`.
 
     Balanced accuracy is the mean recall of the classes that occur in `labels`. Macro F1 is the mean over the classes
-    that occur in `labels` or in `predicted`: one that is predicted but never true has an F1 of 0. A class that is in
-    neither changes nothing. These are the rules of scikit-learn's `balanced_accuracy_score` and `f1_score`.
+    that occur in `labels` or in `predicted`; a class that occurs only in `predicted` has an F1 of 0. The definitions
+    are those of scikit-learn's `balanced_accuracy_score` and `f1_score`.
     """
     with _counting_by_bincount():
         recall_C = multiclass_recall(predicted, labels, num_classes, average="none")
@@ -26,9 +26,9 @@ def classification_scores(predicted: Tensor, labels: Tensor, num_classes: int) -
 
 @contextmanager
 def _counting_by_bincount() -> Iterator[None]:
-    """Leave PyTorch's deterministic mode, in which torchmetrics allocates N * C^2 numbers to count N rows.
+    """Disable PyTorch's deterministic mode, in which torchmetrics allocates N * C^2 numbers to count N examples.
 
-    Counts of integers are the same in any order.
+    Integer counts do not depend on the order of summation.
     """
     enabled, warn_only = (
         torch.are_deterministic_algorithms_enabled(),

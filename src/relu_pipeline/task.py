@@ -1,8 +1,8 @@
-"""What differs between tasks once their data are prepared.
+"""Interface of a task: everything after data preparation that differs between tasks.
 
-A third task is a module in `tasks/`, entries in `validation.validate.MEASURES`, `data.prepare.PREPARERS` and
-`drift.shifts.SHIFTS`, its section of params.yaml and its tests. Those three stand apart, or their edits would
-train anew: a stage depends on all that it imports.
+To add a task, implement `Task` in a module of `tasks/`, add entries to `validation.validate.MEASURES`,
+`data.prepare.PREPARERS` and `drift.shifts.SHIFTS`, and add a section to params.yaml and tests. These three are not part
+of the interface, because a stage depends on every module that it imports: changing them would cause a new training.
 """
 
 import math
@@ -26,14 +26,14 @@ BATCHES_AN_EPOCH = 128
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a network is trained: `examples` in all, epochs and batch sizes from least to most."""
+    """Training budget: the total number of `examples`, and the minimum and maximum of epochs and of the batch size."""
 
     examples: int
     epochs: tuple[int, int]
     batch_sizes: tuple[int, int]
 
     def settle(self, config: TrainConfig, rows: int) -> dict[str, int]:
-        """Return a number for each of epochs and batch size that is `auto`."""
+        """Return values for those of `max_epochs` and `batch_size` that are `auto`, for `rows` training examples."""
         numbers = {"max_epochs": self.epochs_for(rows), "batch_size": self.batch_size_for(rows)}
         return {name: number for name, number in numbers.items() if is_auto(getattr(config, name))}
 
@@ -41,7 +41,7 @@ class Budget:
         return _within(round(self.examples / rows), self.epochs)
 
     def batch_size_for(self, rows: int) -> int:
-        """Return the power of two next to a 128th of the rows."""
+        """Return the power of two that is closest to 1/128 of the examples, within the limits."""
         return _within(2 ** max(0, round(math.log2(rows / BATCHES_AN_EPOCH))), self.batch_sizes)
 
 
@@ -51,37 +51,37 @@ def _within(number: int, bounds: tuple[int, int]) -> int:
 
 
 class Task(ABC, Generic[SplitT]):
-    """`prepared` is the folder that the stage `prepare` fills."""
+    """Interface of a task. `prepared` is the folder that the stage `prepare` writes."""
 
     name: ClassVar[TaskName]
     input_name: ClassVar[str]  # of the graph
     dynamic_axes: ClassVar[Mapping[int, str]]  # of the graph's input
-    served_files: ClassVar[Sequence[str]]  # of `prepared`: what the service needs besides the graph
+    served_files: ClassVar[Sequence[str]]  # files of `prepared` that the service needs besides the graph
 
     @abstractmethod
     def load(self, prepared: Path, split: Split) -> SplitT:
-        """Only `evaluate`, `drift` and the checks of `export` may ask for "test"."""
+        """Return a prepared split. Only `evaluate`, `drift` and the checks of `export` may load "test"."""
 
     @abstractmethod
     def settle(self, config: Any, train: SplitT, num_classes: int) -> Any:
-        """Return the task's section of params.yaml with a number in place of each `auto` of `model` and `train`."""
+        """Return the task's section of params.yaml with a value in place of each `auto` of `model` and `train`."""
 
     @abstractmethod
     def augment(self, train: SplitT, config: Any, seed: int) -> Augmented:
-        """Return the rows as training sees them; `config` is the task's `train` section."""
+        """Return the training split with augmentation; `config` is the task's `train` section."""
 
     @abstractmethod
     def network_settings(self, train: SplitT, prepared: Path) -> dict[str, Any]:
-        """Return the constructor's arguments that follow from the data, besides `num_classes`."""
+        """Return the network's constructor arguments that depend on the data, except `num_classes`."""
 
     @abstractmethod
     def fit_input(self, network: Any, train: SplitT) -> None:
-        """Let the network learn what it can in one look, before the first step."""
+        """Fit the network's input statistics to the training split; called once before training."""
 
     @abstractmethod
     def shown(self, split: SplitT, rows: NDArray[Any], prepared: Path) -> list[Any]:
-        """Return these rows as people see them: pictures uint8 `[H, W, C]`, or texts."""
+        """Return the examples with the indices `rows` for display: images uint8 `[H, W, C]`, or texts."""
 
     @abstractmethod
     def to_sample(self, prepared: Path) -> Callable[[Tensor], str | None]:
-        """Return what turns a row of the graph's input, `[1, ...]`, into `Sample.input`; None where it cannot."""
+        """Return a function from a graph input `[1, ...]` to `Sample.input`, or to None if there is no such sample."""

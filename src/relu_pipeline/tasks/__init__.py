@@ -1,1 +1,1 @@
-"""The tasks: each is one implementation of `relu_pipeline.task.Task`."""
+"""The tasks: implementations of `relu_pipeline.task.Task`."""

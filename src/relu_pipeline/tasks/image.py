@@ -1,4 +1,4 @@
-"""Pictures in, one of the labels out."""
+"""Image classification."""
 
 import base64
 import io
@@ -26,6 +26,8 @@ SAMPLE_SEED = 0
 
 
 class ImageTask(Task[ImageSplit]):
+    """Image classification task."""
+
     name = "image"
     input_name = "image"
     dynamic_axes: ClassVar[Mapping[int, str]] = {0: "N"}
@@ -35,7 +37,7 @@ class ImageTask(Task[ImageSplit]):
         return ImageSplit.load(prepared, split)
 
     def settle(self, config: ImageConfig, train: ImageSplit, num_classes: int) -> ImageConfig:
-        """For smaller batches the learning rate is smaller as well (Goyal et al. 2017, arXiv:1706.02677)."""
+        """Return the settled section; the learning rate is scaled with the batch size (Goyal et al. 2017)."""
         numbers: dict[str, float] = {**BUDGET.settle(config.train, len(train))}
         if "batch_size" in numbers:
             numbers["learning_rate"] = config.train.learning_rate * numbers["batch_size"] / BUDGET.batch_sizes[1]
@@ -59,16 +61,16 @@ class ImageTask(Task[ImageSplit]):
 
 
 def sampled_rows(count: int) -> Tensor:
-    """Return up to `WHITENING_IMAGES` of `count` rows, at random: a data set may be sorted by class.
+    """Return up to `WHITENING_IMAGES` of `count` indices, drawn at random, as the data may be sorted by class.
 
-    The seed of the training does not change them: statistics of the data are the same in each of its trainings.
+    The sample does not depend on the training seed, so that the statistics of the data are the same in each training.
     """
     rows = generator(SAMPLE_SEED, "whitening images").permutation(count)[:WHITENING_IMAGES]
     return torch.from_numpy(np.sort(rows))
 
 
 def as_png(row_1HWC: Tensor) -> str:
-    """In base64."""
+    """Return the image `[1, H, W, C]` as a PNG in base64."""
     buffer = io.BytesIO()
     pixels = row_1HWC[0].numpy()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")

@@ -1,4 +1,4 @@
-"""Texts in, one of the labels out."""
+"""Text classification."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,6 +26,8 @@ MAX_WORD_DROPOUT = 0.4
 
 
 class TextTask(Task[TextSplit]):
+    """Text classification task."""
+
     name = "text"
     input_name = "token_ids"
     dynamic_axes: ClassVar[Mapping[int, str]] = {0: "N", 1: "L"}
@@ -57,7 +59,7 @@ class TextTask(Task[TextSplit]):
         network.fit_input(tokens.cpu(), labels.cpu())
 
     def shown(self, split: TextSplit, rows: NDArray[Any], prepared: Path) -> list[str]:
-        """As the network sees them: cleaned, lower case, unknown words marked."""
+        """Return the texts as the network receives them: normalised, in lower case, with unknown words marked."""
         tokenizer = load_tokenizer(prepared)
         return [tokenizer.decode(split.token_ids(row), skip_special_tokens=False) for row in rows.tolist()]
 
@@ -67,18 +69,18 @@ class TextTask(Task[TextSplit]):
 
 
 def _embedding_dim(num_classes: int) -> int:
-    """Return a power of two that has a feature for each class, as `TextMLP.fit_input` fills them, 64 to 256."""
+    """Return a power of two from 64 to 256, if possible with a feature per class for `TextMLP.fit_input`."""
     return min(256, 1 << max(6, math.ceil(math.log2(num_classes))))
 
 
 def load_tokenizer(prepared: Path) -> "Tokenizer":
-    from tokenizers import Tokenizer  # it is not needed to load the splits
+    from tokenizers import Tokenizer  # not needed to load the splits
 
     return Tokenizer.from_file(str(prepared / artifacts.TOKENIZER))
 
 
 def as_text(tokenizer: "Tokenizer", row_1L: Tensor) -> str | None:
-    """Return a text with these token ids, its unknown words marked; None where decoding gives no such text."""
+    """Return a text that encodes to these token ids `[1, L]`, with unknown words marked, or None if decoding fails."""
     ids = row_1L[0].tolist()
     text = tokenizer.decode(ids, skip_special_tokens=False)
     return text if tokenizer.encode(text).ids == ids else None
