@@ -37,6 +37,10 @@ def test_the_64x64_cnn_has_only_its_head_behind_the_convolutions() -> None:
     assert parameters("cnn_64") == [(32, 3, 3, 3), (64, 32, 3, 3), (10, 64 * 14 * 14)]
 
 
+def test_the_text_mlp_pools_embeddings_of_64_twice_and_has_two_hidden_layers_of_64() -> None:
+    assert parameters("text") == [(20_000, 64), (64, 2 * 64), (64, 64), (4, 64)]
+
+
 @given(
     height=st.integers(10, 40), width=st.integers(10, 40), channels=st.integers(1, 4), convolutions=st.integers(1, 2)
 )
