@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint audit docs pictures repro study ui serve bench lock
+.PHONY: help setup demo test test-all lint audit mutants docs pictures repro study ui serve bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -42,6 +42,9 @@ lint: $(READY)  ## check style, types and import rules
 
 audit: $(READY)  ## check the locked dependencies for known vulnerabilities
 	python .ci/audit.py
+
+mutants: $(READY)  ## count how many of 200 random changes of the code the fast tests detect; takes hours
+	python .ci/mutants.py --count 200
 
 docs: $(READY)  ## generate the reference pages, and build docs/ as a web site in site/
 	python docs/reference/generate.py
