@@ -56,10 +56,14 @@ def test_a_graph_with_other_outputs_is_an_error(outputs: list[str]) -> None:
 
 
 @pytest.mark.skipif(has_gpu(), reason="a GPU is here")
-def test_without_a_gpu_cuda_is_an_error_and_auto_is_the_cpu() -> None:
+def test_without_a_gpu_cuda_is_an_error_and_auto_is_the_cpu_without_a_warning(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(ModelError, match="device: cuda"):
         open_session(graph_of(1, OUTPUTS), PATH, "cuda")
+    capfd.readouterr()  # ONNX Runtime says that it cannot use CUDA
     assert open_session(graph_of(1, OUTPUTS), PATH, "auto").get_providers() == [CPU]
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("products", "than", "expected"), [(5, 20, True), (20, 5, False), (5, 5, False)])
