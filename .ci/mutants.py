@@ -31,7 +31,11 @@ from relu_pipeline.data.randomness import generator
 
 # Equality in place of identity, or the other way round: of short strings, None and small integers both hold.
 SAME = tuple(f"ReplaceComparisonOperator_{pair}" for pair in ("Eq_Is", "Is_Eq", "NotEq_IsNot", "IsNot_NotEq"))
-OPERATORS = [name for name in operator_names() if not name.endswith(SAME) and not get_operator(name).arguments()]
+OPERATORS = {
+    name.removeprefix("core/"): get_operator(name)()
+    for name in operator_names()
+    if not name.endswith(SAME) and not get_operator(name).arguments()
+}
 
 
 class Mutant(NamedTuple):
@@ -77,22 +81,22 @@ def draw(seed: int) -> Iterator[Mutant]:
     places = defaultdict(list)
     for module in sorted([*Path("src").rglob("*.py"), *Path("serving").rglob("*.py")]):
         nodes = list(ast_nodes(get_ast_from_path(module)))
-        for operator in OPERATORS:
-            positions = ((node, at) for node in nodes for at in get_operator(operator)().mutation_positions(node))
+        for name, operator in OPERATORS.items():
+            positions = ((node, at) for node in nodes for at in operator.mutation_positions(node))
             for occurrence, (node, at) in enumerate(positions):
                 if node.parent is None or node.parent.type != "parameters":  # the marker `*` is no multiplication
-                    places[module, at].append((operator, occurrence))
+                    places[module, at].append((name, occurrence))
     rng, keys = generator(seed, "mutants"), list(places)
     for index in rng.permutation(len(keys)):
         module, ((line, _), _) = keys[index]
-        operator, occurrence = places[keys[index]][rng.integers(len(places[keys[index]]))]
+        name, occurrence = places[keys[index]][rng.integers(len(places[keys[index]]))]
         source = module.read_text()
         try:
-            mutated = mutate_code(source, get_operator(operator)(), occurrence)
+            mutated = mutate_code(source, OPERATORS[name], occurrence)
         except AttributeError:  # Cosmic Ray replaces no dotted name in a tuple of exceptions
             continue
         if behaviour(mutated) not in ("", behaviour(source)):
-            yield Mutant(module, line, operator.removeprefix("core/"), source, mutated)
+            yield Mutant(module, line, name, source, mutated)
 
 
 def behaviour(source: str) -> str:
