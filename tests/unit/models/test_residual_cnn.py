@@ -30,6 +30,24 @@ def test_any_stem_fits_any_image(images: torch.Tensor, kernel: int, stride: int)
     assert model.eval()(images[:3, :28, :30]).shape == (3, 7)
 
 
+@pytest.mark.parametrize(
+    ("side", "first", "widths"),
+    [
+        (8, 8, [8, 16]),
+        (63, 8, [8, 16]),
+        (64, 8, [4, 8, 16]),
+        (127, 8, [4, 8, 16]),
+        (128, 8, [4, 4, 8, 16]),
+        (64, 1, [1, 1, 16]),
+    ],
+)
+def test_each_doubling_of_the_smaller_side_beyond_32_adds_a_block_of_half_the_first_width(
+    side: int, first: int, widths: list[int]
+) -> None:
+    model = ResidualCNN(7, (side, 200, 3), [first, 16], stem_kernel=2, stem_stride=1, stem_components=6)
+    assert [block.residual.out_channels for block in model.blocks] == widths
+
+
 def test_at_the_start_a_block_hands_its_inputs_on(images: torch.Tensor) -> None:
     block = network().blocks[0].eval()
     x_BCHW = torch.rand(2, 24, 8, 8)
