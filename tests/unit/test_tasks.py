@@ -1,10 +1,15 @@
 """What params.yaml leaves to the data is settled by them: epochs, batches, sizes and rates."""
 
+import base64
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from relu_pipeline.config import load_params
 from relu_pipeline.data.images import ImageSplit
@@ -65,3 +70,12 @@ def test_word_dropout_leaves_ten_words_and_each_class_has_a_feature(length: int,
     assert 0 <= settled.train.word_dropout <= 0.4
     assert (1 - settled.train.word_dropout) * length >= min(length, 10) - 1e-9
     assert settled.model.embedding_dim >= num_classes
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_a_sample_of_an_image_is_its_png_in_base64(rng: np.random.Generator, channels: int, mode: str) -> None:
+    pixels_1HWC = rng.integers(256, size=(1, 5, 7, channels), dtype=np.uint8)
+    sample = TASKS["image"].to_sample(Path())(torch.from_numpy(pixels_1HWC))
+    with Image.open(io.BytesIO(base64.b64decode(sample)), formats=["PNG"]) as image:
+        assert image.mode == mode
+        np.testing.assert_array_equal(np.asarray(image).reshape(pixels_1HWC.shape), pixels_1HWC)
