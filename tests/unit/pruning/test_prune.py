@@ -315,10 +315,11 @@ def test_an_output_that_counts_zeros_keeps_its_value(
     assert pruned(lit)[0] is lit  # a constant 1 counts as non-zero
 
 
-@pytest.mark.parametrize("op", ["Softmax", "LayerNormalization", "Shape"])
-def test_channels_that_an_unknown_operator_sees_are_left_alone(op: str, rng: np.random.Generator) -> None:
-    scale = {"LayerNormalization": ["ones"]}.get(op, [])
-    use = [helper.make_node(op, ["b", *scale], ["seen"])]
+@pytest.mark.parametrize("op", ["Softmax", "LayerNormalization", "Shape", "ReduceMean", "Reshape"])
+def test_channels_that_an_unknown_operator_axis_or_shape_sees_are_left_alone(op: str, rng: np.random.Generator) -> None:
+    more = {"LayerNormalization": ["ones"], "ReduceMean": ["axes"], "Reshape": ["shape"]}.get(op, [])
+    extra = {"Shape": [2], "ReduceMean": ["N", 1], "Reshape": ["N", 5, 1]}.get(op, ["N", 5])
+    use = [helper.make_node("Identity", ["axis"], ["axes"]), helper.make_node(op, ["b", *more], ["seen"])]
     if op == "Shape":
         use.append(helper.make_node("Cast", ["seen"], ["extra"], to=onnx.TensorProto.FLOAT))
     else:
@@ -337,8 +338,10 @@ def test_channels_that_an_unknown_operator_sees_are_left_alone(op: str, rng: np.
             "bias": np.array([-1e3, 0, 0, 0, 0], dtype=np.float32),
             "head": weights(rng, 5, CLASSES),
             "ones": np.ones(5, dtype=np.float32),
+            "axis": np.array([1]),
+            "shape": np.array([-1, 5, 1]),
         },
-        {"probabilities": ["N", CLASSES], "extra": [2] if op == "Shape" else ["N", 5]},
+        {"probabilities": ["N", CLASSES], "extra": extra},
     )
     assert pruned(model)[0] is model
 
