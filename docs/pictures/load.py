@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from relu_pipeline.drift.shifts import photographs
 
 from benchmarks.peers.serving.forms import Content, write_batch, write_raw
 from benchmarks.reliability import variants
@@ -22,6 +21,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.config import TaskName
 from relu_pipeline.data.formats import read_raw
 from relu_pipeline.data.randomness import generator
+from relu_pipeline.drift.shifts import photographs
 
 SEED = 0
 EXAMPLES = 512  # of the test split of each task
