@@ -32,7 +32,6 @@ class Cluster:
 
     @property
     def uri(self) -> str:
-        """The address as people write it, without a driver."""
         return f"postgresql://relu:{self.password}@127.0.0.1:{self.port}/postgres"
 
 

@@ -83,7 +83,11 @@ class Server:
         words += ["--backend-store-uri", store, "--artifacts-destination", str(self.folder / "server-artifacts")]
         with (self.folder / "server.log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True
+                [sys.executable, "-m", "mlflow", *words],
+                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # of GenAI: processes of 240 MB
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         for _ in range(120):
             try:
