@@ -191,7 +191,7 @@ def test_info_describes_the_models_that_are_served(predictor: Predictor) -> None
         assert info["refused"][task] is None
         assert info["execution_providers"][task] == store.current.session.get_providers()
         assert info["drift"][task]["window"] == load_settings().drift.window
-        assert "ReLU layers, and the confidence" in info["drift"][task]["watches"]
+        assert "ReLU layers and the confidence" in info["drift"][task]["watches"]
     assert set(info["versions"]) == {"python", "bentoml", "onnxruntime"}
 
 

@@ -142,7 +142,7 @@ def test_rollbacks_go_back_along_all_promotions_and_are_recorded(
     [
         ({"kind": "demo"}, "trained on demo data"),
         ({"kind": "good", "commit": f"{COMMIT}-dirty"}, "sources were not committed"),
-        ({"kind": "good", "different": 1}, "no proof that graph and network give the same labels"),
+        ({"kind": "good", "different": 1}, "does not record that the graph and the network predict the same classes"),
     ],
 )
 def test_what_cannot_be_trusted_is_promoted_for_a_recorded_reason_alone(
