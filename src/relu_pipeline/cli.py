@@ -14,7 +14,7 @@ from relu_pipeline.models.teaching import TEACHING
 from relu_pipeline.parser import Parser, add_command
 
 DESCRIPTION = """\
-Commands that complement `dvc repro`, which builds the data, the models and the service.
+Commands besides `dvc repro`, which builds the data, the models and the service.
 `relu-pipeline COMMAND --help` shows the options of a command and an example."""
 DOCTOR = """\
 Check the project, its data and this machine, and show how to fix each problem.
