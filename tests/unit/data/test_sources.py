@@ -48,6 +48,15 @@ def test_a_mirror_is_recorded_without_its_path(small_mirror: Path, tmp_path: Pat
     assert str(tmp_path) not in (tmp_path / "out" / "source.json").read_text()
 
 
+def test_a_path_in_a_mirror_may_hold_spaces(small_mirror: Path, tmp_path: Path) -> None:
+    (small_mirror / "ag_news").rename(small_mirror / "ag news")
+    sign(small_mirror)
+    data = tmp_path / "ag_news.yaml"
+    data.write_text((DATA / "ag_news.yaml").read_text().replace("mirror: ag_news/", "mirror: ag news/"))
+    source = obtain("text", str(data), PARAMS.text.data, small_mirror, tmp_path / "out")
+    assert source.rows == {"train": 2000, "test": 400}
+
+
 def test_an_altered_file_is_refused_and_the_earlier_data_stay(small_mirror: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     obtain("text", str(DATA / "ag_news.yaml"), PARAMS.text.data, small_mirror, out)

@@ -24,6 +24,7 @@ def test_equal_answers_pass_and_classes_that_are_as_good_as_tied_may_change_plac
     parity = compare(answers(network), answers(graph), LABELS, TOLERANCE)
     assert (parity.different_top1, parity.near_ties, parity.onnx_accuracy) == (near_ties, near_ties, accuracy)
     require(parity, 1.0, TOLERANCE)
+    require(parity, 1.0, parity.max_probability_difference)
 
 
 def test_each_condition_is_named() -> None:
