@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from relu_pipeline.config import load_params
+from relu_pipeline.search.plan import SearchPlan, plan_search
 from tests.params import set_param
 
-POOR_RATE = 1e-5
+RATE, POOR_RATE = "text.train.learning_rate", 1e-5
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -30,3 +32,10 @@ def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         subprocess.run([*git, *words], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def plan(project: Path) -> SearchPlan:
+    """A search of the learning rate."""
+    set_param(project / "params.yaml", "search", {RATE: {"low": POOR_RATE, "high": 1.0, "log": True}})
+    return plan_search(load_params(), "text")

@@ -1,27 +1,14 @@
 """Reports of searches whose trials have given scores, without a training."""
 
-from pathlib import Path
-
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from relu_pipeline.config import load_params
 from relu_pipeline.search.database import find_database
-from relu_pipeline.search.plan import SearchPlan, plan_search
+from relu_pipeline.search.plan import SearchPlan
 from relu_pipeline.search.report import SearchReport, as_text, summarise, write_report
 from relu_pipeline.search.study import SHIPPED
-from tests.params import set_param
-from tests.unit.search.conftest import POOR_RATE
-
-RATE = "text.train.learning_rate"
-
-
-@pytest.fixture
-def plan(project: Path) -> SearchPlan:
-    """A search of the learning rate."""
-    set_param(project / "params.yaml", "search", {RATE: {"low": POOR_RATE, "high": 1.0, "log": True}})
-    return plan_search(load_params(), "text")
+from tests.unit.search.conftest import POOR_RATE, RATE
 
 
 @pytest.fixture

@@ -1,0 +1,14 @@
+import pytest
+
+from relu_pipeline.search.database import find_database
+from relu_pipeline.search.plan import SearchPlan
+from relu_pipeline.search.study import join_study
+from tests.unit.search.conftest import POOR_RATE, RATE
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_the_first_trial_has_the_values_of_params_yaml_and_each_process_then_draws_others(plan: SearchPlan) -> None:
+    one, other = (join_study(find_database(), plan) for _ in range(2))
+    values = [plan.space.suggest(study.ask()) for study in (one, one, other)]
+    assert values[0] == {RATE: POOR_RATE}
+    assert len({value[RATE] for value in values}) == 3
