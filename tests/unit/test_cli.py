@@ -54,6 +54,13 @@ def test_every_help_fits_and_ends_with_an_example_that_is_valid(
     assert callable(build_parser().parse_args(given).command)
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_help_says_in_a_sentence_what_the_command_does(words: tuple[str, ...]) -> None:
+    _usage, description, *_ = help_of(*words).split("\n\n")
+    assert description[0].isupper()
+    assert description.endswith(".")
+
+
 @pytest.fixture(scope="module")
 def bash_completion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script = tmp_path_factory.mktemp("completion") / "relu-pipeline.bash"
