@@ -36,6 +36,7 @@ TEXTS = ["The striker wins the cup final", "Oil prices fall", "Überfall: 3 Fest
 ARRAYS = [np.asarray(image.resize((SIDE, SIDE))) for image in (picture(), picture().rotate(90), picture().rotate(180))]
 FILES = [encode(Image.fromarray(array)) for array in ARRAYS]
 FILES_BASE64 = [base64.b64encode(content).decode() for content in FILES]
+FORMS_OF_IMAGES = {"content", "alternative"}
 BOMB_BYTES = 2_000_000
 
 
@@ -104,6 +105,7 @@ def test_the_metadata_name_the_tensors(client: TestClient, predictor: Predictor)
             ("probabilities", "FP32", [-1, len(model.labels)]),
         ]
         assert found["outputs"][2]["parameters"]["labels"] == model.labels
+        assert found["inputs"][0].get("parameters", {}).keys() == (FORMS_OF_IMAGES if task == "image" else set())
 
 
 @pytest.mark.parametrize("is_ready", [True, False])
