@@ -48,7 +48,7 @@ def compare(candidate: NDArray[np.bool_], champion: NDArray[np.bool_]) -> Paired
     p_value = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     differences = candidate.astype(np.float64) - champion
     low = high = float(differences.mean())
-    if gained + lost:
+    if np.ptp(differences) > 0:  # resamples differ
         rng = generator(SEED, "bootstrap")
         found = bootstrap((differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng, batch=100)
         low, high = found.confidence_interval

@@ -24,6 +24,10 @@ def test_a_comparison_counts_pairs_and_turns_around_with_its_sides(data: st.Data
     assert 0 < there.p_value <= 1
 
 
+def test_models_can_be_compared_on_one_example() -> None:
+    assert compare(np.array([True]), np.array([False])).interval == (1.0, 1.0)
+
+
 def test_mcnemars_p_value_is_that_of_the_binomial_distribution() -> None:
     candidate, champion = np.ones(20, dtype=bool), np.ones(20, dtype=bool)
     champion[:8], candidate[8:10] = False, False  # 8 gained, 2 lost
