@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 PICTURE = Path(__file__).resolve().parents[1] / "mlflow_comparison.png"
 EXPERIMENT = "relu-pipeline-text"
 SHOWN = "^(val|train)/"  # of the metrics
-SIZE = {"width": 1500, "height": 1000}
+SIZE = {"width": 1400, "height": 1000}
 START_TIMEOUT_S = 120
 DRAWING_MS = 15_000  # the page loads its charts one after the other, and tells nobody when it has them
 # What MLflow's page would cover the charts with on a first visit.

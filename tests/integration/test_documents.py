@@ -65,7 +65,7 @@ def test_the_commands_on_training(reader: Path) -> None:
     with followed("docs/training.md", reader, ENVIRONMENT, {}, {}) as printed:
         outputs = dict(printed)
     assert any("calibration_error" in output for output in outputs.values())
-    assert "parameters" in outputs["relu-pipeline describe checkpoints/image/best.ckpt"]
+    assert "Params" in outputs["relu-pipeline describe checkpoints/image/best.ckpt"]
 
 
 def test_the_commands_on_serving(reader: Path) -> None:
@@ -86,8 +86,8 @@ def test_the_commands_on_predictions(reader: Path) -> None:
 
 
 def test_the_commands_of_the_relu_lab(reader: Path) -> None:
-    with followed("docs/relu-lab.md", reader, ENVIRONMENT, {}, {}):
-        assert (reader / "models/image/model.pruned.onnx").is_file()
+    with followed("docs/relu-lab.md", reader, ENVIRONMENT, {}, {}) as printed:
+        assert "dead" in dict(printed)["relu-pipeline prune models/image/model.onnx"]
 
 
 def test_the_commands_on_experiments(finished: Path) -> None:

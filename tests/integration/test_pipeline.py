@@ -174,7 +174,7 @@ def test_one_run_a_model_holds_training_and_test_figures(project: Path) -> None:
     for task in ("image", "text"):
         (found,) = mlflow.search_runs(experiment_names=[f"relu-pipeline-{task}"], output_format="list")
         assert found.info.status == "FINISHED"
-        metrics = {"val/accuracy", "learning_rate", "test/accuracy", "drift/unshifted/auroc_combined"}
+        metrics = {"val/accuracy", "learning_rate", "test/accuracy", "drift_auroc/unshifted"}
         assert metrics | {"parity/onnx_accuracy"} <= set(found.data.metrics)
         assert len(found.data.metrics) <= 50
         assert found.data.tags["mlflow.source.git.commit"].removesuffix("-dirty") == commit.stdout.strip()
@@ -250,7 +250,7 @@ def test_bad_input_is_one_line_and_leaves_every_artifact(project: Path) -> None:
         assert result.returncode != 0
         assert len(errors) == 1
         assert message in errors[0]
-        assert "`dvc checkout` brings" in errors[0]
+        assert "`dvc checkout` restores" in errors[0]
     assert dvc(project, "checkout").returncode == 0
     assert contents(project) == before
 
@@ -262,7 +262,7 @@ def test_bad_data_stop_before_preparation_and_the_report_says_why(project: Path)
     (project / "params.yaml").write_text(params)
     assert result.returncode != 0
     assert stages_run(result) == ["validate@image", "validate@text"]
-    assert "error: 32 of 400 (8 %) test examples are in train, too" in result.stderr
+    assert "error: 32 of 400 (8 %) test examples are also in train" in result.stderr
     assert "raise validation.max_shared (0.001)" in (project / "reports/text/data.md").read_text()
     again = dvc(project, "repro")
     assert stages_run(again) == []  # DVC's run cache has them
@@ -286,7 +286,7 @@ def test_without_a_tracking_server_all_stages_succeed_and_what_they_log_waits(pr
     assert sent.returncode == 0, sent.stderr
     (run,) = mlflow.MlflowClient(server.uri).search_runs(["1"])
     assert (run.info.status, run.data.tags["task"]) == ("FINISHED", "text")
-    assert {"val/accuracy", "test/accuracy", "drift/unshifted/auroc_combined", "int8/accuracy"} <= set(run.data.metrics)
+    assert {"val/accuracy", "test/accuracy", "drift_auroc/unshifted", "int8/accuracy"} <= set(run.data.metrics)
     assert mlflow.MlflowClient(server.uri).get_model_version_by_alias("relu-pipeline-text", "candidate").version
 
 

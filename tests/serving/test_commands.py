@@ -166,5 +166,5 @@ def test_swap_changes_nothing_where_a_file_is_not_what_the_manifest_says(served:
     assert found.returncode == 1
     assert "model.onnx: sha256 is" in found.stderr
     found = command("swap", "image", str(other), "--models", str(served))
-    assert "of the task text, not of image" in found.stderr
+    assert "of the task text; name a folder with a model of the task image" in found.stderr
     assert (served / "text/manifest.json").read_bytes() == before

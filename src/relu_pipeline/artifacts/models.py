@@ -96,7 +96,9 @@ def read_manifest(folder: Path, task: TaskName) -> Manifest:
     """Read the manifest of a model folder. Raises ArtifactError if it is missing or that of another task."""
     manifest = read(folder / MANIFEST, Manifest)
     if manifest.task != task:
-        raise ArtifactError(f"{folder}: the model is of the task {manifest.task}; name the folder of a {task} model")
+        raise ArtifactError(
+            f"{folder}: the model is of the task {manifest.task}; name a folder with a model of the task {task}"
+        )
     return manifest
 
 

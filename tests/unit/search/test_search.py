@@ -72,7 +72,7 @@ def test_a_search_starts_from_params_yaml_and_ends_with_a_command(small: Path) -
     assert text.splitlines()[-1] == report.command
     assert f"text.train.learning_rate={report.trial(report.best).values['text.train.learning_rate']}" in report.command
     assert "params.yaml" in text
-    assert re.search(r"standard error of the best score is 0\.0\d+, on 400 validation examples", text)
+    assert re.search(r"standard error of the best score is 0\.0\d+ on 400 validation examples", text)
     assert (small / "reports/search/text.png").read_bytes().startswith(b"\x89PNG")
     assert not (small / "checkpoints").exists()
 
