@@ -17,8 +17,8 @@ LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at mos
 KINDS = {"integer": "integer", "number": "number", "boolean": "true or false", "string": "text", "null": "empty"}
 PARAMS_HEAD = """# params.yaml
 
-Which parameters are there, and which values are valid? `dvc exp run -S NAME=VALUE` changes one. A wrong name or value
-is an error that lists the valid ones. This page is generated from `params.yaml` and `src/relu_pipeline/config.py`.
+Which parameters are there, and which values are valid? `dvc exp run -S NAME=VALUE` changes one in `params.yaml`. A
+wrong value is an error that lists the valid ones. This page is generated from `params.yaml` and `src/relu_pipeline/config.py`.
 """
 COMMAND_HEAD = """# Command line
 

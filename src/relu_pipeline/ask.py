@@ -18,6 +18,7 @@ def ask(url: str, task: TaskName, items: list[str]) -> str:
 
     Raises ArtifactError for a missing file, ServiceError if the service rejects the request or all items.
     """
+    url = url.rstrip("/")
     answer = _post_images(url, items) if task == "image" else _post(f"{url}/classify_texts", json={"texts": items})
     model = answer["model"]
     if all("error" in entry for entry in answer["predictions"]):

@@ -75,7 +75,7 @@ def _add_project_commands(commands: Any) -> None:
         commands, "search", "search for better hyper-parameters on the validation split", "text --trials 30"
     )
     search.add_argument("task", choices=TASK_NAMES)
-    search.add_argument("--trials", type=int, default=30, metavar="N", help="trials in total; default: %(default)s")
+    search.add_argument("--trials", type=_count, default=30, metavar="N", help="trials in total; default: %(default)s")
     search.add_argument("--timeout", type=_seconds, metavar="TIME", help="start no trial after this time: 90s, 20m, 2h")
     search.set_defaults(command=_search)
     completion = add_command(commands, "completion", "print the completion script of a shell", "bash", COMPLETION)
@@ -203,6 +203,12 @@ def _describe(arguments: argparse.Namespace) -> str:
     from relu_pipeline.describe import describe
 
     return describe(arguments.network)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _seconds(text: str) -> int:

@@ -15,11 +15,11 @@ RECIPES = Path("configs/recipes")
 
 def recipe_path(name: str) -> Path:
     """Return the path of a recipe. Raises ConfigError, with the names of all recipes, if there is none."""
-    path = RECIPES / f"{name}.yaml"
-    if not path.is_file():
-        names = ", ".join(sorted(found.stem for found in RECIPES.glob("*.yaml")))
-        raise ConfigError(f"{path}: no such recipe; {f'valid: {names}' if names else where_to_find(RECIPES)}")
-    return path
+    recipes = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    if name not in recipes:
+        valid = f"valid: {', '.join(recipes)}" if recipes else where_to_find(RECIPES)
+        raise ConfigError(f"{RECIPES / name}.yaml: no such recipe; {valid}")
+    return recipes[name]
 
 
 def apply_recipe(recipe: Path, params: Path = PARAMS) -> None:

@@ -53,7 +53,7 @@ def test_ask_shows_the_answer_to_each_image(server: Server, tmp_path: Path) -> N
 
 
 def test_ask_shows_the_answer_to_each_text(server: Server) -> None:
-    found = command("ask", "text", "The striker wins the cup final", "--url", server.url)
+    found = command("ask", "text", "The striker wins the cup final", "--url", f"{server.url}/")
     assert found.returncode == 0, found.stderr
     assert "The striker wins the cup final: Sports" in found.stdout
 

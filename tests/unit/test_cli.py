@@ -34,6 +34,15 @@ def commands(*words: str) -> Iterator[tuple[str, ...]]:
 COMMANDS = list(commands())
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "many"])
+def test_a_search_has_at_least_one_trial(number: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "search", "text", f"--trials={number}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert f"'{number}' is not a number from 1 on" in done.stderr
+
+
 def test_the_help_names_every_command() -> None:
     assert {("doctor",), ("use", "text"), ("predict", "image"), ("send-metrics",)} < set(COMMANDS)
     assert len(COMMANDS) > 20

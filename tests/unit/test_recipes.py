@@ -103,6 +103,11 @@ def test_an_unknown_recipe_names_those_that_there_are() -> None:
         recipe_path("fast")
 
 
+def test_a_path_is_not_a_recipe() -> None:
+    with pytest.raises(ConfigError, match="no such recipe"):
+        recipe_path("../demo")
+
+
 def test_the_command_is_one_line_where_it_fails() -> None:
     words = [sys.executable, "-m", "relu_pipeline.cli", "recipe", "fast"]
     failed = subprocess.run(words, capture_output=True, text=True, check=False)
