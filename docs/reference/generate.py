@@ -18,7 +18,8 @@ KINDS = {"integer": "integer", "number": "number", "boolean": "true or false", "
 PARAMS_HEAD = """# params.yaml
 
 Which parameters are there, and which values are valid? `dvc exp run -S NAME=VALUE` changes one in `params.yaml`. A
-wrong value is an error that lists the valid ones. This page is generated from `params.yaml` and `src/relu_pipeline/config.py`.
+wrong value is an error that lists the valid ones. This page is generated from `params.yaml` and
+`src/relu_pipeline/config.py`.
 """
 COMMAND_HEAD = """# Command line
 
