@@ -240,7 +240,7 @@ def test_int8_is_the_service_s_int8_or_refused(models: Path, tmp_path: Path) -> 
         (("text", "a.csv", "--models", "nowhere"), r"nowhere/text/manifest.json: no such file; .*`dvc repro`"),
         (
             ("text", "a.csv", "--models", "swapped"),
-            "swapped/text: the model is of the task image; name the folder of a text",
+            "swapped/text: the model is of the task image; name a folder with a model of the task text",
         ),
         (("text", "a.csv", "--models", "altered"), "altered/text/model.onnx: sha256 is "),
         (("text", "a.csv", "--text", "body"), "a.csv: has no column body; its columns are id, words, topic; .*--text"),
