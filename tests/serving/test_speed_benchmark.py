@@ -57,7 +57,7 @@ def test_a_wrong_answer_ends_it(material: Material) -> None:
 
 
 def test_a_refused_request_ends_it(material: Material) -> None:
-    with pytest.raises(ServerError, match="/nowhere answers 404"):
+    with pytest.raises(ServerError, match="/nowhere returned 404"):
         measure(replace(SIDES[LIMIT], paths={"text": "/nowhere"}), "text", material, seconds=1)
 
 
