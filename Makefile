@@ -77,7 +77,7 @@ pictures: $(READY)  ## regenerate the images of docs/, four minutes; after a few
 	python -m docs.pictures.web_page .
 	python -m docs.pictures.model_card .
 	python -m docs.pictures.dashboard .
-	python docs/pictures/mlflow_ui.py .
+	python -m docs.pictures.mlflow_ui .
 	cp reports/image/relu_health.png docs/
 
 UV_LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \

@@ -114,7 +114,12 @@ def check_resources() -> Iterator[Check]:
     free = shutil.disk_usage(".").free / GB
     if free < ADVISED_DISK_GB:
         level: Level = "error" if free < NEEDED_DISK_GB else "warning"
-        yield Check("disk", level, f"{free:.1f} GB free, about {ADVISED_DISK_GB} GB are needed", "dvc gc --workspace")
+        yield Check(
+            "disk",
+            level,
+            f"{free:.1f} GB free, about {ADVISED_DISK_GB} GB are needed",
+            "free disk space; `dvc gc --workspace` deletes the cached outputs of other commits",
+        )
     else:
         yield Check("disk", "ok", f"{free:.0f} GB free")
     import psutil

@@ -31,7 +31,12 @@ def check_project() -> Iterator[Check]:
     try:
         params = load_params()
     except ConfigError as error:
-        yield Check("params", "error", str(error), f"git checkout {PARAMS}, or correct the value")
+        yield Check(
+            "params",
+            "error",
+            str(error),
+            f"correct the value; `git checkout {PARAMS}` discards all changes of the file",
+        )
         return
     from relu_pipeline.doctor.data import check_data
 

@@ -36,7 +36,8 @@ def _check_store(store: "Store") -> Check:
     try:
         store.connect()
     except TrackingError as error:
-        upgrade = f"mlflow db upgrade {store.uri}, or move {DATABASE} away"
-        fix = f"start the server, or `unset MLFLOW_TRACKING_URI` to use {DATABASE}" if store.is_server else upgrade
+        fix = f"mlflow db upgrade {store.uri}, or move {DATABASE} away"
+        if "MLFLOW_TRACKING_URI" in os.environ:
+            fix = f"start the server of MLFLOW_TRACKING_URI, or `unset MLFLOW_TRACKING_URI` to use {DATABASE}"
         return Check("tracking", "error", str(error), fix)
     return Check("tracking", "ok", f"{masked(store.uri)} lists its experiments")
