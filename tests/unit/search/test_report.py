@@ -79,8 +79,8 @@ def test_the_text_shows_the_five_best_trials_and_that_of_params_yaml(study: optu
         "    4        0.5000            0.4",
         "    5        0.4000            0.5",
         "    0        0.1000          1e-05  params.yaml",
-        "one standard error of the best score is 0.0200, on 400 validation examples",
-        "train, evaluate and export with the best values:",
+        "the standard error of the best score is 0.0200 on 400 validation examples",
+        "to train, evaluate and export with the best values:",
         f"dvc exp run -S {RATE}=0.1",
     ]
     assert [path.name for path in write_report(report)] == ["text.json", "text.png"]
