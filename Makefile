@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint audit mutants docs pictures repro study ui serve bench lock
+.PHONY: help setup demo test test-all coverage lint audit mutants docs pictures repro study ui serve bench lock
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,6 +33,10 @@ test: $(READY)  ## run the fast tests, two at a time
 test-all: $(READY)  ## run all tests, with servers, browsers and trainings; on real data if RELU_DATA_MIRROR is set
 	pytest --numprocesses 2 --dist loadfile -m "not alone"
 	pytest -m alone
+
+coverage: $(READY)  ## list the lines that the fast tests do not execute; those run in other processes do not count
+	pytest --numprocesses 2 --dist loadfile -m "not slow" \
+		--cov=relu_pipeline --cov=relu_inputs --cov=serving --cov-report=term-missing:skip-covered
 
 lint: $(READY)  ## check style, types and import rules
 	ruff check .

@@ -1,6 +1,7 @@
 """The `relu-pipeline` command. Packages that import slowly are imported inside the commands."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +20,9 @@ Commands besides `dvc repro`, which builds the data, the models and the service.
 DOCTOR = """\
 Check the project, its data and this machine, and show how to fix each problem.
 The exit status is 1 if a check fails. Set NO_COLOR to disable colours."""
+ASK = """\
+Send images or texts to a running service.
+If the service needs a key, set RELU_API_KEY."""
 COMPLETION = """\
 Print a script for shell completion of commands, options and file names.
 bash: add `eval "$(relu-pipeline completion bash)"` to ~/.bashrc.
@@ -30,7 +34,10 @@ INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
 def main() -> None:
     arguments = build_parser().parse_args()
     try:
-        print(arguments.command(arguments))
+        print(arguments.command(arguments), flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has ended; Python would fail again when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except PipelineError as error:
         sys.exit(f"error: {error}")
     except ModuleNotFoundError as error:
@@ -121,7 +128,7 @@ def _add_predict_options(parser: argparse.ArgumentParser, command: Callable[[arg
 
 
 def _add_service_commands(commands: Any) -> None:
-    ask = add_command(commands, "ask", "send images or texts to a running service", "image picture.png")
+    ask = add_command(commands, "ask", "send images or texts to a running service", "image picture.png", ASK)
     ask.add_argument("task", choices=TASK_NAMES)
     ask.add_argument("item", nargs="+", metavar="ITEM", help="image files, or texts")
     ask.add_argument("--url", default="http://127.0.0.1:3000", help="default: %(default)s")

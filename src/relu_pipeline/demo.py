@@ -60,9 +60,13 @@ Next steps
 
 
 def copy_project(project: Path, scratch: Path) -> None:
-    """Clone the project, with uncommitted changes and without the outputs of an earlier `dvc repro`."""
+    """Clone the project, with uncommitted changes and without the outputs of an earlier `dvc repro`.
+
+    Raises PipelineError if `scratch` exists: its user may have trained there.
+    """
     git_commit()  # raises a clear error if there is no commit to clone
-    shutil.rmtree(scratch, ignore_errors=True)
+    if scratch.exists():
+        raise PipelineError(f"{scratch}/ is an earlier demo; to start anew, delete it first: `rm -rf {scratch}`")
     subprocess.run(["git", "clone", "--quiet", str(project), str(scratch)], check=True)
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],

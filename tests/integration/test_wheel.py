@@ -86,6 +86,7 @@ def test_networks_are_described_outside_of_the_project(command: Path, tmp_path: 
         (("recipe", "quick"), "configs/recipes/quick.yaml: no such recipe; this folder is not a relu-pipeline project"),
         (("promote", "image"), "params.yaml: no such file; this folder is not a relu-pipeline project: run"),
         (("status",), "{folder} is not a relu-pipeline project and has no registry; run"),
+        (("send-metrics",), "params.yaml: no such file; this folder is not a relu-pipeline project: run"),
         (("rollback", "image"), "{folder} is not a relu-pipeline project and has no registry; run"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",

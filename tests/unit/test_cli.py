@@ -43,6 +43,16 @@ def test_a_search_has_at_least_one_trial(number: str) -> None:
     assert f"'{number}' is not a number from 1 on" in done.stderr
 
 
+def test_a_reader_that_ends_early_gets_no_traceback() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{shlex.join([*COMMAND, 'completion', 'bash'])} | true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+
+
 def test_the_help_names_every_command() -> None:
     assert {("doctor",), ("use", "text"), ("predict", "image"), ("send-metrics",)} < set(COMMANDS)
     assert len(COMMANDS) > 20

@@ -100,6 +100,7 @@ def _candidates(root: Path) -> tuple[list[Candidate], list[str], list[Path]]:
     folders = [(split, label) for above, split in tops.items() for label in _folders(above)]
     candidates = [Candidate(split, label.name, path) for split, label in folders for path in files(label)]
     strangers = [_shown(path, root) for above in {root, top, *tops} for path in _visible(above) if not path.is_dir()]
+    strangers += [f"{_shown(folder, root)}/" for folder in _folders(top) if top not in tops and folder not in tops]
     return candidates, strangers, [label for _, label in folders]
 
 
@@ -111,10 +112,15 @@ def without_wrapping(folder: Path) -> Path:
 
 
 def split_folders(top: Path) -> dict[Path, Split]:
-    """Return the parents of the class folders: one folder per split, or `top` alone."""
+    """Return the parents of the class folders: one folder per split, or `top` alone.
+
+    Folders named after splits are splits if no other folder is beside them, or if they are two splits with folders in
+    each; else they are classes.
+    """
     folders = _folders(top)
-    if folders and all(folder.name.lower() in SPLIT_FOLDERS for folder in folders):
-        return {folder: SPLIT_FOLDERS[folder.name.lower()] for folder in folders}
+    named = {folder: SPLIT_FOLDERS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLIT_FOLDERS}
+    if named and (len(named) == len(folders) or (len(set(named.values())) > 1 and all(map(_folders, named)))):
+        return named
     return {top: "train"}
 
 

@@ -19,8 +19,8 @@ from relu_pipeline.task import Task
 def prune_file(path: Path, tasks: dict[str, Task[Any]], prepared: Path | None, output: Path | None) -> str:
     """Prune a graph file and return the report as text; `tasks` is keyed by the name of the graph's input.
 
-    Raises ArtifactError for a file that is missing, not valid ONNX or of another task, and PruningError if a
-    prediction would change.
+    Raises ArtifactError for a file that is missing, not valid ONNX, quantised or of another task, and PruningError if
+    a prediction would change.
     """
     model = _read(path)
     task = _task(path, model, tasks)
@@ -58,4 +58,6 @@ def _task(path: Path, model: onnx.ModelProto, tasks: dict[str, Task[Any]]) -> Ta
             f"{path} has inputs {', '.join(inputs)} and outputs {', '.join(outputs)}; a graph of this project has one "
             f"input of {', '.join(tasks)} and the output {OUTPUT_NAME}: `dvc repro export` makes one"
         )
+    if any("Quantize" in node.op_type for node in model.graph.node):
+        raise ArtifactError(f"{path} is quantised; prune the float32 graph, which `export` calls model.onnx")
     return tasks[inputs[0]]

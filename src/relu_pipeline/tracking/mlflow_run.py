@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from relu_pipeline.artifacts import PreparedMeta, Split
-from relu_pipeline.config import TaskName
-from relu_pipeline.errors import TrackingError
+from relu_pipeline.config import PARAMS, TaskName, where_to_find
+from relu_pipeline.errors import ConfigError, TrackingError
 from relu_pipeline.tracking.mlflow_store import OUTBOXES, Store, project_root, store_uri
 from relu_pipeline.tracking.outbox import Outbox
 from relu_pipeline.tracking.registry import build_pyfunc, describe
@@ -111,9 +111,11 @@ def reopen_run(checkpoint_sha256: str, task: TaskName, commit: str, stage: str) 
 def send_outboxes() -> int:
     """Send the entries in the project's outboxes and return their number.
 
-    Raises TrackingError if the store fails; the entries stay.
+    Raises ConfigError outside of a project, TrackingError if the store fails; the entries stay.
     """
     root = project_root()
+    if not (root / PARAMS).is_file():
+        raise ConfigError(f"{PARAMS}: no such file; {where_to_find(PARAMS)}")
     return Store(root, store_uri(root)).send_left()
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -28,6 +30,7 @@ from relu_pipeline.tracking.senders import SENDERS
 OUTBOXES = "mlflow-outbox"
 DATABASE = "mlflow.db"
 SERVER_TIMEOUT_S = 5
+DEFAULT_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 IDENTITY = "relu.{}"  # the tag that identifies a run in every store
 EXPERIMENT_TAGS = {
     "mlflow.experiment.primaryMetric.name": "test/accuracy",
@@ -73,8 +76,7 @@ class Store:
         """Return MLflow's client. Raises TrackingError if the store cannot be reached."""
         with self._changing, _explained(self.uri):
             if self._client is None:
-                if self.is_server:
-                    check_server(self.uri)
+                check_responds(self.uri)
                 self._client = _connect(self.uri, self.root)
             return self._client
 
@@ -232,14 +234,16 @@ def _creation_lock(root: Path) -> FileLock:
     return FileLock(folder / "store.lock")
 
 
-def check_server(uri: str) -> None:
-    """Raise TrackingError if the server does not respond to one request; MLflow's client would retry for minutes."""
-    import requests
-
+def check_responds(uri: str) -> None:
+    """Raise TrackingError if nothing listens at an address of HTTP or of a database; MLflow would retry for minutes."""
+    address = urlsplit(uri)
+    port = address.port or DEFAULT_PORTS.get(address.scheme.partition("+")[0])
+    if not address.hostname or not port:
+        return  # a file, or a database by way of a Unix socket
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S)
-    except (requests.ConnectionError, requests.Timeout) as error:
-        raise TrackingError(f"the MLflow server {masked(uri)} does not respond ({type(error).__name__})") from error
+        socket.create_connection((address.hostname, port), timeout=SERVER_TIMEOUT_S).close()
+    except OSError as error:
+        raise TrackingError(f"{masked(uri)} does not respond ({error})") from error
 
 
 def masked(text: str) -> str:

@@ -72,6 +72,18 @@ def test_a_class_named_train_is_a_class(tmp_path: Path) -> None:
     assert obtain("image", str(root), CONFIG, None, tmp_path / "raw").labels == ["train", "tram"]
 
 
+def test_a_folder_beside_the_splits_is_named_and_left_out(tmp_path: Path) -> None:
+    names = [f"{split}/{label}/{number}.png" for split in ("train", "test") for label in "ab" for number in range(2)]
+    source = obtain("image", str(fill(tmp_path / "in", *names, "extra/c/1.png")), CONFIG, None, tmp_path / "raw")
+    assert (source.labels, source.rows) == (["a", "b"], {"train": 4, "test": 4})
+    assert left_out(tmp_path / "raw") == {"extra/": "is not in a class folder"}
+
+
+def test_classes_named_train_and_test_beside_another_are_classes(tmp_path: Path) -> None:
+    root = fill(tmp_path / "in", *(f"{name}/{number}.png" for name in ("train", "test", "tram") for number in range(2)))
+    assert obtain("image", str(root), CONFIG, None, tmp_path / "raw").labels == ["test", "train", "tram"]
+
+
 def test_what_systems_leave_behind_is_ignored(tmp_path: Path) -> None:
     names = [f"{label}/{number}.png" for label in "ab" for number in range(2)]
     rest = ["a/.ipynb_checkpoints/0.png", "__MACOSX/a/._0.png", "a/Thumbs.db", ".DS_Store", "b/desktop.ini"]

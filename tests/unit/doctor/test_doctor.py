@@ -106,7 +106,6 @@ def test_each_fault_is_found_beside_the_others(project: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_no_password_of_a_database_is_printed(committed: Path) -> None:
-    """Takes over a minute: MLflow retries the connection, and logs that to standard error."""
     variables = environment(MLFLOW_TRACKING_URI=f"postgresql://user:secret@127.0.0.1:{free_port()}/mlflow")
     done = subprocess.run(COMMAND, cwd=committed, env=variables, capture_output=True, text=True, check=False)
     assert "secret" not in done.stdout + done.stderr

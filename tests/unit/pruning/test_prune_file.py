@@ -160,8 +160,13 @@ def test_wrong_files_are_one_clear_line(
     for node in other.graph.node:
         node.output[:] = ["scores" if name == "probabilities" else name for name in node.output]
     onnx.save(other, foreign)
+    graph, quantised = onnx.load(model), tmp_path / "model.int8.onnx"
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.1), "step"))
+    graph.graph.node.append(onnx.helper.make_node("QuantizeLinear", ["probabilities", "step"], ["codes"]))
+    onnx.save(graph, quantised)
     for words, message in (
         ([tmp_path / "none.onnx"], "no such file"),
+        ([quantised], "is quantised; prune the float32 graph"),
         ([garbage], "not a valid ONNX model"),
         ([foreign], "a graph of this project has one input of image, token_ids and the output probabilities"),
         ([model, "--prepared", prepared / "image"], "data of the task image"),
