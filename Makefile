@@ -27,15 +27,19 @@ $(READY): requirements/full.txt pyproject.toml
 demo: $(READY)  ## run the pipeline on small built-in data, and classify an image and a text
 	python -m relu_pipeline.demo
 
+# One thread for each of two test processes: threads of PyTorch that wait for a core that another process uses slow
+# a training of a second down to a minute.
+PYTEST_TWICE := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
+
 test: $(READY)  ## run the fast tests, two at a time
-	pytest --numprocesses 2 --dist loadfile -m "not slow"
+	$(PYTEST_TWICE) -m "not slow"
 
 test-all: $(READY)  ## run all tests, with servers, browsers and trainings; on real data if RELU_DATA_MIRROR is set
-	pytest --numprocesses 2 --dist loadfile -m "not alone"
+	$(PYTEST_TWICE) -m "not alone"
 	pytest -m alone
 
 coverage: $(READY)  ## list the lines that the fast tests do not execute; those run in other processes do not count
-	pytest --numprocesses 2 --dist loadfile -m "not slow" \
+	$(PYTEST_TWICE) -m "not slow" \
 		--cov=relu_pipeline --cov=relu_inputs --cov=serving --cov-report=term-missing:skip-covered
 
 lint: $(READY)  ## check style, types and import rules

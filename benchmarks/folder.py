@@ -20,7 +20,8 @@ from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
-from relu_pipeline.training.fit import fit, plan
+from relu_pipeline.training.fit import fit
+from relu_pipeline.training.plan import plan
 from relu_pipeline.training.resume import open_state
 
 TEST_FRACTION = 0.2

@@ -27,8 +27,10 @@ from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import Run
 from relu_pipeline.training import fit as fitting
 from relu_pipeline.training.callbacks import HealthReport
-from relu_pipeline.training.fit import EVAL_BATCH_SIZE, Training, fit, network_settings, plan
+from relu_pipeline.training.data import EVAL_BATCH_SIZE
+from relu_pipeline.training.fit import fit
 from relu_pipeline.training.optimisers import build_optimiser, build_schedule
+from relu_pipeline.training.plan import Training, network_settings, plan
 from relu_pipeline.training.resume import open_state
 
 

@@ -24,7 +24,8 @@ from relu_pipeline.params_file import PARAMS
 from relu_pipeline.recipes import apply_recipe, recipe_path
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun, Run
-from relu_pipeline.training.fit import fit, plan
+from relu_pipeline.training.fit import fit
+from relu_pipeline.training.plan import plan
 from relu_pipeline.training.resume import open_state
 
 

@@ -1,5 +1,6 @@
 """DVC stages. `python -m pipelines.STAGE ...` reads the parameters, calls the library and writes the stage's outs."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -12,11 +13,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from relu_pipeline.errors import PipelineError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def run(stage: Callable[..., None], *choices: tuple[str, ...]) -> NoReturn:
     """Call `stage` with the command-line arguments; each must be one of the corresponding `choices`.
 
-    A PipelineError is printed in one line, with exit status 1; Ctrl-C exits with status 130, as in shells.
+    A PipelineError or a full disk is printed in one line, with exit status 1; Ctrl-C exits with 130, as in shells.
     """
     words = sys.argv[1:]
     if len(words) != len(choices) or any(word not in valid for word, valid in zip(words, choices, strict=False)):
@@ -26,6 +29,10 @@ def run(stage: Callable[..., None], *choices: tuple[str, ...]) -> NoReturn:
         stage(*words)
     except PipelineError as error:
         sys.exit(f"error: {error}{_advice()}")
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        sys.exit(f"error: {error.filename2 or error.filename}: {error.strerror}; free some space{_advice()}")
     except KeyboardInterrupt:
         print(f"interrupted: {stage.__name__} {' '.join(words)}{_advice()}", file=sys.stderr)
         sys.exit(130)

@@ -3,24 +3,34 @@ from dataclasses import asdict
 from pipelines import run
 from relu_pipeline import artifacts
 from relu_pipeline.config import TASK_NAMES, TaskName, flatten, load_params
+from relu_pipeline.processes import starts_first
 from relu_pipeline.provenance import command_to_repeat, git_commit
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_run import start_run
-from relu_pipeline.training.fit import Training, fit, plan
+from relu_pipeline.training.fit import fit, join
+from relu_pipeline.training.plan import Training, plan
 from relu_pipeline.training.report import write_report
-from relu_pipeline.training.resume import open_state
+from relu_pipeline.training.resume import await_state, open_state
 
 
 def train(task: TaskName) -> None:
-    params, commit = load_params(), git_commit()
+    params = load_params()
     # `health` is not a parameter of the DVC stage: its thresholds affect only warnings, not the outs.
     training = plan(TASKS[task], getattr(params, task), params.health, params.seed, artifacts.prepared_dir(task))
+    if starts_first():
+        train_and_report(training)
+    else:  # started by the first process, or by torchrun
+        join(training, await_state(artifacts.training_dir(task), training.key))
+
+
+def train_and_report(training: Training) -> None:
+    task, commit = training.task.name, git_commit()
     state = open_state(artifacts.training_dir(task), training.key)
     name = f"{training.config.model.name} {commit[:7]}"
     with start_run(task, commit, f"train@{task}", state.run_key, name, tags(training, commit)) as mlflow_run:
         state.begin(mlflow_run.key)
         sections = training.config.model_dump(exclude={"model"}) | {"model": training.config.model.used}
-        mlflow_run.log_params(flatten({"seed": params.seed, task: sections}))
+        mlflow_run.log_params(flatten({"seed": training.seed, task: sections}))
         # Not a dependency of the stage: a change of the report must not cause a new training.
         names = (artifacts.DATA_REPORT, artifacts.DATA_PAGE, artifacts.DATA_PICTURE)
         data_report = (artifacts.reports_dir(task) / name for name in names)
@@ -43,7 +53,7 @@ def tags(training: Training, commit: str) -> dict[str, str]:
         "task": training.task.name,
         "data": f"{source.name} ({source.source})",
         "data_sha256": source.sha256,
-        "device": f"{hardware.accelerator} {hardware.precision}",
+        "device": f"{hardware.processes} x {hardware.accelerator} {hardware.precision}",
         "mlflow.note.content": f"To reproduce this run: `{command_to_repeat(commit)}`",
     }
 

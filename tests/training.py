@@ -6,7 +6,8 @@ from relu_pipeline.config import ImageConfig, TaskName, TextConfig, load_params
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun, Run
 from relu_pipeline.training.callbacks import EpochHook
-from relu_pipeline.training.fit import Fitted, fit, plan
+from relu_pipeline.training.fit import Fitted, fit
+from relu_pipeline.training.plan import plan
 from relu_pipeline.training.resume import open_state
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"

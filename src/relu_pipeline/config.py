@@ -218,6 +218,10 @@ class TrainConfig(Section):
     warmup_fraction: Annotated[float, Field(gt=0, lt=1)]
     label_smoothing: Fraction
     accelerator: Literal["auto", "cpu", "gpu"]
+    devices: Count
+    num_nodes: Count
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"]
+    in_memory: OrAuto[bool]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     compile: bool
     early_stopping_patience: Annotated[int, Field(ge=0)]

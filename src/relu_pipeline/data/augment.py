@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from relu_pipeline.data.randomness import generator
 from relu_pipeline.data.texts import TextSplit
 
 GREY = 128
+CHUNK = 1 << 20  # random numbers at a time, to bound the memory
 
 
 class Augmented(Protocol):
@@ -98,14 +100,15 @@ class ThinnedTexts:
         self.seed = seed
 
     def draw(self, epoch: int) -> None:
-        tokens = self.split.tokens
-        dropped = generator(self.seed, "drop", epoch).random(len(tokens), dtype="float32") < self.fraction
-        thinned = tokens.masked_fill(torch.from_numpy(dropped).to(tokens.device), PAD_ID)
-        self.thinned = TextSplit(thinned, self.split.offsets, self.labels)
+        rng, size = generator(self.seed, "drop", epoch), len(self.split.tokens)
+        chunks = (rng.random(min(CHUNK, size - start), dtype="float32") for start in range(0, size, CHUNK))
+        kept = np.concatenate([chunk >= self.fraction for chunk in chunks])
+        self.kept = torch.from_numpy(kept).to(self.split.tokens.device)
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return token ids int64 `[B, L]`, with padding in place of dropped tokens."""
-        return self.thinned.gather(rows)
+        positions, filled = self.split.positions(rows)
+        return torch.where(filled & self.kept[positions], self.split.tokens[positions].long(), PAD_ID)
 
 
 def pad_reflect(images_BHWC: Tensor, padding: int) -> Tensor:

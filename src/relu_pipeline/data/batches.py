@@ -1,13 +1,14 @@
-"""Batches of a prepared split, which stays on the training device."""
+"""Batches of a prepared split, on the device of the split."""
 
 from collections.abc import Iterator
 from typing import Protocol, Self
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from relu_pipeline.data.augment import Augmented
 from relu_pipeline.data.randomness import generator
+from relu_pipeline.processes import rank_and_world_size
 
 
 class PreparedSplit(Protocol):
@@ -17,9 +18,14 @@ class PreparedSplit(Protocol):
     def labels(self) -> Tensor:
         """Labels, int64 `[N]`."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the memory-mapped array."""
+
     def __len__(self) -> int: ...
 
-    def to(self, device: torch.device) -> Self: ...
+    def to(self, device: torch.device) -> Self:
+        """Return a copy in the memory of the device."""
 
     def take(self, rows: Tensor) -> Self:
         """Return a split of only the examples with these indices."""
@@ -29,17 +35,22 @@ class PreparedSplit(Protocol):
 
 
 class OrderedBatches:
-    """Batches of all examples in their stored order; the last batch may be smaller."""
+    """Batches of all examples in their stored order, of nearly equal sizes up to `batch_size`.
 
-    def __init__(self, split: PreparedSplit, batch_size: int) -> None:
+    `share` is a rank and the number of processes: each process gets other examples in the same number of batches.
+    """
+
+    def __init__(self, split: PreparedSplit, batch_size: int, share: tuple[int, int] = (0, 1)) -> None:
         self.split = split
         self.batch_size = batch_size
+        self.rank, self.world_size = share
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        return -(-len(self.split) // (self.batch_size * self.world_size))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in torch.split(torch.arange(len(self.split), device=self.split.labels.device), self.batch_size):
+        share = torch.arange(self.rank, len(self.split), self.world_size, device=self.split.labels.device)
+        for rows in torch.tensor_split(share, len(self)):
             yield self.split.gather(rows), self.split.labels[rows]
 
 
@@ -68,9 +79,3 @@ class ShuffledBatches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for rows in self.order:
             yield self.rows.gather(rows), self.rows.labels[rows]
-
-
-def rank_and_world_size() -> tuple[int, int]:
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1

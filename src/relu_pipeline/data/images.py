@@ -30,8 +30,12 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def nbytes(self) -> int:
+        return self.images_BHWC.nbytes
+
     def to(self, device: torch.device) -> "ImageSplit":
-        return ImageSplit(self.images_BHWC.to(device), self.labels.to(device))
+        return ImageSplit(self.images_BHWC.to(device, copy=True), self.labels.to(device))
 
     def take(self, rows: Tensor) -> "ImageSplit":
         return ImageSplit(self.images_BHWC[rows], self.labels[rows])

@@ -1,6 +1,8 @@
 """Prepared texts: a flat array of token ids, with offsets."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -15,18 +17,19 @@ from relu_pipeline.artifacts import PAD_ID, Split
 if TYPE_CHECKING:
     from tokenizers import Tokenizer  # needed only to prepare texts
 
-CHUNK = 1000  # texts encoded at a time
+CHUNK = 1000  # texts at a time
 
 
 def save_split(folder: Path, split: Split, tokenizer: "Tokenizer", texts: list[str], labels: NDArray[np.int64]) -> None:
     """Encode `texts` and write the arrays that `TextSplit.load` reads; `labels` int64 `[N]`."""
     tokenizer.no_padding()
-    ids = []
+    tokens, counts = [], [np.zeros(1, dtype=np.int64)]
     for start in tqdm(range(0, len(texts), CHUNK), f"{split} texts", unit_scale=CHUNK, leave=False, disable=None):
-        ids += [encoding.ids for encoding in tokenizer.encode_batch_fast(texts[start : start + CHUNK])]
-    lengths = np.array([len(row) for row in ids], dtype=np.int64)
-    np.save(folder / f"{split}_tokens.npy", np.concatenate([np.array(row, dtype=np.int32) for row in ids]))
-    np.save(folder / f"{split}_offsets.npy", np.concatenate(([0], lengths.cumsum())))
+        ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts[start : start + CHUNK])]
+        tokens.append(np.fromiter(chain.from_iterable(ids), dtype=np.int32))
+        counts.append(np.array([len(row) for row in ids], dtype=np.int64))
+    np.save(folder / f"{split}_tokens.npy", np.concatenate(tokens))
+    np.save(folder / f"{split}_offsets.npy", np.concatenate(counts).cumsum())
     np.save(folder / f"{split}_labels.npy", labels)
 
 
@@ -50,8 +53,12 @@ class TextSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def nbytes(self) -> int:
+        return self.tokens.nbytes
+
     def to(self, device: torch.device) -> "TextSplit":
-        return TextSplit(self.tokens.to(device), self.offsets.to(device), self.labels.to(device))
+        return TextSplit(self.tokens.to(device, copy=True), self.offsets.to(device), self.labels.to(device))
 
     def token_ids(self, row: int) -> list[int]:
         return self.tokens[self.offsets[row] : self.offsets[row + 1]].tolist()
@@ -61,14 +68,21 @@ class TextSplit:
         lengths = self.offsets.diff()[rows]
         return TextSplit(tokens, torch.cat((lengths.new_zeros(1), lengths.cumsum(0))), self.labels[rows])
 
-    def labelled_tokens(self) -> tuple[Tensor, Tensor]:
-        """Return all tokens and the label of each token's text, both int64 `[T]`."""
-        return self.tokens.long(), self.labels.repeat_interleave(self.offsets.diff())
+    def labelled_tokens(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the tokens and the label of each token's text, both int64 `[T]`, of some texts at a time."""
+        for start in range(0, len(self), CHUNK):
+            offsets = self.offsets[start : start + CHUNK + 1]
+            tokens = self.tokens[offsets[0] : offsets[-1]].long()
+            yield tokens, self.labels[start : start + CHUNK].repeat_interleave(offsets.diff())
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return token ids int64 `[B, L]`, padded to the longest of these texts."""
+        positions, filled = self.positions(rows)
+        return torch.where(filled, self.tokens[positions].long(), PAD_ID)
+
+    def positions(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the positions of these texts' tokens in `tokens`, int64 `[B, L]`, and whether there is one, bool."""
         starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
         columns = torch.arange(max(1, int(lengths.max())), device=rows.device)
         filled = columns < lengths[:, None]
-        positions = torch.where(filled, starts[:, None] + columns, 0)
-        return torch.where(filled, self.tokens[positions].long(), PAD_ID)
+        return torch.where(filled, starts[:, None] + columns, 0), filled

@@ -1,7 +1,7 @@
 """Statistics of the activations of each layer over a whole split, computed in one pass."""
 
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from relu_pipeline.activations import CATALOGUE, Activation
 from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
 from relu_pipeline.health.hooks import watching
+from relu_pipeline.processes import of_all_processes
 
 BATCH_SIZE = 500
 CHUNK_VALUES = 1 << 19  # temporaries fit into a processor's cache: three times as fast as whole batches
@@ -61,7 +62,9 @@ class Probe:
             counts.add(_by_unit(rows))
 
     def health(self) -> dict[str, LayerHealth]:
-        return {layer: counts.health() for layer, counts in self.counts.items()}
+        """Return the statistics of each layer over the outputs of all processes."""
+        shares = of_all_processes(self.counts)
+        return {layer: reduce(_Counts.plus, (counts[layer] for counts in shares)).health() for layer in self.counts}
 
 
 def _function_of(module: nn.Module) -> Activation:
@@ -104,6 +107,18 @@ class _Counts:
         self.max = torch.maximum(self.max, x.max().cpu())
         if self.activation.saturates:
             self.saturated += self._is_saturated(x).sum().cpu()
+
+    def plus(self, other: "_Counts") -> "_Counts":
+        return _Counts(
+            self.activation,
+            active=self.active + other.active,
+            values=self.values + other.values,
+            zeros=self.zeros + other.zeros,
+            saturated=self.saturated + other.saturated,
+            sum=self.sum + other.sum,
+            max=torch.maximum(self.max, other.max),
+            histogram=self.histogram + other.histogram,
+        )
 
     def _is_saturated(self, x: Tensor) -> Tensor:
         margin = SATURATION_MARGIN * (self.activation.upper - self.activation.lower)

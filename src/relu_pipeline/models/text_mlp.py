@@ -1,7 +1,7 @@
 """Text classifier of pooled embeddings and dense ReLU layers (deep averaging network, Iyyer et al. 2015)."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -42,22 +42,25 @@ class TextMLP(nn.Module):
         return logits_BC
 
     @torch.no_grad()
-    def fit_input(self, tokens: Tensor, labels: Tensor) -> None:
+    def fit_input(self, labelled: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Initialise the first features of each word's embedding by its log-odds of each class.
 
-        These are the features of naive Bayes (Wang & Manning 2012). `tokens` and `labels` int64 `[T]` are all tokens of
-        the training texts and the classes of their texts.
+        These are the features of naive Bayes (Wang & Manning 2012). `labelled` are the tokens of the training texts and
+        the classes of their texts, both int64 `[T]`, in chunks.
         """
         weight_VD = self.embedding.weight
-        odds_VC = LOG_ODDS_SCALE * log_odds(tokens, labels, len(weight_VD), self.head.out_features)
+        odds_VC = LOG_ODDS_SCALE * log_odds(labelled, len(weight_VD), self.head.out_features)
         weight_VD[:, : odds_VC.shape[1]] = odds_VC[:, : weight_VD.shape[1]]
         weight_VD[PAD_ID] = 0
 
 
-def log_odds(tokens: Tensor, labels: Tensor, vocab_size: int, num_classes: int) -> Tensor:
+def log_odds(labelled: Iterable[tuple[Tensor, Tensor]], vocab_size: int, num_classes: int) -> Tensor:
     """Return the log of each word's smoothed frequency in each class, minus the mean over the classes: `[V, C]`."""
-    counts_VC = torch.bincount(tokens * num_classes + labels, minlength=vocab_size * num_classes)
-    smoothed_VC = counts_VC.view(vocab_size, num_classes) + SMOOTHING
+    counts = torch.zeros(vocab_size * num_classes, dtype=torch.int64)
+    for tokens, labels in labelled:
+        pairs = tokens * num_classes + labels
+        counts.index_add_(0, pairs, torch.ones_like(pairs))
+    smoothed_VC = counts.view(vocab_size, num_classes) + SMOOTHING
     log_frequency_VC = (smoothed_VC / smoothed_VC.sum(dim=0)).log()
     return log_frequency_VC - log_frequency_VC.mean(dim=1, keepdim=True)
 

@@ -10,7 +10,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.config import Params, TaskName
 from relu_pipeline.search.space import SECTIONS, Config, Space, read_space, with_values
 from relu_pipeline.tasks.catalogue import TASKS
-from relu_pipeline.training.fit import Training, plan
+from relu_pipeline.training.plan import Training, plan
 
 NAME_DIGITS = 12
 

@@ -51,7 +51,7 @@ class ImageTask(Task[ImageSplit]):
         return {"image_shape": list(train.images_BHWC.shape[1:])}
 
     def fit_input(self, network: ImageNetwork, train: ImageSplit) -> None:
-        network.fit_input(train.gather(sampled_rows(len(train))).cpu())
+        network.fit_input(train.gather(sampled_rows(len(train))))
 
     def shown(self, split: ImageSplit, rows: NDArray[Any], prepared: Path) -> list[NDArray[Any]]:
         return list(split.images_BHWC[torch.from_numpy(rows)].numpy())

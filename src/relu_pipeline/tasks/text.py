@@ -55,8 +55,7 @@ class TextTask(Task[TextSplit]):
         return {"vocab_size": load_tokenizer(prepared).get_vocab_size()}
 
     def fit_input(self, network: TextMLP, train: TextSplit) -> None:
-        tokens, labels = train.labelled_tokens()
-        network.fit_input(tokens.cpu(), labels.cpu())
+        network.fit_input(train.labelled_tokens())
 
     def shown(self, split: TextSplit, rows: NDArray[Any], prepared: Path) -> list[str]:
         """Return the texts as the network receives them: normalised, in lower case, with unknown words marked."""

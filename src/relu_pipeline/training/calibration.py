@@ -34,7 +34,9 @@ def calibrate(network: Network, val: OrderedBatches) -> Calibration:
     """
     network.eval()
     batches = tqdm(val, "calibration", unit=" batches", leave=False, disable=None)
-    logits_NC, labels_N = (torch.cat(parts).cpu() for parts in zip(*((network(x), y) for x, y in batches), strict=True))
+    device = next(network.parameters()).device
+    answers = ((network(inputs.to(device)), labels) for inputs, labels in batches)
+    logits_NC, labels_N = (torch.cat(parts).cpu() for parts in zip(*answers, strict=True))
     temperature = 1.0
     if network.head is None:
         print("warning: probabilities not calibrated: the classifier is not a single linear layer", file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from torch import nn
+from torch import Tensor, nn
 
 from relu_pipeline.config import HealthConfig
 from relu_pipeline.data.batches import ShuffledBatches
@@ -22,6 +22,7 @@ from relu_pipeline.health.gradients import GradientNorms
 from relu_pipeline.health.hooks import watching
 from relu_pipeline.health.probe import Probe
 from relu_pipeline.health.record import Row, epoch_rows, summary
+from relu_pipeline.processes import of_all_processes
 from relu_pipeline.tracking.run import Run
 from relu_pipeline.training.module import Classifier
 from relu_pipeline.training.non_finite import first_non_finite_layer
@@ -35,15 +36,20 @@ EpochHook = Callable[[Mapping[str, float]], None]
 
 
 class EpochSeed(Callback):
-    """Reseeds order, augmentation and dropout by seed and epoch, so that a resumed training draws the same numbers."""
+    """Reseeds order, augmentation and dropout by seed and epoch, so that a resumed training draws the same numbers.
 
-    def __init__(self, batches: ShuffledBatches, seed: int) -> None:
-        self.batches = batches
+    Processes draw the same order and augmentation, and different dropout.
+    """
+
+    def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        torch.manual_seed(int(generator(self.seed, "torch", trainer.current_epoch).integers(2**63)))
-        self.batches.set_epoch(trainer.current_epoch)
+        stream = f"torch {trainer.global_rank}" if trainer.global_rank else "torch"
+        torch.manual_seed(int(generator(self.seed, stream, trainer.current_epoch).integers(2**63)))
+        batches = trainer.train_dataloader
+        assert isinstance(batches, ShuffledBatches)  # `TrainingData` gives them
+        batches.set_epoch(trainer.current_epoch)
 
 
 class EpochReport(Callback):
@@ -64,7 +70,7 @@ class EpochReport(Callback):
         metrics["seconds"] = time.perf_counter() - self.started_s
         self.run.log_metrics(metrics, step=trainer.current_epoch)
         self.history.append({"epoch": trainer.current_epoch} | metrics)
-        if not trainer.progress_bar_callback:
+        if trainer.is_global_zero and not trainer.progress_bar_callback:
             print(self._line(trainer, metrics), file=sys.stderr, flush=True)
         if self.on_epoch:
             self.on_epoch(self.history[-1])
@@ -149,12 +155,12 @@ class HealthReport(Callback):
         self.watch.close()
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        layers, norms = self.probe.health(), self.gradients.means()
+        layers, norms = self.probe.health(), self.gradients.means()  # gradients are equal in all processes
         rows = epoch_rows(trainer.current_epoch, layers, norms)
         self.rows += rows
         self.run.log_metrics(summary(rows), step=trainer.current_epoch)
         for key, sentence in findings(layers, norms, self.thresholds):
-            if key not in self.said:
+            if key not in self.said and trainer.is_global_zero:
                 print(f"warning: epoch {trainer.current_epoch + 1}: {sentence}", file=sys.stderr, flush=True)
                 self.said.append(key)
 
@@ -176,7 +182,7 @@ class LastingEarlyStopping(EarlyStopping):
 
 
 class FiniteLoss(Callback):
-    """Raises TrainingError if the loss is not finite; on a CPU, before the step changes the weights."""
+    """Raises TrainingError in all processes if a loss is not finite; on a CPU, before the step changes the weights."""
 
     def __init__(self, classifier: Classifier) -> None:
         self.classifier = classifier
@@ -191,12 +197,14 @@ class FiniteLoss(Callback):
         self._check(trainer)
 
     def _check(self, trainer: L.Trainer) -> None:
-        loss = self.classifier.loss
+        loss = trainer.strategy.reduce(self.classifier.loss, reduce_op="mean")
+        assert isinstance(loss, Tensor)
         if loss.isfinite():
             return
         with trainer.precision_plugin.forward_context():
-            layer = first_non_finite_layer(self.classifier.network, self.classifier.batch[0])
+            layers = of_all_processes(first_non_finite_layer(self.classifier.network, self.classifier.batch[0]))
+        layer = next(filter(None, layers), "none, only the loss")
         raise TrainingError(
             f"the loss is {loss.item()} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}; "
-            f"first layer with a non-finite output: {layer or 'none, only the loss'}"
+            f"first layer with a non-finite output: {layer}"
         )

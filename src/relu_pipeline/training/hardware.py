@@ -1,5 +1,6 @@
-"""Selection of accelerator and precision."""
+"""Selection of accelerator, precision and processes."""
 
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,18 +14,27 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 @dataclass(frozen=True)
 class Hardware:
-    """Accelerator and precision of a training."""
+    """Accelerator and precision of a training, and its processes: one for each device of each node."""
 
     accelerator: str
     precision: Precision
+    devices: int = 1
+    num_nodes: int = 1
 
     @property
     def device(self) -> torch.device:
         return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
 
+    @property
+    def processes(self) -> int:
+        return self.devices * self.num_nodes
+
 
 def resolve_hardware(task: TaskName, config: TrainConfig) -> Hardware:
-    """Return the accelerator and precision, with `auto` resolved. Raises ConfigError if a required GPU is missing."""
+    """Return the hardware, with `auto` resolved; torchrun decides on the processes that it started.
+
+    Raises ConfigError if a required GPU is missing.
+    """
     gpu = torch.cuda.is_available()
     if config.accelerator == "gpu" and not gpu:
         raise ConfigError(f"params.yaml: {task}.train.accelerator is gpu, but PyTorch finds no GPU; use auto or cpu")
@@ -34,7 +44,20 @@ def resolve_hardware(task: TaskName, config: TrainConfig) -> Hardware:
     if config.precision == "16-mixed" and accelerator == "cpu":
         raise ConfigError(f"params.yaml: {task}.train.precision 16-mixed needs a GPU; use auto, 32-true or bf16-mixed")
     precision = fastest_precision(accelerator) if config.precision == "auto" else config.precision
-    return Hardware(accelerator, precision)
+    devices, num_nodes = config.devices, config.num_nodes
+    if torch.distributed.is_torchelastic_launched():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        num_nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif num_nodes > 1:
+        raise ConfigError(
+            f"params.yaml: {task}.train.num_nodes is {num_nodes}; on each machine, start "
+            f"`torchrun --nnodes {num_nodes} ... -m pipelines.train {task}`"
+        )
+    if accelerator == "gpu" and devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"params.yaml: {task}.train.devices is {devices}, but PyTorch finds {torch.cuda.device_count()} GPUs"
+        )
+    return Hardware(accelerator, precision, devices, num_nodes)
 
 
 def fastest_precision(accelerator: str) -> Precision:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import torch
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Format, PreparedMeta
 from relu_pipeline.config import ImageConfig, TextConfig
-from relu_pipeline.errors import ArtifactError
+from relu_pipeline.errors import ArtifactError, TrainingError
 from relu_pipeline.provenance import source_digest
 from relu_pipeline.training.hardware import Hardware
 
 MARK = "mark.json"
+PATIENCE_S = 60
 
 
 class TrainingMark(Format):
@@ -51,22 +53,42 @@ class TrainingState:
 
 def open_state(folder: Path, key: str) -> TrainingState:
     """Return the state in `folder` if it belongs to the same training, else remove it and return a new one."""
+    if state := _read_state(folder, key):
+        return state
+    shutil.rmtree(folder, ignore_errors=True)
+    return TrainingState(folder, key, None)
+
+
+def await_state(folder: Path, key: str) -> TrainingState:
+    """Return the state that another process of this training has opened. Raises TrainingError if there is none."""
+    end = time.monotonic() + PATIENCE_S
+    while (state := _read_state(folder, key)) is None:
+        if time.monotonic() > end:
+            raise TrainingError(
+                f"{folder}: the first process did not begin this training within {PATIENCE_S} s; all machines need the "
+                f"same project in a shared folder"
+            )
+        time.sleep(0.1)
+    return state
+
+
+def _read_state(folder: Path, key: str) -> TrainingState | None:
     try:
         mark = artifacts.read(folder / MARK, TrainingMark)
     except ArtifactError:
-        mark = None
-    if mark and mark.key == key:
-        return TrainingState(folder, key, mark.run_key)
-    shutil.rmtree(folder, ignore_errors=True)
-    return TrainingState(folder, key, None)
+        return None
+    return TrainingState(folder, key, mark.run_key) if mark.key == key else None
 
 
 def training_key(
     config: ImageConfig | TextConfig, seed: int, meta: PreparedMeta, hardware: Hardware, weights_sha256: str | None
 ) -> str:
-    """Return a digest of everything that determines the trained weights."""
+    """Return a digest of everything that determines the trained weights, up to rounding.
+
+    The processes that share a batch are not part of it: a training can resume with another number of them.
+    """
     causes = {
-        "config": config.model_dump(),
+        "config": config.model_dump(exclude={"train": {"devices", "num_nodes", "strategy", "in_memory"}}),
         "seed": seed,
         "data": meta.digests,
         "weights": weights_sha256,

@@ -25,6 +25,17 @@ def test_ordered_batches_give_each_row_once(prepared: Path, batch_size: int) -> 
     assert torch.equal(torch.cat([labels for _, labels in given]), split.labels)
 
 
+@pytest.mark.parametrize(("batch_size", "world_size"), [(2, 2), (7, 3), (100, 2), (1000, 4)])
+def test_processes_share_the_rows_in_equally_many_batches(prepared: Path, batch_size: int, world_size: int) -> None:
+    loaded = TASKS["image"].load(prepared / "image", "val")
+    split = ImageSplit(loaded.images_BHWC, torch.arange(len(loaded)))  # a label that names the row
+    shares = [OrderedBatches(split, batch_size, (rank, world_size)) for rank in range(world_size)]
+    assert len({len(share) for share in shares}) == 1
+    rows = [torch.cat([labels for _, labels in share]) for share in shares]
+    assert all(torch.equal(of_rank, torch.arange(rank, len(split), world_size)) for rank, of_rank in enumerate(rows))
+    assert all(0 < len(labels) <= batch_size for share in shares for _, labels in share)
+
+
 def test_an_epoch_gives_each_row_at_most_once_and_full_batches(prepared: Path) -> None:
     loaded = TASKS["image"].load(prepared / "image", "train")
     split = ImageSplit(loaded.images_BHWC, torch.arange(len(loaded)))  # a label that names the row

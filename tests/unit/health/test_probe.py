@@ -1,12 +1,16 @@
 """The probe against counts made by hand and by NumPy."""
 
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import distributed, multiprocessing, nn
 
+from relu_pipeline.data.batches import OrderedBatches
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.health import probe as module
 from relu_pipeline.health.hooks import watching
@@ -15,6 +19,30 @@ from relu_pipeline.models.mlp import MLP
 from relu_pipeline.models.plain_cnn import PlainCNN
 
 NEVER, ALWAYS = -1e4, 1e4
+
+
+def _probe_of_rank(rank: int, out: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{out}/group", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    network, seen = PlainCNN(2, (12, 12, 1), [16], [8], "relu"), Probe()
+    network.eval()
+    with watching(network, seen.see), torch.no_grad():
+        for inputs, _ in OrderedBatches(split(41), 10, (rank, 2)):
+            network(inputs)
+    torch.save({layer: asdict(health) for layer, health in seen.health().items()}, out / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_processes_that_share_a_split_tell_the_health_over_all_of_it(tmp_path: Path) -> None:
+    multiprocessing.start_processes(_probe_of_rank, (tmp_path,), nprocs=2, start_method="spawn")
+    torch.manual_seed(0)
+    whole = {
+        layer: asdict(health) for layer, health in probe(PlainCNN(2, (12, 12, 1), [16], [8], "relu"), split(41)).items()
+    }
+    for rank in range(2):
+        shared = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert shared.keys() == whole.keys()
+        assert all(shared[layer] == pytest.approx(whole[layer], rel=1e-5) for layer in whole)
 
 
 def split(rows: int, seed: int = 0, shape: tuple[int, ...] = (12, 12, 1)) -> ImageSplit:

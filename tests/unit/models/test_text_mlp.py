@@ -50,8 +50,9 @@ def test_it_starts_from_the_log_odds_of_each_word() -> None:
     # Word 5 is in each text of class 1 and in no other; word 6 is everywhere.
     tokens, labels = torch.tensor([5, 6, 5, 6, 6, 6]), torch.tensor([1, 1, 1, 1, 0, 2])
     network = TextMLP(**SIZES)
-    network.fit_input(tokens, labels)
-    odds, weight = log_odds(tokens, labels, 20, 3), network.embedding.weight
+    chunks = list(zip(tokens.split(4), labels.split(4), strict=True))
+    network.fit_input(chunks)
+    odds, weight = log_odds(chunks, 20, 3), network.embedding.weight
     torch.testing.assert_close(weight[1:, :3], 0.5 * odds[1:])
     torch.testing.assert_close(odds.sum(dim=1), torch.zeros(20), atol=1e-5, rtol=0)
     assert weight[5, 1] > 0 > max(weight[5, 0], weight[5, 2])

@@ -3,7 +3,9 @@ import re
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -14,15 +16,16 @@ from torch import nn
 
 from relu_pipeline import artifacts
 from relu_pipeline.config import ImageConfig, TextConfig, load_params
+from relu_pipeline.data.batches import ShuffledBatches
 from relu_pipeline.errors import ConfigError, TrainingError
 from relu_pipeline.evaluation.metrics import cross_entropy
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
-from relu_pipeline.training.callbacks import kept_epoch
-from relu_pipeline.training.fit import plan
+from relu_pipeline.training.callbacks import EpochSeed, kept_epoch
 from relu_pipeline.training.hardware import resolve_hardware
+from relu_pipeline.training.plan import plan
 from relu_pipeline.training.resume import open_state
 from tests.training import train_at_once
 
@@ -67,7 +70,7 @@ def test_training_learns_and_keeps_the_best_epoch(prepared: Path, tmp_path: Path
     answers = predict(load_network(tmp_path / "best.ckpt"), val).argmax(axis=1)
     # Half precision in training may answer a row or two otherwise than full precision does.
     assert (answers == val.labels.numpy()).mean() == pytest.approx(fitted.kept["val/accuracy"], abs=0.02)
-    assert fitted.kept["val/accuracy"] > 0.5
+    assert fitted.kept["val/accuracy"] > 0.3  # of ten classes, or four
     assert not load_network(tmp_path / "best.ckpt").training
     loss = cross_entropy(predict(load_network(tmp_path / "best.ckpt"), val), val.labels.numpy())
     assert loss == pytest.approx(fitted.calibration.val_loss_after, rel=1e-4)
@@ -84,6 +87,27 @@ def test_the_same_seed_gives_the_same_bytes(prepared: Path, tmp_path: Path, task
         train_at_once(task, small(task), prepared / task, tmp_path / name, seed=seed)
     first, second, other = (artifacts.sha256_of(tmp_path / name / "best.ckpt") for name in "abc")
     assert first == second != other
+
+
+@pytest.mark.parametrize("task", ["image", "text"])
+def test_memory_or_files_give_the_same_bytes(prepared: Path, tmp_path: Path, task: str) -> None:
+    digests = set()
+    for in_memory in (True, False, "auto"):
+        train_at_once(task, with_train(task, in_memory=in_memory), prepared / task, tmp_path / str(in_memory))
+        digests.add(artifacts.sha256_of(tmp_path / str(in_memory) / "best.ckpt"))
+    assert len(digests) == 1
+
+
+def test_processes_draw_different_dropout_that_follows_from_the_seed(prepared: Path) -> None:
+    task, drawn = TASKS["image"], []
+    train = task.load(prepared / "image", "train")
+    batches = ShuffledBatches(task.augment(train, load_params().image.train, 0), 64, 0)
+    for seed, epoch, rank in ((0, 0, 0), (0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 0, 1)):
+        trainer = SimpleNamespace(global_rank=rank, current_epoch=epoch, train_dataloader=batches)
+        EpochSeed(seed).on_train_epoch_start(trainer, L.LightningModule())
+        drawn.append(tuple(torch.rand(3).tolist()))
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 4
 
 
 class Interrupt(NullRun):
@@ -276,7 +300,7 @@ def test_every_epoch_tells_the_health_of_every_layer(prepared: Path, tmp_path: P
 def test_what_is_not_well_is_said_once(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = small("image")
     model = config.model.model_copy(update={"name": "plain_cnn"})
-    train = config.train.model_copy(update={"learning_rate": 0.5, "warmup_fraction": 0.01})
+    train = config.train.model_copy(update={"learning_rate": 0.2, "warmup_fraction": 0.01})
     train_at_once("image", config.model_copy(update={"model": model, "train": train}), prepared / "image", tmp_path)
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: epoch")]
     assert any("units of" in line and "are dead" in line and "lower learning rate" in line for line in warnings)

@@ -44,3 +44,16 @@ def test_smoothing_draws_no_row_of_a_common_class_to_a_rare_one(counts: list[int
     logits = torch.zeros(1, 5, requires_grad=True)
     cross_entropy(logits, common, weights, smoothing).backward()
     assert logits.grad.argmin().item() == common.item()
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=60), st.floats(0, 0.3), st.integers(0, 1000))
+def test_the_mean_loss_of_processes_is_that_of_the_whole_batch(labels: list[int], smoothing: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    labels_B = torch.tensor(labels[: len(labels) // 2 * 2])
+    logits, weights = torch.randn(len(labels_B), 5, generator=generator), torch.rand(5, generator=generator) + 0.1
+    shares = [slice(rank, None, 2) for rank in range(2)]
+    mean_weight = torch.stack([weights[labels_B[share]].sum() for share in shares]).mean()
+    losses = [
+        cross_entropy(logits[share], labels_B[share], weights, smoothing, lambda _: mean_weight) for share in shares
+    ]
+    torch.testing.assert_close(torch.stack(losses).mean(), cross_entropy(logits, labels_B, weights, smoothing))

@@ -1,0 +1,66 @@
+"""Plan of a training: its settings, with a value in place of each `auto`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relu_pipeline import artifacts
+from relu_pipeline.artifacts import PreparedMeta
+from relu_pipeline.config import HealthConfig, ImageConfig, TaskName, TextConfig
+from relu_pipeline.data.batches import PreparedSplit
+from relu_pipeline.errors import ConfigError
+from relu_pipeline.task import Task
+from relu_pipeline.training.hardware import Hardware, resolve_hardware
+from relu_pipeline.training.resume import training_key
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training job, with all settings resolved."""
+
+    task: Task[Any]
+    config: ImageConfig | TextConfig
+    health: HealthConfig
+    seed: int
+    prepared: Path
+    meta: PreparedMeta
+    hardware: Hardware
+    weights_sha256: str | None  # of the file with the initial weights
+
+    @property
+    def key(self) -> str:
+        return training_key(self.config, self.seed, self.meta, self.hardware, self.weights_sha256)
+
+
+def plan(
+    task: Task[Any], config: ImageConfig | TextConfig, health: HealthConfig, seed: int, prepared: Path
+) -> Training:
+    """Return the training job, with a value in place of each `auto`.
+
+    Raises ConfigError if a GPU or a file of weights is missing or the processes cannot share a batch, ArtifactError if
+    the prepared data are missing.
+    """
+    meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
+    config = task.settle(config, task.load(prepared, "train"), len(meta.source.labels))
+    hardware = resolve_hardware(task.name, config.train)
+    _check_shares(task.name, min(config.train.batch_size, meta.rows["train"]), hardware.processes)
+    weights = config.model.weights_file
+    if weights and not weights.is_file():
+        raise ConfigError(f"{weights}: no such file; {task.name}.model in params.yaml names it as initial weights")
+    weights_sha256 = artifacts.sha256_of(weights) if weights else None
+    return Training(task, config, health, seed, prepared, meta, hardware, weights_sha256)
+
+
+def _check_shares(task: TaskName, batch_size: int, processes: int) -> None:
+    if batch_size % processes:
+        nearest = max(1, round(batch_size / processes)) * processes
+        raise ConfigError(
+            f"params.yaml: batches of {batch_size} examples cannot be shared equally by {processes} processes; set "
+            f"{task}.train.batch_size to {nearest}"
+        )
+
+
+def network_settings(training: Training, train: PreparedSplit) -> dict[str, Any]:
+    """Return the network's constructor arguments, from the model section and from the data."""
+    of_data = training.task.network_settings(train, training.prepared)
+    return training.config.model.settings | of_data | {"num_classes": len(training.meta.source.labels)}

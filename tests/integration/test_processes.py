@@ -1,0 +1,201 @@
+"""Trainings of two processes, as on two GPUs or machines: here on the CPU, by way of gloo."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+
+from relu_pipeline.artifacts import sha256_of
+from relu_pipeline.demo import FOREIGN, copy_project
+from relu_pipeline.recipes import apply_recipe
+from tests.params import set_param
+from tests.servers import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {"OMP_NUM_THREADS": "1"}
+END_TIMEOUT_S = 30
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path) -> Path:
+    """A copy of this project with the prepared built-in data; a training takes seconds."""
+    copy = tmp_path / "project"
+    copy_project(ROOT, copy)
+    apply_recipe(copy / "configs/demo.yaml", copy / "params.yaml")
+    shutil.copytree(prepared, copy / "data/prepared")
+    return copy
+
+
+def command(task: str, processes: int = 1) -> list[str]:
+    """The command of the stage `train`, or torchrun's for several processes."""
+    launcher = ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"] if processes > 1 else []
+    return [sys.executable, "-m", *launcher, "pipelines.train", task]
+
+
+def train(project: Path, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=project, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+def history(project: Path, task: str) -> list[dict[str, float]]:
+    with (project / f"reports/{task}/history.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("task", ["image", "text"])
+def test_two_processes_learn_what_one_does_whoever_starts_them(project: Path, task: str) -> None:
+    checkpoint = project / f"checkpoints/{task}/best.ckpt"
+    assert train(project, command(task)).returncode == 0
+    alone, digest = history(project, task), sha256_of(checkpoint)
+    set_param(project / "params.yaml", f"{task}.train.devices", 2)
+    assert train(project, command(task)).returncode == 0
+    together, of_lightning = history(project, task), sha256_of(checkpoint)
+    assert of_lightning != digest
+    assert together[-1]["val/accuracy"] == pytest.approx(alone[-1]["val/accuracy"], abs=0.02)
+    assert [epoch["learning_rate"] for epoch in together] == [epoch["learning_rate"] for epoch in alone]
+    rows = json.loads((project / f"data/prepared/{task}/meta.json").read_text())["rows"]["val"]
+    for epoch in together:  # each validation example counts once
+        assert epoch["val/accuracy"] * rows == pytest.approx(round(epoch["val/accuracy"] * rows), abs=1e-3)
+    set_param(project / "params.yaml", f"{task}.train.devices", 1)
+    done = train(project, command(task, processes=2))
+    assert done.returncode == 0, done.stderr
+    assert sha256_of(checkpoint) == of_lightning
+    runs = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db").search_runs(["1"])
+    assert sorted(run.data.params["devices"] for run in runs) == ["1", "2", "2"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_class_weights_balance_the_batch_not_the_share_of_a_process(project: Path) -> None:
+    set_param(project / "params.yaml", "text.train.class_weights", "balanced")
+    assert train(project, command("text")).returncode == 0
+    alone = history(project, "text")
+    set_param(project / "params.yaml", "text.train.devices", 2)
+    assert train(project, command("text")).returncode == 0
+    assert history(project, "text")[-1]["val/loss"] == pytest.approx(alone[-1]["val/loss"], abs=0.01)
+
+
+def test_a_loss_that_is_not_finite_ends_all_processes_with_one_line(project: Path) -> None:
+    set_param(project / "params.yaml", "image.train.devices", 2)
+    set_param(project / "params.yaml", "image.train.learning_rate", 1e30)
+    done = train(project, command("image"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the loss is ")
+    assert done.stderr.count("\n") == 1
+    assert "first layer with a non-finite output: blocks" in done.stderr
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_ends_all_processes_with_one_line(project: Path) -> None:
+    set_param(project / "params.yaml", "image.train.devices", 2)
+    with small_disk(project / "checkpoints/image"):
+        done = train(project, command("image"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("last.ckpt: No space left on device; free some space")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_training_and_another_number_of_them_resumes_it(project: Path, victim: int) -> None:
+    set_param(project / "params.yaml", "image.train.devices", 2)
+    set_param(project / "params.yaml", "image.train.max_epochs", 40)
+    with subprocess.Popen(command("image"), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr
+        printed = [next(line for line in first.stderr if line.startswith("epoch 6/"))]
+        processes = [psutil.Process(first.pid), *psutil.Process(first.pid).children()]
+        os.kill(processes[victim].pid, signal.SIGKILL)
+        killed = time.monotonic()
+        printed += first.stderr
+        _, alive = psutil.wait_procs(processes, END_TIMEOUT_S)
+    assert not alive
+    assert time.monotonic() - killed < END_TIMEOUT_S
+    if victim:
+        assert printed[-1].startswith("error: another process of the training has ended; the last finished epoch is")
+    set_param(project / "params.yaml", "image.train.devices", 1)
+    done = train(project, command("image"))
+    assert done.returncode == 0, done.stderr
+    assert "epoch 4/40" not in done.stderr
+    assert "epoch 40/40" in done.stderr
+    assert [epoch["epoch"] for epoch in history(project, "image")] == list(range(40))
+
+
+def test_batches_that_processes_cannot_share_equally_are_refused(project: Path) -> None:
+    set_param(project / "params.yaml", "text.train.devices", 3)
+    done = train(project, command("text"))
+    assert done.stderr == (
+        "error: params.yaml: batches of 64 examples cannot be shared equally by 3 processes; "
+        "set text.train.batch_size to 63\n"
+    )
+
+
+def test_several_machines_need_torchrun(project: Path) -> None:
+    set_param(project / "params.yaml", "text.train.num_nodes", 2)
+    done = train(project, command("text"))
+    assert "start `torchrun --nnodes 2 ... -m pipelines.train text`" in done.stderr
+
+
+@contextmanager
+def two_machines() -> Iterator[list[list[str]]]:
+    """Two network namespaces with a cable between them; yield what runs a command in each."""
+    names = [f"relu{os.getpid()}{end}" for end in "ab"]
+    cables = [f"r{os.getpid()}{end}" for end in "ab"]
+    try:
+        for name in names:
+            subprocess.run(["ip", "netns", "add", name], check=True)
+        ends = ["type", "veth", "peer", "name", cables[1], "netns", names[1]]
+        subprocess.run(["ip", "link", "add", cables[0], "netns", names[0], *ends], check=True)
+        for number, (name, cable) in enumerate(zip(names, cables, strict=True), 1):
+            subprocess.run(["ip", "-n", name, "addr", "add", f"10.99.0.{number}/24", "dev", cable], check=True)
+            for device in (cable, "lo"):
+                subprocess.run(["ip", "-n", name, "link", "set", device, "up"], check=True)
+        yield [
+            ["ip", "netns", "exec", name, "env", f"GLOO_SOCKET_IFNAME={cable}"]
+            for name, cable in zip(names, cables, strict=True)
+        ]
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("ip"), reason="network namespaces need root and the program ip"
+)
+def test_two_machines_with_a_shared_folder_train_together(project: Path) -> None:
+    words = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    words += ["--master-addr", "10.99.0.1", "--master-port", str(free_port())]
+    with two_machines() as machines:
+        started = [
+            subprocess.Popen(
+                [*machine, *words, "--node-rank", str(rank), "-m", "pipelines.train", "text"],
+                cwd=project,
+                env=ENVIRONMENT,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank, machine in enumerate(machines)
+        ]
+        printed = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], printed
+    assert "epoch 1/" in printed[0]
+    assert "epoch 1/" not in printed[1]
+    assert history(project, "text")[-1]["val/accuracy"] > 0.9
