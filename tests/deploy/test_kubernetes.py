@@ -37,7 +37,7 @@ def test_a_manifest_with_a_typing_error_is_found() -> None:
 
 
 def test_every_file_is_used_or_for_the_adapter() -> None:
-    others = {"kustomization.yaml", "prometheus-adapter.yaml"}
+    others = {"kustomization.yaml", "prometheus-adapter.yaml", "train.yaml"}
     assert {path.name for path in FOLDER.iterdir()} == {*RESOURCES, *others}
 
 
