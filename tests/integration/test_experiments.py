@@ -2,10 +2,11 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import mlflow
@@ -14,6 +15,7 @@ import pytest
 from relu_pipeline.demo import FOREIGN
 from tests.documents import INSTALLED, Shell
 from tests.postgres import Cluster, postgres
+from tests.s3 import Bucket, s3_bucket
 from tests.servers import free_port
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {"OMP_NUM_THREADS": "1"}
@@ -29,6 +31,12 @@ def cluster() -> Iterator[Cluster]:
         yield running
 
 
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    with s3_bucket("team") as running:
+        yield running
+
+
 def run(project: Path, environment: Mapping[str, str], *words: str) -> str:
     """Run a Python module with its arguments; return all that it prints."""
     done = subprocess.run(
@@ -38,10 +46,10 @@ def run(project: Path, environment: Mapping[str, str], *words: str) -> str:
     return done.stdout + done.stderr
 
 
-def run_at_once(project: Path, environment: Mapping[str, str]) -> str:
-    """Queue an experiment for each of NAMES and run them together; return all that was printed."""
+def run_at_once(project: Path, environment: Mapping[str, str], names: Sequence[str] = NAMES) -> str:
+    """Queue an experiment for each name and run them together; return all that was printed."""
     printed = ""
-    for number, name in enumerate(NAMES):
+    for number, name in enumerate(names):
         rate = f"text.train.learning_rate={0.05 + number / 100}"
         printed += run(project, environment, "dvc", "exp", "run", "--queue", "--name", name, "-S", rate)
     printed += run(project, environment, "dvc", "queue", "start", "--jobs", "4")
@@ -49,20 +57,20 @@ def run_at_once(project: Path, environment: Mapping[str, str]) -> str:
     while any(state in run(project, environment, "dvc", "queue", "status") for state in ("Running", "Queued")):
         assert time.monotonic() < end
         time.sleep(2)
-    for name in NAMES:
+    for name in names:
         printed += run(project, environment, "dvc", "queue", "logs", name)
-    assert run(project, environment, "dvc", "queue", "status").count("Success") == len(NAMES), printed
+    assert run(project, environment, "dvc", "queue", "status").count("Success") == len(names), printed
     # What was too slow for the patience of a stage.
     return printed + run(project, environment, "relu_pipeline.cli", "send-metrics")
 
 
-def expect_all(uri: str) -> None:
+def expect_all(uri: str, names: Sequence[str] = NAMES) -> None:
     """Check the runs of all experiments and their models in the store."""
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name(MODEL)
     assert experiment
     runs = client.search_runs([experiment.experiment_id])
-    assert sorted(run.info.run_name for run in runs) == NAMES
+    assert sorted(run.info.run_name for run in runs) == list(names)
     assert {run.info.status for run in runs} == {"FINISHED"}
     for run in runs:
         assert run.data.tags["dvc.experiment"] == run.info.run_name
@@ -111,3 +119,31 @@ def test_experiments_at_once_are_all_in_an_empty_postgresql_which_keeps_its_pass
     assert cluster.password not in printed + refused.stdout + refused.stderr
     files = [path for folder in (finished, cluster.folder) for path in folder.rglob("*") if path.is_file()]
     assert [path for path in files if cluster.password.encode() in path.read_bytes()] == []
+
+
+def test_a_team_has_runs_in_postgresql_and_files_in_s3_whose_secrets_stay_with_the_server(
+    finished: Path, cluster: Cluster, bucket: Bucket, tmp_path: Path
+) -> None:
+    """As in deploy/compose.yaml: the machines that train know neither the database nor the bucket."""
+    (finished / "mlflow.db").unlink()
+    shutil.rmtree(finished / "mlartifacts")
+    url, log = f"http://127.0.0.1:{free_port()}", tmp_path / "server.log"
+    server = "mlflow server --port {} --backend-store-uri {} --artifacts-destination s3://team/mlflow".format(
+        url.rpartition(":")[2], "postgresql://relu@127.0.0.1:$DATABASE_PORT/postgres"
+    )
+    secret = {"PGPASSWORD": cluster.password, "DATABASE_PORT": str(cluster.port)} | bucket.environment
+    member = ENVIRONMENT | {"MLFLOW_TRACKING_URI": url}
+    with Shell(tmp_path, ENVIRONMENT | secret | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}) as shell:
+        shell.start(server, f"{url}/health", log)
+        printed = run_at_once(finished, member, NAMES[:2])
+        expect_all(url, NAMES[:2])
+        printed += run(finished, member, "relu_pipeline.cli", "promote", "text", "--force", "a test")
+        shutil.rmtree(finished / "models/text")
+        printed += run(finished, member, "relu_pipeline.cli", "pull", "text@champion")
+    assert (finished / "models/text/model.onnx").exists()
+    assert {"model.onnx", "confusion.png"} <= {Path(file).name for file in bucket.files()}
+    assert not (finished / "mlartifacts").exists()
+    files = [path for folder in (finished, cluster.folder, tmp_path) for path in folder.rglob("*") if path.is_file()]
+    for value in (cluster.password, bucket.environment["AWS_SECRET_ACCESS_KEY"]):
+        assert value not in printed
+        assert [path for path in files if value.encode() in path.read_bytes()] == []

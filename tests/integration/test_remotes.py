@@ -1,17 +1,14 @@
 """Models on their way from one clone to another, by the README's commands, a folder and S3."""
 
 import os
-import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import boto3
 import pytest
 import requests
-from moto.server import ThreadedMotoServer
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Manifest
@@ -19,10 +16,10 @@ from relu_pipeline.config import TASK_NAMES
 from relu_pipeline.demo import FOREIGN, TEXT, serving
 from tests.documents import INSTALLED, blocks, followed
 from tests.params import set_param
+from tests.s3 import s3_bucket
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-SECRET = secrets.token_hex()
 AUTHOR = {f"GIT_{who}_{what}": "test@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN} | AUTHOR
 ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}:{ENVIRONMENT['PATH']}"
@@ -50,20 +47,8 @@ def commands() -> tuple[str, str, str, str]:
 @pytest.fixture
 def s3() -> Iterator[dict[str, str]]:
     """What a user of an S3 server of their own has in the environment; the bucket is there."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    credentials = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET}
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://{host}:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="key",
-        aws_secret_access_key=SECRET,
-    )
-    client.create_bucket(Bucket="my-bucket")
-    yield credentials | {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
-    server.stop()
+    with s3_bucket("my-bucket") as bucket:
+        yield bucket.environment
 
 
 @pytest.fixture
@@ -115,7 +100,7 @@ def test_another_clone_serves_what_was_pushed_to_s3(first: Path, s3: dict[str, s
         assert not (copy / left).exists()
     assert copy.joinpath(".dvc/config").read_text().count(S3) == 1
     files = [path for folder in (first, copy) for path in folder.rglob("*") if path.is_file()]
-    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    assert [path for path in files if s3["AWS_SECRET_ACCESS_KEY"].encode() in path.read_bytes()] == []
 
 
 def test_the_commands_on_remotes(first: Path, s3: dict[str, str]) -> None:

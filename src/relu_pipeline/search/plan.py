@@ -53,8 +53,12 @@ class SearchPlan:
 
 
 def plan_search(params: Params, task: TaskName) -> SearchPlan:
-    """Return the plan. Raises ConfigError for an invalid section `search`, ArtifactError for missing data."""
+    """Return the plan: each trial trains in this process.
+
+    Raises ConfigError for an invalid section `search`, ArtifactError for missing data.
+    """
     config = getattr(params, task)
+    config = config.model_copy(update={"train": config.train.model_copy(update={"devices": 1, "num_nodes": 1})})
     settle = partial(plan, TASKS[task], health=params.health, seed=params.seed, prepared=artifacts.prepared_dir(task))
     space = read_space(params.search, task, config, lambda changed: settle(config=changed).config)
     return SearchPlan(config, settle(config=config), space)

@@ -21,7 +21,7 @@ from relu_pipeline.models.catalogue import ImageNetwork
 from relu_pipeline.task import Budget, Task
 
 BUDGET = Budget(examples=1_080_000, epochs=(10, 60), batch_sizes=(32, 256))
-WHITENING_IMAGES = 5000
+SAMPLED_PIXELS = 5000 * 32 * 32
 SAMPLE_SEED = 0
 
 
@@ -51,7 +51,8 @@ class ImageTask(Task[ImageSplit]):
         return {"image_shape": list(train.images_BHWC.shape[1:])}
 
     def fit_input(self, network: ImageNetwork, train: ImageSplit) -> None:
-        network.fit_input(train.gather(sampled_rows(len(train))))
+        _, height, width, _ = train.images_BHWC.shape
+        network.fit_input(train.gather(sampled_rows(len(train), max(1, SAMPLED_PIXELS // (height * width)))))
 
     def shown(self, split: ImageSplit, rows: NDArray[Any], prepared: Path) -> list[NDArray[Any]]:
         return list(split.images_BHWC[torch.from_numpy(rows)].numpy())
@@ -60,12 +61,12 @@ class ImageTask(Task[ImageSplit]):
         return as_png
 
 
-def sampled_rows(count: int) -> Tensor:
-    """Return up to `WHITENING_IMAGES` of `count` indices, drawn at random, as the data may be sorted by class.
+def sampled_rows(count: int, most: int) -> Tensor:
+    """Return up to `most` of `count` indices, drawn at random, as the data may be sorted by class.
 
     The sample does not depend on the training seed, so that the statistics of the data are the same in each training.
     """
-    rows = generator(SAMPLE_SEED, "whitening images").permutation(count)[:WHITENING_IMAGES]
+    rows = generator(SAMPLE_SEED, "whitening images").permutation(count)[:most]
     return torch.from_numpy(np.sort(rows))
 
 

@@ -77,6 +77,11 @@ def test_a_search_starts_from_params_yaml_and_ends_with_a_command(small: Path) -
     assert not (small / "checkpoints").exists()
 
 
+def test_trials_train_in_this_process(small: Path) -> None:
+    set_param(small / "params.yaml", "text.train.devices", 2)
+    assert plan_search(load_params(), "text").training({}).hardware.processes == 1
+
+
 def test_each_trial_is_a_child_of_one_run(small: Path) -> None:
     search("text", 3, None)
     runs = mlflow.search_runs(experiment_names=["relu-pipeline-text-search"])
