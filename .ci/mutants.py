@@ -147,9 +147,13 @@ def usual_seconds(target: str) -> float:
 
 
 def run_tests(target: str, limit: float | None) -> int:
-    """Return the exit status of pytest. Without byte code: two mutants of a second look alike to Python's cache."""
+    """Return the exit status of pytest. Without byte code: two mutants of a second look alike to Python's cache.
+
+    With one thread, as waiting threads slow down other processes, such as a second run with another seed.
+    """
     words = [sys.executable, "-m", "pytest", target, "-m", "not slow", "-x", "-q"]
-    environment = os.environ | {"PYTHONPATH": f"{Path.cwd()}/src:{Path.cwd()}", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": f"{Path.cwd()}/src:{Path.cwd()}"}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.run(words, env=environment, timeout=limit, check=False, **quiet).returncode
 

@@ -124,8 +124,9 @@ PEERS = [name for name in SIDES if name not in (OURS, BEHIND_NGINX, LIMIT)]
 SIDES["ours_as_shipped"] = replace(
     SIDES[OURS], environment=OUR_ENVIRONMENT | {"RELU_MODELS_DIR": "{root}/models"}, tolerance=0.2
 )
-# For `--sides`: other settings of the peers, which were slower.
+# For `--sides`: one replica instead of one per core, and other settings of the peers, which were slower.
 FURTHER = {
+    "ours_one_replica": replace(SIDES[BEHIND_NGINX], command="python -m benchmarks.peers.serving.nginx_side {port} 1"),
     "litserve_zmq": replace(SIDES["litserve"], command="python -m litserve_side {port} {cores} zmq"),
     "mlserver_pool": replace(
         SIDES["mlserver"], environment=MLSERVER_ENVIRONMENT | {"MLSERVER_PARALLEL_WORKERS": "{cores}"}
