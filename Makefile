@@ -29,7 +29,7 @@ demo: $(READY)  ## run the pipeline on small built-in data, and classify an imag
 
 # One thread for each of two test processes: threads of PyTorch that wait for a core that another process uses slow
 # a training of a second down to a minute.
-PYTEST_TWICE := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
+PYTEST_TWICE := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: $(READY)  ## run the fast tests, two at a time
 	$(PYTEST_TWICE) -m "not slow"

@@ -2,7 +2,7 @@ from dataclasses import asdict
 
 from pipelines import run
 from relu_pipeline import artifacts
-from relu_pipeline.config import TASK_NAMES, TaskName, flatten, load_params
+from relu_pipeline.config import TASK_NAMES, TaskName, load_params
 from relu_pipeline.processes import starts_first
 from relu_pipeline.provenance import command_to_repeat, git_commit
 from relu_pipeline.tasks.catalogue import TASKS
@@ -29,11 +29,9 @@ def train_and_report(training: Training) -> None:
     name = f"{training.config.model.name} {commit[:7]}"
     with start_run(task, commit, f"train@{task}", state.run_key, name, tags(training, commit)) as mlflow_run:
         state.begin(mlflow_run.key)
-        sections = training.config.model_dump(exclude={"model"}) | {"model": training.config.model.used}
-        mlflow_run.log_params(flatten({"seed": training.seed, task: sections}))
+        mlflow_run.log_params(training.parameters)
         # Not a dependency of the stage: a change of the report must not cause a new training.
-        names = (artifacts.DATA_REPORT, artifacts.DATA_PAGE, artifacts.DATA_PICTURE)
-        data_report = (artifacts.reports_dir(task) / name for name in names)
+        data_report = (artifacts.reports_dir(task) / name for name in artifacts.DATA_FILES)
         mlflow_run.log_files([file for file in data_report if file.exists()], "data")
         checkpoint = artifacts.checkpoints_dir(task) / artifacts.CHECKPOINT
         fitted = fit(training, mlflow_run, state, checkpoint)
@@ -48,12 +46,12 @@ def train_and_report(training: Training) -> None:
 
 
 def tags(training: Training, commit: str) -> dict[str, str]:
-    source, hardware = training.meta.source, training.hardware
+    source = training.meta.source
     return {
         "task": training.task.name,
         "data": f"{source.name} ({source.source})",
         "data_sha256": source.sha256,
-        "device": f"{hardware.processes} x {hardware.accelerator} {hardware.precision}",
+        "device": str(training.hardware),
         "mlflow.note.content": f"To reproduce this run: `{command_to_repeat(commit)}`",
     }
 

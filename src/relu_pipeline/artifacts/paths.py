@@ -5,7 +5,7 @@ from pathlib import Path
 from relu_pipeline.config import TaskName
 
 SOURCE = "source.json"
-DATA_REPORT, DATA_PAGE, DATA_PICTURE = "data.json", "data.md", "data.png"
+DATA_FILES = DATA_REPORT, DATA_PAGE, DATA_PICTURE = "data.json", "data.md", "data.png"
 META = "meta.json"
 TOKENIZER = "tokenizer.json"
 CHECKPOINT = "best.ckpt"

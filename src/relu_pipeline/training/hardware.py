@@ -25,6 +25,9 @@ class Hardware:
     def device(self) -> torch.device:
         return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
 
+    def __str__(self) -> str:
+        return f"{self.processes} x {self.accelerator} {self.precision}"
+
     @property
     def processes(self) -> int:
         return self.devices * self.num_nodes

@@ -6,7 +6,7 @@ from typing import Any
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta
-from relu_pipeline.config import HealthConfig, ImageConfig, TaskName, TextConfig
+from relu_pipeline.config import HealthConfig, ImageConfig, TaskName, TextConfig, flatten
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.errors import ConfigError
 from relu_pipeline.task import Task
@@ -30,6 +30,12 @@ class Training:
     @property
     def key(self) -> str:
         return training_key(self.config, self.seed, self.meta, self.hardware, self.weights_sha256)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters in use, by their names in params.yaml."""
+        sections = self.config.model_dump(exclude={"model"}) | {"model": self.config.model.used}
+        return flatten({"seed": self.seed, self.task.name: sections})
 
 
 def plan(

@@ -101,8 +101,11 @@ def test_postgresql_takes_a_run_and_its_password_is_in_no_file(
             run.log_metrics({"val/accuracy": 0.5})
             run.log_files([project / "report.md"], "data")
         logged = found(run)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{cluster.uri}-missing")
-        with pytest.raises(TrackingError, match="postgres-missing") as refused:
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            unreachable = cluster.uri.replace(str(cluster.port), str(closed.getsockname()[1]))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", unreachable)
+        with pytest.raises(TrackingError, match="does not respond") as refused:
             Store(project, store_uri(project)).connect()
         files = [path for folder in (project, cluster.folder) for path in folder.rglob("*") if path.is_file()]
         assert [path for path in files if cluster.password.encode() in path.read_bytes()] == []
