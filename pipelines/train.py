@@ -46,11 +46,10 @@ def train_and_report(training: Training) -> None:
 
 
 def tags(training: Training, commit: str) -> dict[str, str]:
-    source = training.meta.source
     return {
         "task": training.task.name,
-        "data": f"{source.name} ({source.source})",
-        "data_sha256": source.sha256,
+        "data": f"{training.meta.source.name} ({training.meta.source.source})",
+        "data_sha256": training.meta.source.sha256,
         "device": str(training.hardware),
         "mlflow.note.content": f"To reproduce this run: `{command_to_repeat(commit)}`",
     }
