@@ -141,7 +141,7 @@ def test_a_team_has_runs_in_postgresql_and_files_in_s3_whose_secrets_stay_with_t
         shutil.rmtree(finished / "models/text")
         printed += run(finished, member, "relu_pipeline.cli", "pull", "text@champion")
     assert (finished / "models/text/model.onnx").exists()
-    assert {"model.onnx", "confusion.png"} <= {Path(file).name for file in bucket.files()}
+    assert {"model.onnx", "relu_health.png"} <= {Path(file).name for file in bucket.files()}
     assert not (finished / "mlartifacts").exists()
     files = [path for folder in (finished, cluster.folder, tmp_path) for path in folder.rglob("*") if path.is_file()]
     for value in (cluster.password, bucket.environment["AWS_SECRET_ACCESS_KEY"]):
