@@ -27,19 +27,19 @@ $(READY): requirements/full.txt pyproject.toml
 demo: $(READY)  ## run the pipeline on small built-in data, and classify an image and a text
 	python -m relu_pipeline.demo
 
-# One thread for each of two test processes: threads of PyTorch that wait for a core that another process uses slow
-# a training of a second down to a minute.
-PYTEST_TWICE := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# One thread for each of the two test processes. With more threads than cores, PyTorch's threads wait for each other, and
+# a training of one second takes a minute.
+PYTEST_TWO := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: $(READY)  ## run the fast tests, two at a time
-	$(PYTEST_TWICE) -m "not slow"
+	$(PYTEST_TWO) -m "not slow"
 
 test-all: $(READY)  ## run all tests, with servers, browsers and trainings; on real data if RELU_DATA_MIRROR is set
-	$(PYTEST_TWICE) -m "not alone"
+	$(PYTEST_TWO) -m "not alone"
 	pytest -m alone
 
 coverage: $(READY)  ## list the lines that the fast tests do not execute; those run in other processes do not count
-	$(PYTEST_TWICE) -m "not slow" \
+	$(PYTEST_TWO) -m "not slow" \
 		--cov=relu_pipeline --cov=relu_inputs --cov=serving --cov-report=term-missing:skip-covered
 
 lint: $(READY)  ## check style, types and import rules

@@ -9,8 +9,9 @@ T = TypeVar("T")
 
 
 def starts_first() -> bool:
-    """Return whether this process has the rank 0 in the environment of torchrun (RANK) or of Lightning (LOCAL_RANK)."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    """Return whether this process has the rank 0 in the environment of torchrun or of Lightning."""
+    names = ("RANK",) if distributed.is_torchelastic_launched() else ("NODE_RANK", "LOCAL_RANK")
+    return all(int(os.environ.get(name, "0")) == 0 for name in names)
 
 
 def rank_and_world_size() -> tuple[int, int]:

@@ -26,7 +26,7 @@ def test_every_gpu_of_the_job_has_a_process_and_a_share_of_each_batch() -> None:
     trainer = TRAIN_JOB["spec"]["trainer"]
     assert trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == trainer["numProcPerNode"]
     assert 256 % (trainer["numNodes"] * trainer["numProcPerNode"]) == 0  # batch_size: auto, of CIFAR-10
-    assert trainer["command"][-1].endswith("torchrun -m pipelines.train image")
+    assert trainer["command"][-1].endswith("torch.distributed.run -m pipelines.train image")
 
 
 def test_spot_machines_find_the_state_of_the_training() -> None:

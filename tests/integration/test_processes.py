@@ -95,6 +95,13 @@ def test_a_loss_that_is_not_finite_ends_all_processes_with_one_line(project: Pat
     assert "first layer with a non-finite output: blocks" in done.stderr
 
 
+def test_under_torchrun_too_the_first_process_alone_reports_that_loss(project: Path) -> None:
+    set_param(project / "params.yaml", "image.train.learning_rate", 1e30)
+    done = train(project, command("image", processes=2))
+    assert done.returncode == 1
+    assert done.stderr.count("error: the loss is ") == 1
+
+
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True)
@@ -148,7 +155,7 @@ def test_batches_that_processes_cannot_share_equally_are_refused(project: Path) 
     )
 
 
-def test_several_machines_need_torchrun(project: Path) -> None:
+def test_several_machines_need_to_know_each_other(project: Path) -> None:
     set_param(project / "params.yaml", "text.train.num_nodes", 2)
     done = train(project, command("text"))
     assert "start `torchrun --nnodes 2 ... -m pipelines.train text`" in done.stderr
@@ -180,15 +187,22 @@ def two_machines() -> Iterator[list[list[str]]]:
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("ip"), reason="network namespaces need root and the program ip"
 )
-def test_two_machines_with_a_shared_folder_train_together(project: Path) -> None:
-    words = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    words += ["--master-addr", "10.99.0.1", "--master-port", str(free_port())]
+@pytest.mark.parametrize("launcher", ["torchrun", "lightning"])
+def test_two_machines_with_a_shared_folder_train_together(project: Path, launcher: str) -> None:
+    address, port = "10.99.0.1", str(free_port())
+    environment = ENVIRONMENT
+    if launcher == "torchrun":
+        words = ["torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--master-addr", address]
+        words += ["--master-port", port, "--node-rank", "{rank}", "-m", "pipelines.train", "text"]
+    else:
+        words, environment = ["pipelines.train", "text"], environment | {"MASTER_ADDR": address, "MASTER_PORT": port}
+        set_param(project / "params.yaml", "text.train.num_nodes", 2)
     with two_machines() as machines:
         started = [
             subprocess.Popen(
-                [*machine, *words, "--node-rank", str(rank), "-m", "pipelines.train", "text"],
+                [*machine, sys.executable, "-m", *(word.format(rank=rank) for word in words)],
                 cwd=project,
-                env=ENVIRONMENT,
+                env=environment | {"NODE_RANK": str(rank)},
                 stderr=subprocess.PIPE,
                 text=True,
             )

@@ -100,9 +100,10 @@ class ThinnedTexts:
         self.seed = seed
 
     def draw(self, epoch: int) -> None:
-        rng, size = generator(self.seed, "drop", epoch), len(self.split.tokens)
-        chunks = (rng.random(min(CHUNK, size - start), dtype="float32") for start in range(0, size, CHUNK))
-        kept = np.concatenate([chunk >= self.fraction for chunk in chunks])
+        rng, kept = generator(self.seed, "drop", epoch), np.empty(len(self.split.tokens), dtype=bool)
+        for start in range(0, len(kept), CHUNK):
+            part = kept[start : start + CHUNK]
+            np.greater_equal(rng.random(len(part), dtype="float32"), self.fraction, out=part)
         self.kept = torch.from_numpy(kept).to(self.split.tokens.device)
 
     def gather(self, rows: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from relu_pipeline.artifacts import Split
+from relu_pipeline.data.arrays import memory_mapped
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,8 @@ class ImageSplit:
 
     @classmethod
     def load(cls, folder: Path, split: Split) -> Self:
-        # Copy-on-write, because torch warns about read-only memory; nothing writes to the array.
-        images = np.load(folder / f"{split}_images.npy", mmap_mode="c")
-        return cls(torch.from_numpy(images), torch.from_numpy(np.load(folder / f"{split}_labels.npy")))
+        labels = torch.from_numpy(np.load(folder / f"{split}_labels.npy"))
+        return cls(memory_mapped(folder / f"{split}_images.npy"), labels)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from relu_pipeline.artifacts import PAD_ID, Split
+from relu_pipeline.data.arrays import memory_mapped
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer  # needed only to prepare texts
@@ -46,9 +47,8 @@ class TextSplit:
 
     @classmethod
     def load(cls, folder: Path, split: Split) -> Self:
-        tokens = np.load(folder / f"{split}_tokens.npy", mmap_mode="c")
-        offsets, labels = (np.load(folder / f"{split}_{name}.npy") for name in ("offsets", "labels"))
-        return cls(torch.from_numpy(tokens), torch.from_numpy(offsets), torch.from_numpy(labels))
+        offsets, labels = (torch.from_numpy(np.load(folder / f"{split}_{name}.npy")) for name in ("offsets", "labels"))
+        return cls(memory_mapped(folder / f"{split}_tokens.npy"), offsets, labels)
 
     def __len__(self) -> int:
         return len(self.labels)

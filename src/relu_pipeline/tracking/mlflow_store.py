@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from filelock import FileLock
 
@@ -235,11 +236,17 @@ def _creation_lock(root: Path) -> FileLock:
 
 
 def check_responds(uri: str) -> None:
-    """Raise TrackingError if nothing listens at an address of HTTP or of a database; MLflow would retry for minutes."""
-    address = urlsplit(uri)
-    port = address.port or DEFAULT_PORTS.get(address.scheme.partition("+")[0])
-    if not address.hostname or not port:
-        return  # a file, or a database by way of a Unix socket
+    """Raise TrackingError if nothing listens at an address of HTTP or of a database; MLflow would retry for minutes.
+
+    Other addresses are left to MLflow: files, Unix sockets, several hosts, servers behind a proxy.
+    """
+    try:
+        address = urlsplit(uri)
+        port = address.port or DEFAULT_PORTS.get(address.scheme.partition("+")[0])
+    except ValueError:
+        return
+    if not address.hostname or not port or address.scheme in getproxies():
+        return
     try:
         socket.create_connection((address.hostname, port), timeout=SERVER_TIMEOUT_S).close()
     except OSError as error:
@@ -248,7 +255,7 @@ def check_responds(uri: str) -> None:
 
 def masked(text: str) -> str:
     """Return the text without the user names and passwords of URLs in it."""
-    return re.sub(r"://[^/@\s]*@", "://", text)
+    return re.sub(r"://\S*@", "://", text)
 
 
 def _user() -> str:

@@ -70,14 +70,14 @@ def fit(
 def join(training: Training, state: TrainingState) -> None:
     """Train as one of the other processes: nothing is reported or written, except this process's own error.
 
-    Raises SystemExit if the first process reports the error or has ended, and after Ctrl-C.
+    Raises SystemExit if another process has ended, and after Ctrl-C.
     """
     try:
         _build(training, NullRun(), state, None).run(training, state)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except TrainingError:
-        sys.exit(1)
+        pass  # all processes raise it, and the first reports it; a failure of this one could end the first before that
     except RuntimeError as error:
         if _is_lost_connection(error):
             sys.exit(1)
@@ -155,7 +155,7 @@ def _explain(error: Exception, training: Training, state: TrainingState) -> Exce
             f"out of memory; lower {train}.batch_size, which is {size}, or the sizes in {task}.model; {kept}"
         )
     if _is_lost_connection(error):
-        return TrainingError(f"another process of the training has ended; {kept}; `dvc repro` resumes from it")
+        return TrainingError(f"another process of the training has ended; {kept}; the same command resumes from it")
     if isinstance(error, TrainingError):
         rate = training.config.train.learning_rate
         return TrainingError(f"{error}; {kept}; lower {train}.learning_rate, which is {rate}")

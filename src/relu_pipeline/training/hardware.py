@@ -51,10 +51,10 @@ def resolve_hardware(task: TaskName, config: TrainConfig) -> Hardware:
     if torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         num_nodes = int(os.environ["WORLD_SIZE"]) // devices
-    elif num_nodes > 1:
+    elif num_nodes > 1 and not {"MASTER_ADDR", "MASTER_PORT", "NODE_RANK"} <= set(os.environ):
         raise ConfigError(
-            f"params.yaml: {task}.train.num_nodes is {num_nodes}; on each machine, start "
-            f"`torchrun --nnodes {num_nodes} ... -m pipelines.train {task}`"
+            f"params.yaml: {task}.train.num_nodes is {num_nodes}; set MASTER_ADDR, MASTER_PORT and NODE_RANK on each "
+            f"machine, or start `torchrun --nnodes {num_nodes} ... -m pipelines.train {task}`"
         )
     if accelerator == "gpu" and devices > torch.cuda.device_count():
         raise ConfigError(

@@ -62,7 +62,8 @@ def _group_of(module: nn.Module, parameter: nn.Parameter) -> str:
         return "embeddings"
     if parameter.ndim > 1:  # no weight decay for others, such as the scales of norms and of PReLU
         return "weights"
-    unscaled = isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad
+    # With several GPUs, Lightning has replaced batch norms by synchronised ones.
+    unscaled = isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)) and not module.weight.requires_grad
     return "norm_biases" if unscaled else "biases"
 
 

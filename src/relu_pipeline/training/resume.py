@@ -17,7 +17,7 @@ from relu_pipeline.provenance import source_digest
 from relu_pipeline.training.hardware import Hardware
 
 MARK = "mark.json"
-PATIENCE_S = 60
+PATIENCE_S = 180  # shared folders may show new files late
 
 
 class TrainingMark(Format):

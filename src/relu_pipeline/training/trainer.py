@@ -5,7 +5,10 @@ import sys
 import warnings
 
 import lightning as L
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch.distributed import is_torchelastic_launched
 
 from relu_pipeline.config import TrainConfig
 from relu_pipeline.training.callbacks import EpochSeed, FiniteLoss, LastingEarlyStopping
@@ -29,8 +32,12 @@ def run_trainer(
         devices=hardware.devices,
         num_nodes=hardware.num_nodes,
         strategy=config.strategy,
-        # PyTorch has no synchronised batch norm for the CPU: there, each process normalises its share of a batch.
-        sync_batchnorm=hardware.accelerator == "gpu" and hardware.processes > 1,
+        plugins=[TorchElasticEnvironment() if is_torchelastic_launched() else LightningEnvironment()],  # not SLURM's
+        # PyTorch has no synchronised batch norm for the CPU, and would drop the activations in batch norms of timm:
+        # there, each process normalises its share of a batch.
+        sync_batchnorm=hardware.accelerator == "gpu"
+        and hardware.processes > 1
+        and training.config.model.name != "timm",
         precision=hardware.precision,
         max_epochs=config.max_epochs,
         # Some GPU kernels of PyTorch, such as the backward pass of max pooling, have no deterministic implementation.
@@ -70,7 +77,7 @@ def _quieten_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning itself uses this deprecated interface of torch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    # All processes log the same values.
+    # `Classifier` has computed these values over all processes.
     warnings.filterwarnings("ignore", message="It is recommended to use .*sync_dist=True")
     # A frozen network is in evaluation mode on purpose.
     warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")

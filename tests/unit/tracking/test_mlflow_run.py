@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
@@ -20,7 +21,7 @@ from relu_pipeline.artifacts import Manifest, PreparedMeta
 from relu_pipeline.config import flatten
 from relu_pipeline.errors import TrackingError
 from relu_pipeline.tracking.mlflow_run import MlflowRun, reopen_run, send_outboxes, start_run
-from relu_pipeline.tracking.mlflow_store import Store, masked, store_uri
+from relu_pipeline.tracking.mlflow_store import Store, check_responds, masked, store_uri
 from tests.postgres import postgres
 
 CHECKPOINT = "c" * 64
@@ -281,6 +282,15 @@ def test_without_a_server_nothing_fails_and_all_is_sent_later_as_it_was(
     assert (logged.info.status, logged.data.metrics) == ("FINISHED", {"val/accuracy": 0.5, "test/accuracy": 0.25})
     local = mlflow.artifacts.download_artifacts(run_id=logged.info.run_id, artifact_path="evaluation/report.txt")
     assert Path(local).read_text() == "as it was"
+
+
+@pytest.mark.parametrize("password", ["s3cret/x", "s3cret@x", "s3c#ret", "s3cret"])
+def test_no_part_of_a_password_is_shown(password: str) -> None:
+    shown = masked(f"OperationalError at postgresql://user:{password}@db.example:5432/mlflow: no such database")
+    assert shown == "OperationalError at postgresql://db.example:5432/mlflow: no such database"
+    check_responds(f"sqlite:///{password}.db")
+    with suppress(TrackingError):  # what cannot be taken apart is left to MLflow
+        check_responds(f"postgresql://user:{password}@127.0.0.1:1/mlflow")
 
 
 def test_a_killed_process_leaves_its_entries_and_no_running_run(project: Path) -> None:

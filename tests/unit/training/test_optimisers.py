@@ -3,6 +3,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from relu_pipeline.config import load_params
+from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.training.optimisers import build_optimiser, triangle
 
 
@@ -26,6 +27,16 @@ def test_frozen_weights_are_left_out_and_each_kind_gets_its_rate_and_decay() -> 
     groups = build_optimiser(network, load_params().text.train.model_copy(update=changes)).param_groups
     found = [(len(group["params"]), group["lr"], group["momentum"], group["weight_decay"]) for group in groups]
     assert found == [(2, 0.5, 0.9, 0.64), (4, 0.5, 0.9, 0.0), (1, 32.0, 0.9, 0.01), (1, 8.0, 0.0, 0.0)]
+
+
+def test_synchronised_batch_norms_get_the_rates_of_others() -> None:
+    config = load_params().image
+    settings = config.model.residual_cnn.model_dump() | {"num_classes": 10, "image_shape": (32, 32, 3)}
+    network = build_network("residual_cnn", settings)
+    groups = [build_optimiser(network, config.train).param_groups]
+    groups.append(build_optimiser(nn.SyncBatchNorm.convert_sync_batchnorm(network), config.train).param_groups)
+    alone, synchronised = ([(len(group["params"]), group["lr"]) for group in of_one] for of_one in groups)
+    assert alone == synchronised
 
 
 def test_scales_of_norms_and_slopes_do_not_decay() -> None:
