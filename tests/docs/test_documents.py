@@ -44,9 +44,3 @@ def test_the_reference_of_params_yaml_is_current(tmp_path: Path) -> None:
     code = "import runpy; print(runpy.run_path('docs/reference/generate.py')['params_page'](), end='')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == page.read_text(), "run `make docs`"
-
-
-def test_the_formula_of_scale_runs_without_the_project() -> None:
-    (block,) = blocks("docs/scale.md", "python")
-    done = subprocess.run([sys.executable, "-I", "-c", block.code], capture_output=True, text=True, check=True)
-    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["training", "images", "texts"]
