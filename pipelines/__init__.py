@@ -11,7 +11,7 @@ from typing import NoReturn
 # the code of the workspace instead of the copy.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from relu_pipeline.errors import PipelineError
+from relu_pipeline.errors import INTERRUPTED, PipelineError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -35,7 +35,7 @@ def run(stage: Callable[..., None], *choices: tuple[str, ...]) -> NoReturn:
         sys.exit(f"error: {error.filename2 or error.filename}: {error.strerror}; free some space{_advice()}")
     except KeyboardInterrupt:
         print(f"interrupted: {stage.__name__} {' '.join(words)}{_advice()}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     sys.exit(0)
 
 

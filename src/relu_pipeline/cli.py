@@ -10,7 +10,7 @@ from typing import Any
 
 from relu_pipeline.artifacts import Source, Split
 from relu_pipeline.config import TASK_NAMES
-from relu_pipeline.errors import PipelineError, in_one_line
+from relu_pipeline.errors import INTERRUPTED, PipelineError, in_one_line
 from relu_pipeline.models.teaching import TEACHING
 from relu_pipeline.parser import Parser, add_command
 
@@ -28,7 +28,6 @@ Print a script for shell completion of commands, options and file names.
 bash: add `eval "$(relu-pipeline completion bash)"` to ~/.bashrc.
 zsh: add `eval "$(relu-pipeline completion zsh)"` to ~/.zshrc, below `compinit`."""
 SHOWN_CLASSES = 5
-INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
 
 
 def main() -> None:

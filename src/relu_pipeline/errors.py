@@ -27,6 +27,9 @@ def in_one_line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
     return text if len(text) <= max_chars else f"{text[:max_chars]}..."
 
 
+INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
+
+
 class PipelineError(Exception):
     """Base class of the errors that end a stage with a one-line message and exit status 1."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from relu_pipeline.data.batches import OrderedBatches, PreparedSplit
-from relu_pipeline.errors import ConfigError, TrainingError
+from relu_pipeline.errors import INTERRUPTED, ConfigError, TrainingError
 from relu_pipeline.health.record import Row
 from relu_pipeline.models.catalogue import build_network
 from relu_pipeline.models.checkpoint import save_checkpoint
@@ -24,7 +24,6 @@ from relu_pipeline.training.resume import TrainingState
 from relu_pipeline.training.trainer import run_trainer
 
 FEW_STEPS = 100
-INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
 
 
 @dataclass(frozen=True)
