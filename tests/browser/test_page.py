@@ -90,6 +90,7 @@ def test_an_image_can_be_pasted(server: Server, visit: Visit, digit: Path) -> No
            }""",
         base64.b64encode(digit.read_bytes()).decode(),
     )
+    expect(page.locator("#image")).to_be_visible()  # until then, the page does not know that the service takes images
     page.keyboard.press("Control+V")
     expect_answer(page, "image", answered_image(server, digit))
 
