@@ -75,6 +75,7 @@ def copy_of_the_working_tree() -> Iterator[None]:
             (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(name, Path(folder) / name, follow_symlinks=False)
         with chdir(folder):
+            subprocess.run(["git", "init", "--quiet"], check=True)  # DVC opens no project outside a repository
             yield
 
 
