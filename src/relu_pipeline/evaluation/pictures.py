@@ -13,6 +13,7 @@ from relu_pipeline.evaluation.metrics import Reliability
 from relu_pipeline.figures import NAMED_CLASSES, class_name, save_figure
 
 COLUMNS = 6
+CHAR_INCHES = 0.09  # width of a character of a class name
 CAPTION_CHARS = 28  # width of a caption above an image
 MANY_CLASSES = 20  # above it, a confusion matrix has no numbers in its cells
 
@@ -20,12 +21,13 @@ MANY_CLASSES = 20  # above it, a confusion matrix has no numbers in its cells
 def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) -> None:
     """Draw the confusion matrix, in percent of each true class."""
     many = len(names) > MANY_CLASSES
-    size = 3 + 0.12 * min(len(names), NAMED_CLASSES) if many else 2 + 0.62 * len(names)
+    shown = [class_name(name) for name in names] if len(names) <= NAMED_CLASSES else []
+    longest = CHAR_INCHES * max(map(len, shown), default=0)
+    size = 3 + 0.12 * min(len(names), NAMED_CLASSES) if many else 1.5 + longest + 0.62 * len(names)
     figure = Figure(figsize=(size + 0.6, size), layout="constrained")
     axes = figure.subplots()
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    shown = [class_name(name) for name in names] if len(names) <= NAMED_CLASSES else []
     ticks = np.arange(len(shown))
     axes.set_xticks(ticks, shown, rotation=90 if many else 45, ha="center" if many else "right", parse_math=False)
     axes.set_yticks(ticks, shown, parse_math=False)

@@ -14,7 +14,10 @@ from relu_pipeline.health.record import Row
 
 
 def draw_health(rows: Sequence[Row], path: Path) -> None:
-    """Draw heat maps of layers by epoch: fraction of zeros, dead units, and size of activations and gradients."""
+    """Draw heat maps of layers by epoch: fraction of zeros, dead units, and size of activations and gradients.
+
+    Grey: no value, or a gradient of 0, which has no logarithm.
+    """
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     figure = Figure(figsize=(11, 1.6 + 0.5 * len(layers)), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
@@ -23,7 +26,7 @@ def draw_health(rows: Sequence[Row], path: Path) -> None:
     dead = measured(lambda row: 100 * row["dead_units"] / row["units"])
     _draw(panels[0, 1], dead, "dead units, %", "magma", (0, float(np.nanmax(dead, initial=1.0))))
     _draw(panels[1, 0], measured(lambda row: row["p99"]), "activations, 99th percentile", "cividis", (0, None))
-    norms = measured(lambda row: np.log10(max(row["gradient_norm"], np.finfo(float).tiny)))
+    norms = measured(lambda row: np.log10(row["gradient_norm"] or np.nan))
     _draw(panels[1, 1], norms, "gradient norm, power of ten", "plasma", (None, None))
     for axes in panels[:, 0]:
         axes.set_yticks(np.arange(len(layers)), layers)

@@ -7,6 +7,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.health.pictures import draw_health
 from relu_pipeline.health.probe import LayerHealth
 from relu_pipeline.health.record import COLUMNS, epoch_rows, read_rows, summary
+from tests.figures import expect_picture
 
 HEALTH = LayerHealth(
     units=8,
@@ -60,6 +61,15 @@ def test_the_heat_map_grows_with_the_layers_and_is_the_same_each_time(tmp_path: 
         sizes.append(Image.open(tmp_path / "one.png").size)
     assert sizes[0][0] > 1000
     assert sizes[1][1] > sizes[0][1]
+
+
+def test_the_heat_map_has_a_cell_for_each_layer_and_epoch(tmp_path: Path) -> None:
+    rows = []
+    for epoch in range(3):
+        stem = replace(HEALTH, zero_share=0.3 * epoch, dead_units=epoch, p99=2.0 + epoch)
+        rows += epoch_rows(epoch, {"stem": stem, "hidden": HEALTH}, {"hidden": 0.1**epoch, "head": 0.0})
+    draw_health(rows, tmp_path / "relu_health.png")
+    expect_picture(tmp_path / "relu_health.png")
 
 
 def test_a_network_without_gradients_or_activations_is_drawn_too(tmp_path: Path) -> None:

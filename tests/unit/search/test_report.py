@@ -1,13 +1,16 @@
 """Reports of searches whose trials have given scores, without a training."""
 
+from pathlib import Path
+
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from relu_pipeline.search.database import find_database
 from relu_pipeline.search.plan import SearchPlan
-from relu_pipeline.search.report import SearchReport, as_text, summarise, write_report
+from relu_pipeline.search.report import SearchReport, TrialReport, as_text, draw_search, summarise, write_report
 from relu_pipeline.search.study import SHIPPED
+from tests.figures import expect_picture
 from tests.unit.search.conftest import POOR_RATE, RATE
 
 
@@ -84,3 +87,30 @@ def test_the_text_shows_the_five_best_trials_and_that_of_params_yaml(study: optu
         f"dvc exp run -S {RATE}=0.1",
     ]
     assert [path.name for path in write_report(report)] == ["text.json", "text.png"]
+
+
+def test_the_figure_has_the_trials_in_order_and_the_values_of_each_parameter(tmp_path: Path) -> None:
+    scores = [0.5, 0.8, 0.2, 0.7, 0.82, 0.3, None, 0.9]
+    trials = [
+        TrialReport(
+            number=number,
+            state="fail" if score is None else "pruned" if number in (2, 7) else "complete",
+            score=score,
+            epochs=3,
+            values={RATE: 0.1 * (1 + number), "image.model.activation": ("relu", "gelu")[number % 2], "text.bag": True},
+        )
+        for number, score in enumerate(scores)
+    ]
+    report = SearchReport(
+        task="image",
+        study="a",
+        database="b",
+        score="val/accuracy",
+        rows=400,
+        best=4,
+        shipped=0,
+        command="dvc exp run",
+        trials=trials,
+    )
+    draw_search(report, tmp_path / "search.png")
+    expect_picture(tmp_path / "search.png")

@@ -284,6 +284,20 @@ def test_without_a_server_nothing_fails_and_all_is_sent_later_as_it_was(
     assert Path(local).read_text() == "as it was"
 
 
+def test_an_evaluation_waits_for_its_training_that_is_not_sent_yet(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with start_run("text", "abc", "train@text") as run:
+        run.log_tags({"relu.checkpoint": CHECKPOINT})
+        monkeypatch.delenv("MLFLOW_TRACKING_URI")
+        with reopen_run(CHECKPOINT, "text", "def", "evaluate@text") as reopened:
+            reopened.log_metrics({"test/accuracy": 0.25})
+        assert "the run of its training is in an outbox that could not be sent" in capsys.readouterr().err
+    send_outboxes()
+    (only,) = runs()
+    assert only.data.metrics == {"test/accuracy": 0.25}
+
+
 @pytest.mark.parametrize("password", ["s3cret/x", "s3cret@x", "s3c#ret", "s3cret"])
 def test_no_part_of_a_password_is_shown(password: str) -> None:
     shown = masked(f"OperationalError at postgresql://user:{password}@db.example:5432/mlflow: no such database")
