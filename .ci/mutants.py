@@ -4,7 +4,7 @@
 condition, decorator, loop or `except` clause. Its tests are the fast ones of its own module: tests/serving for
 `serving`, otherwise the folder or file of the same name in tests/unit, or all of tests/unit where there is none.
 The mutants are written to a temporary copy of the working tree, never to the tree itself; Ctrl-C ends with the share
-so far. Cosmic Ray changes no strings, and so no docstring or message. Types and `if TYPE_CHECKING` are left out here.
+so far. Cosmic Ray changes no strings, and so no docstring or message. Types, `if TYPE_CHECKING` and `strict=` are left out here.
 """
 
 import argparse
@@ -103,7 +103,10 @@ def draw(seed: int) -> Iterator[Mutant]:
 
 
 def behaviour(source: str) -> str:
-    """Return the syntax tree without operators between types and `if TYPE_CHECKING`, or "" if `source` has none."""
+    """Return the syntax tree without what no input reaches, or "" if `source` has none.
+
+    That is operators between types, `if TYPE_CHECKING`, and `strict=` of `zip`, a guard against mistakes in the code.
+    """
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -115,6 +118,8 @@ def behaviour(source: str) -> str:
                 part.op = ast.BitOr()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             node.test, node.body = ast.Constant(value=False), []
+        if isinstance(node, ast.Call):
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "strict"]
     return ast.dump(tree)
 
 

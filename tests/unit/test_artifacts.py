@@ -97,3 +97,9 @@ def test_errors_name_the_file_and_the_next_command(tmp_path: Path) -> None:
         artifacts.read(tmp_path / "altered", Counted)
     with pytest.raises(ArtifactError, match="altered: not JSON lines"):
         artifacts.read_lines(tmp_path / "altered")
+
+
+def test_a_model_is_read_for_its_own_task_alone(models: Path) -> None:
+    assert artifacts.read_manifest(models / "text", "text").task == "text"
+    with pytest.raises(ArtifactError, match=r"text: the model is of the task text; name a folder .* of the task image"):
+        artifacts.read_manifest(models / "text", "image")

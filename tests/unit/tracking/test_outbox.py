@@ -45,6 +45,20 @@ def test_a_server_that_comes_back_gets_everything_in_order(tmp_path: Path) -> No
     assert server.taken == ENTRIES
 
 
+def test_a_server_that_is_away_is_asked_rarely(tmp_path: Path) -> None:
+    asked: list[Entry] = []
+
+    def send(entry: Entry, folder: Path) -> None:
+        asked.append(entry)
+        raise TrackingError("away")
+
+    outbox = Outbox(tmp_path / "run", send, patience_s=0)
+    outbox.put(ENTRIES[0])
+    time.sleep(1)
+    assert outbox.close() == 1
+    assert 1 <= len(asked) <= 4
+
+
 def test_what_a_server_never_took_stays_for_the_next_time(tmp_path: Path) -> None:
     path = tmp_path / "run"
     outbox = Outbox(path, Server(up=False).send, patience_s=0.2)
