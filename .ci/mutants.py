@@ -4,7 +4,8 @@
 condition, decorator, loop or `except` clause. Its tests are the fast ones of its own module: tests/serving for
 `serving`, otherwise the folder or file of the same name in tests/unit, or all of tests/unit where there is none.
 The mutants are written to a temporary copy of the working tree, never to the tree itself; Ctrl-C ends with the share
-so far. Cosmic Ray changes no strings, and so no docstring or message. Types, `if TYPE_CHECKING` and `strict=` are left out here.
+so far. Cosmic Ray changes no strings, and so no docstring or message. What no input reaches is left out here; see
+`behaviour`.
 """
 
 import argparse
@@ -118,7 +119,7 @@ def behaviour(source: str) -> str:
                 part.op = ast.BitOr()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             node.test, node.body = ast.Constant(value=False), []
-        if isinstance(node, ast.Call):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "zip":
             node.keywords = [keyword for keyword in node.keywords if keyword.arg != "strict"]
     return ast.dump(tree)
 
