@@ -60,7 +60,9 @@ def _valid(model: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     if "enum" in model:
         return ", ".join(f"`{choice}`" for choice in model["enum"])
     if model["type"] == "array":
-        return f"list of: {_valid(_resolve(model['items'], schema), schema)}"
+        least, most = model.get("minItems", 0), model.get("maxItems")
+        length = f"{least} to {most}" if most else f"at least {least}" if least else "any length"
+        return f"list of {length}: {_valid(_resolve(model['items'], schema), schema)}"
     if model["type"] == "object":
         return "`low` and `high`, with `log` or without, or `choices`"
     limits = " and ".join(f"{words} {model[name]:,}" for name, words in LIMITS.items() if name in model)

@@ -1,9 +1,14 @@
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
+from ruamel.yaml import YAML
 
-from relu_pipeline.config import load_params, load_published
+from relu_pipeline.config import Params, load_params, load_published
 from relu_pipeline.errors import ConfigError
 from tests.params import set_param
 
@@ -149,3 +154,45 @@ def test_broken_yaml_and_no_file(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("a: [1,")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_params(tmp_path / "params.yaml")
+
+
+def documented_limits() -> Iterator[tuple[str, list[Any], list[Any]]]:
+    """Yield each limited parameter of the reference with values at its limits, and values beyond them."""
+    page = (ROOT / "docs/reference/params.md").read_text()
+    for key, valid in re.findall(r"^\| `([\w.]+)` \|[^|]*\| ([^|]*) \|", page, re.MULTILINE):
+        length = re.match(r"list of (?:at least )?(\d+|any length)(?: to (\d+))?: ", valid)
+        step = 1 if "integer" in valid else 1e-9
+        inside, outside = [], []
+        for word, written in re.findall(
+            r"(at least|above|at most|below) ([\d,.]+)", valid[length.end() if length else 0 :]
+        ):
+            limit = int(written.replace(",", "")) if step == 1 else float(written)
+            towards = step if word in ("at least", "above") else -step
+            is_included = word in ("at least", "at most")
+            inside.append(limit if is_included else limit + towards)
+            outside.append(limit - towards if is_included else limit)
+        if length:
+            least, most = int(length[1]) if length[1].isdigit() else 0, int(length[2] or 50)
+            item = inside[0] if inside else "text"
+            inside = [[value] * most for value in inside or [item]] + [[item] * least]
+            outside = [[value] * most for value in outside] + [[item] * (least - 1)] * (least > 0)
+            outside += [[item] * (most + 1)] if length[2] else []
+        if inside:
+            yield key, inside, outside
+
+
+@pytest.mark.parametrize(("key", "inside", "outside"), list(documented_limits()))
+def test_a_limit_of_the_reference_is_the_one_that_is_checked(key: str, inside: list[Any], outside: list[Any]) -> None:
+    for value, is_valid in [*((value, True) for value in inside), *((value, False) for value in outside)]:
+        content = YAML(typ="safe").load(ROOT / "params.yaml")
+        *sections, name = key.split(".")
+        section = content
+        for part in sections:
+            section = section[part]
+        section[name] = value
+        try:
+            Params.model_validate(content)
+            refused = False
+        except ValidationError as error:  # a section may also refuse a value that does not suit another one
+            refused = any(".".join(map(str, detail["loc"])).startswith(key) for detail in error.errors())
+        assert refused != is_valid, value
