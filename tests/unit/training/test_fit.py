@@ -51,7 +51,7 @@ def small(task: str) -> ImageConfig | TextConfig:
     return config.model_copy(update={"train": train, "model": model})
 
 
-@pytest.mark.parametrize("name", ["plain_cnn", "mlp", "resnet18"])
+@pytest.mark.parametrize("name", ["plain_cnn", "mlp", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_every_image_network_trains_by_its_name(prepared: Path, tmp_path: Path, name: str) -> None:
     config = small("image")
     changes = {"learning_rate": 0.02, "max_epochs": 2}
