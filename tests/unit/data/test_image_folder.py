@@ -67,8 +67,9 @@ def test_splits_above_the_classes_and_folders_below_them(tmp_path: Path) -> None
     }
 
 
-def test_a_class_named_train_is_a_class(tmp_path: Path) -> None:
-    root = fill(tmp_path / "in", *(f"{name}/{number}.png" for name in ("train", "tram") for number in range(2)))
+@pytest.mark.parametrize("train", ["train", "train/old"])
+def test_a_class_named_train_is_a_class(tmp_path: Path, train: str) -> None:
+    root = fill(tmp_path / "in", *(f"{name}/{number}.png" for name in (train, "tram") for number in range(2)))
     assert obtain("image", str(root), CONFIG, None, tmp_path / "raw").labels == ["train", "tram"]
 
 
