@@ -27,19 +27,20 @@ $(READY): requirements/full.txt pyproject.toml
 demo: $(READY)  ## run the pipeline on small built-in data, and classify an image and a text
 	python -m relu_pipeline.demo
 
-# One thread for each of the two test processes. With more threads than cores, PyTorch's threads wait for each other, and
-# a training of one second takes a minute.
-PYTEST_TWO := OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# One thread for each test process. With more threads than cores, PyTorch's threads wait for each other, and a training
+# of one second takes a minute.
+PYTEST_SHARED := OMP_NUM_THREADS=1 pytest --dist loadfile --no-loadscope-reorder
 
 test: $(READY)  ## run the fast tests, two at a time
-	$(PYTEST_TWO) -m "not slow"
+	$(PYTEST_SHARED) --numprocesses 2 -m "not slow"
 
+# Three at a time: the slow ones spend a third of their time waiting for servers and other processes.
 test-all: $(READY)  ## run all tests, with servers, browsers and trainings; on real data if RELU_DATA_MIRROR is set
-	$(PYTEST_TWO) -m "not alone"
+	$(PYTEST_SHARED) --numprocesses 3 -m "not alone"
 	pytest -m alone
 
 coverage: $(READY)  ## list the lines that the fast tests do not execute; those run in other processes do not count
-	$(PYTEST_TWO) -m "not slow" \
+	$(PYTEST_SHARED) --numprocesses 2 -m "not slow" \
 		--cov=relu_pipeline --cov=relu_inputs --cov=serving --cov-report=term-missing:skip-covered
 
 lint: $(READY)  ## check style, types and import rules

@@ -100,8 +100,8 @@ def test_experiments_at_once_are_all_in_an_empty_postgresql_which_keeps_its_pass
 ) -> None:
     environment = ENVIRONMENT | {"MLFLOW_TRACKING_URI": cluster.uri}
     (finished / "mlflow.db").unlink()
-    printed = run_at_once(finished, environment)
-    expect_all(cluster.uri)
+    printed = run_at_once(finished, environment, NAMES[:2])
+    expect_all(cluster.uri, NAMES[:2])
     printed += run(finished, environment, "relu_pipeline.cli", "promote", "text", "--force", "a test")
     status = run(finished, environment, "relu_pipeline.cli", "status")
     assert f"text champion: {MODEL} " in status
