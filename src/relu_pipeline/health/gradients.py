@@ -22,16 +22,16 @@ class GradientNorms:
         self.clear()
 
     def clear(self) -> None:
-        self.norms: dict[str, list[Tensor]] = {name: [] for name in self.weights}
+        self.steps: list[dict[str, Tensor]] = []
 
     @torch.no_grad()
     def add(self) -> None:
-        """Add the norms of a step; to be called after `backward` and before the optimiser's step."""
-        norms = {name: weight.grad.float().norm() for name, weight in self.weights.items() if weight.grad is not None}
-        if norms and torch.stack(list(norms.values())).isfinite().all():
-            for name, norm in norms.items():
-                self.norms[name].append(norm)
+        """Add the norms of a step, without waiting for a GPU; to be called after `backward`, before the optimiser."""
+        weights = self.weights.items()
+        self.steps.append({name: weight.grad.float().norm() for name, weight in weights if weight.grad is not None})
 
     def means(self) -> dict[str, float]:
         """Return the mean norm of each layer that was used."""
-        return {name: torch.stack(norms).mean().item() for name, norms in self.norms.items() if norms}
+        finite = [step for step in self.steps if step and torch.stack(list(step.values())).isfinite().all()]
+        norms = {name: [step[name] for step in finite if name in step] for name in self.weights}
+        return {name: torch.stack(values).mean().item() for name, values in norms.items() if values}

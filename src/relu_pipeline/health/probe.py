@@ -1,7 +1,8 @@
 """Statistics of the activations of each layer over a whole split, computed in one pass."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial, reduce
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -57,13 +58,15 @@ class Probe:
         self.counts: dict[str, _Counts] = {}
 
     def see(self, layer: str, activation: nn.Module, output: Tensor) -> None:
-        counts = self.counts.setdefault(layer, _Counts(_function_of(activation)))
         for rows in torch.split(output, max(1, CHUNK_VALUES // output[0].numel())):
-            counts.add(_by_unit(rows))
+            x = _by_unit(rows)
+            if layer not in self.counts:
+                self.counts[layer] = _Counts.empty(_function_of(activation), x.shape[1], x.device)
+            self.counts[layer].add(x)
 
     def health(self) -> dict[str, LayerHealth]:
         """Return the statistics of each layer over the outputs of all processes."""
-        shares = of_all_processes(self.counts)
+        shares = of_all_processes({layer: counts.on_cpu() for layer, counts in self.counts.items()})
         return {layer: reduce(_Counts.plus, (counts[layer] for counts in shares)).health() for layer in self.counts}
 
 
@@ -77,36 +80,53 @@ def _by_unit(output: Tensor) -> Tensor:
     return (output.movedim(1, -1) if output.ndim == 4 else output).flatten(0, -2)
 
 
-_zero = partial(torch.zeros, (), dtype=torch.int64)
-
-
 @dataclass
 class _Counts:
+    """Sums over the values of a layer, `active` by unit. They stay on the device, so that nothing waits for a GPU."""
+
     activation: Activation
-    active: Tensor = field(default_factory=_zero)  # by unit
+    active: Tensor
+    zeros: Tensor
+    saturated: Tensor
+    sum: Tensor
+    max: Tensor
+    histogram: Tensor
     values: int = 0  # of each unit
-    zeros: Tensor = field(default_factory=_zero)
-    saturated: Tensor = field(default_factory=_zero)
-    sum: Tensor = field(default_factory=partial(torch.zeros, (), dtype=torch.float64))
-    max: Tensor = field(default_factory=partial(torch.tensor, -torch.inf))
-    histogram: Tensor = field(default_factory=_zero)
+
+    @classmethod
+    def empty(cls, activation: Activation, units: int, device: torch.device) -> Self:
+        integers = partial(torch.zeros, dtype=torch.int64, device=device)
+        return cls(
+            activation,
+            active=integers(units),
+            zeros=integers(()),
+            saturated=integers(()),
+            sum=torch.zeros((), dtype=torch.float64, device=device),
+            max=torch.full((), -torch.inf, device=device),
+            histogram=integers(BF16_CODES),
+        )
 
     def add(self, x: Tensor) -> None:
         x = x.float()
         self.values += len(x)
         positive = (x - self.activation.at_0).clamp_(min=0)
         codes = (positive if self.activation.at_0 == 0 else x).bfloat16().view(torch.int16).flatten()
-        self.histogram = torch.bincount(codes & (BF16_CODES - 1), minlength=BF16_CODES).cpu() + self.histogram
+        codes = (codes & (BF16_CODES - 1)).int()
+        # As fast as `bincount`, which would wait for a GPU.
+        self.histogram.index_add_(0, codes, torch.ones((), dtype=torch.int64, device=x.device).expand(len(codes)))
         # A sum of floats is several times as fast, and exact for so few values.
-        active = positive.sign_().sum(dim=0).long().cpu()
-        self.active = active + self.active
+        active = positive.sign_().sum(dim=0).long()
+        self.active += active
         # Zeros need to be counted only if outputs that are not positive may be other numbers than 0.
-        zeros = x.numel() - active.sum() if self.activation.gives_zeros else (x == 0).sum().cpu()
-        self.zeros += zeros
-        self.sum += x.sum().cpu()
-        self.max = torch.maximum(self.max, x.max().cpu())
+        self.zeros += x.numel() - active.sum() if self.activation.gives_zeros else (x == 0).sum()
+        self.sum += x.sum()
+        self.max = torch.maximum(self.max, x.max())
         if self.activation.saturates:
-            self.saturated += self._is_saturated(x).sum().cpu()
+            self.saturated += self._is_saturated(x).sum()
+
+    def on_cpu(self) -> Self:
+        tensors: dict[str, Any] = {name: value.cpu() for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **tensors)
 
     def plus(self, other: "_Counts") -> "_Counts":
         return _Counts(
