@@ -61,9 +61,15 @@ def join() -> optuna.Study:
     return join_study(find_database(), plan_search(load_params(), "text"))
 
 
-def test_a_search_starts_from_params_yaml_and_ends_with_a_command(small: Path) -> None:
+def test_a_search_starts_from_params_yaml_and_ends_with_a_command(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = search("text", 4, None)
     report = found(small)
+    best = 0.0
+    for trial, line in zip(report.trials, re.findall(r"trial .*", capsys.readouterr().err), strict=True):
+        best = max(best, trial.final_score)
+        assert line == f"trial {trial.number}: {trial.score:.4f}; best: {best:.4f}"
     assert [trial.state for trial in report.trials] == ["complete"] * 4
     assert report.trials[0].values == {"text.train.learning_rate": 1e-5, "text.train.label_smoothing": 0.05}
     assert report.shipped == 0
@@ -158,7 +164,9 @@ def test_no_finished_trial_is_a_clear_error(project: Path) -> None:
         search("text", 2, None)
 
 
-def test_a_trial_that_falls_behind_is_pruned_but_not_that_of_params_yaml(small: Path) -> None:
+def test_a_trial_that_falls_behind_is_pruned_but_not_that_of_params_yaml(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study = join()
     asked = study.ask()
     plan_search(load_params(), "text").space.suggest(asked)
@@ -170,6 +178,7 @@ def test_a_trial_that_falls_behind_is_pruned_but_not_that_of_params_yaml(small: 
     shipped, *others = found(small).trials[6:]
     assert (shipped.state, shipped.epochs) == ("complete", 3)
     assert {(trial.state, trial.epochs) for trial in others} == {("pruned", 2)}
+    assert capsys.readouterr().err.count(": pruned in epoch 2\n") == len(others)
     runs = mlflow.search_runs(experiment_names=["relu-pipeline-text-search"])
     assert set(runs["status"]) == {"FINISHED"}
     assert (runs["params.pruned"] == "True").sum() == len(others) == 2
