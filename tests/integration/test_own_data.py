@@ -112,6 +112,12 @@ def test_the_service_answers_with_the_users_classes(project: Path) -> None:
     assert text["label"] == STARS[1]
 
 
+def test_an_experiment_in_a_copy_has_the_data_that_dvc_tracks(project: Path) -> None:
+    result = run("dvc exp run --temp -S image.data.test_fraction=0.25 download@image", project)
+    assert result.returncode == 0, result.stderr
+    assert "Running stage 'download@image'" in result.stdout
+
+
 def test_a_change_reruns_what_depends_on_it_and_nothing_else(project: Path) -> None:
     first = stages_run(project)  # the last command of the page names a table for test
     assert {stage.partition("@")[2] for stage in first} <= {"text", ""}
