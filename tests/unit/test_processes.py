@@ -1,6 +1,10 @@
-"""Without a group of processes; tests/integration/test_processes.py has several."""
+"""What processes know of each other; tests/integration/test_processes.py has trainings of several."""
+
+import json
+from pathlib import Path
 
 import pytest
+from torch import distributed, multiprocessing
 
 from relu_pipeline.processes import of_all_processes, rank_and_world_size, starts_first
 
@@ -8,6 +12,18 @@ from relu_pipeline.processes import of_all_processes, rank_and_world_size, start
 def test_a_process_alone_is_the_first_of_one() -> None:
     assert rank_and_world_size() == (0, 1)
     assert of_all_processes("own") == ["own"]
+
+
+def report(rank: int, out: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{out}/group", rank=rank, world_size=2)
+    (out / f"{rank}.json").write_text(json.dumps([*rank_and_world_size(), of_all_processes(f"of {rank}")]))
+    distributed.destroy_process_group()
+
+
+def test_each_process_of_a_group_knows_its_rank_and_the_values_of_all(tmp_path: Path) -> None:
+    multiprocessing.start_processes(report, (tmp_path,), nprocs=2, start_method="spawn")
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == [rank, 2, ["of 0", "of 1"]]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,11 @@ def test_languages_without_spaces_are_cut_into_parts_and_others_into_words() -> 
     assert words.encode("The champion wins").tokens == ["the", "champion", "wins"]
 
 
+def test_the_loss_of_words_is_a_fraction_of_the_characters() -> None:
+    texts = [f"common unseen{number:03}" for number in range(100)]  # 6 characters of each text are in each other one
+    assert word_loss(texts, 20_000) == pytest.approx(9 / 15)
+
+
 def test_few_texts_without_spaces_do_not_become_a_part_each() -> None:
     """They did, and no test text had a part of a training text."""
     texts = chinese_like(100)

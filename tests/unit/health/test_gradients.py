@@ -19,6 +19,17 @@ def test_norms_are_means_over_the_steps_of_each_trained_layer() -> None:
     assert norms.means() == {}
 
 
+def test_a_step_with_a_gradient_that_is_not_finite_is_skipped_in_all_layers() -> None:
+    network = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1))
+    norms = GradientNorms(network)
+    norms.add()  # before any gradient
+    for values in ((1.0, 1.0), (1.0, torch.inf), (torch.nan, 1.0), (3.0, 3.0)):
+        for layer, value in zip(network, values, strict=True):
+            layer.weight.grad = torch.full_like(layer.weight, value)
+        norms.add()
+    assert norms.means() == pytest.approx({"0": 2 * 2.0, "1": 2 * 2**0.5})
+
+
 class TwoWays(nn.Module):
     """`unused` has weights, and no part in the forward pass; `sometimes` has one where it is asked for."""
 
