@@ -2,7 +2,7 @@
 
 `make mutants`, or `python .ci/mutants.py [--count 200] [--seed 0]`. A mutant has one changed operator, number,
 condition, decorator, loop or `except` clause. Its tests are the fast ones of its own module: tests/serving for
-`serving`, otherwise the folder or file of the same name in tests/unit, or all of tests/unit where there is none.
+`serving`, otherwise the folder or file of the same name in tests/unit, or those in ELSEWHERE.
 The mutants are written to a temporary copy of the working tree, never to the tree itself; Ctrl-C ends with the share
 so far. Cosmic Ray changes no strings, and so no docstring or message. What no input reaches is left out here; see
 `behaviour`.
@@ -37,6 +37,16 @@ OPERATORS = {
     name.removeprefix("core/"): get_operator(name)()
     for name in operator_names()
     if not name.endswith(SAME) and not get_operator(name).arguments()
+}
+
+ELSEWHERE = {
+    "demo": "tests/unit/test_cli.py",  # what it runs is tested in tests/integration alone
+    "describe": "tests/unit/models tests/unit/export/test_timm.py",
+    "errors": "tests/unit/test_config.py tests/unit/test_provenance.py tests/unit/data tests/unit/doctor",
+    "figures": "tests/unit/evaluation tests/unit/validation/test_pictures.py",
+    "params_file": "tests/unit/test_use.py tests/unit/test_recipes.py",
+    "parser": "tests/unit/test_cli.py",
+    "task": "tests/unit/test_tasks.py",
 }
 
 
@@ -141,7 +151,8 @@ def tests_of(module: Path) -> str:
     if module.is_relative_to("serving"):
         return "tests/serving"
     name = module.relative_to("src/relu_pipeline").with_suffix("").parts[0]
-    return next((at for at in (f"tests/unit/{name}", f"tests/unit/test_{name}.py") if Path(at).exists()), "tests/unit")
+    own = [at for at in (f"tests/unit/{name}", f"tests/unit/test_{name}.py") if Path(at).exists()]
+    return own[0] if own else ELSEWHERE[name]
 
 
 @cache
@@ -158,7 +169,7 @@ def run_tests(target: str, limit: float | None) -> int:
 
     With one thread, as waiting threads slow down other processes, such as a second run with another seed.
     """
-    words = [sys.executable, "-m", "pytest", target, "-m", "not slow", "-x", "-q"]
+    words = [sys.executable, "-m", "pytest", *target.split(), "-m", "not slow", "-x", "-q"]
     environment = os.environ | {"PYTHONPATH": f"{Path.cwd()}/src:{Path.cwd()}"}
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
