@@ -96,8 +96,14 @@ def test_a_frozen_network_trains_its_classifier_alone(tmp_path: Path) -> None:
     assert changed == {"model.fc.bias", "model.fc.weight"}
 
 
+def test_the_head_is_the_classifier_if_it_is_a_single_linear_layer() -> None:
+    network = TimmNetwork(10, SHAPE, "test_resnet")
+    assert network.head is network.model.fc
+
+
 def test_a_network_with_two_classifiers_trains_both() -> None:
     network = TimmNetwork(10, SHAPE, "deit_tiny_distilled_patch16_224", freeze=True)
+    assert network.head is None
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert trained == {f"model.{head}.{part}" for head in ("head", "head_dist") for part in ("weight", "bias")}
 

@@ -1,6 +1,9 @@
 """Reports of searches whose trials have given scores, without a training."""
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -89,7 +92,14 @@ def test_the_text_shows_the_five_best_trials_and_that_of_params_yaml(study: optu
     assert [path.name for path in write_report(report)] == ["text.json", "text.png"]
 
 
-def test_the_figure_has_the_trials_in_order_and_the_values_of_each_parameter(tmp_path: Path) -> None:
+def values(number: int) -> Iterator[tuple[str, Any]]:
+    yield RATE, 0.1 * (1 + number)
+    yield "image.model.activation", ("relu", "gelu")[number % 2]
+    yield "text.bag", True
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_figure_has_the_trials_in_order_and_the_values_of_each_parameter(tmp_path: Path, count: int) -> None:
     scores = [0.5, 0.8, 0.2, 0.7, 0.82, 0.3, None, 0.9]
     trials = [
         TrialReport(
@@ -97,7 +107,7 @@ def test_the_figure_has_the_trials_in_order_and_the_values_of_each_parameter(tmp
             state="fail" if score is None else "pruned" if number in (2, 7) else "complete",
             score=score,
             epochs=3,
-            values={RATE: 0.1 * (1 + number), "image.model.activation": ("relu", "gelu")[number % 2], "text.bag": True},
+            values=dict(islice(values(number), count)),
         )
         for number, score in enumerate(scores)
     ]
@@ -112,5 +122,5 @@ def test_the_figure_has_the_trials_in_order_and_the_values_of_each_parameter(tmp
         command="dvc exp run",
         trials=trials,
     )
-    draw_search(report, tmp_path / "search.png")
-    expect_picture(tmp_path / "search.png")
+    draw_search(report, tmp_path / f"search_{count}.png")
+    expect_picture(tmp_path / f"search_{count}.png")
