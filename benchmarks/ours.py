@@ -16,11 +16,10 @@ import numpy as np
 import torch
 
 from relu_pipeline import artifacts
-from relu_pipeline.config import Params, TaskName, load_params
+from relu_pipeline.config import PARAMS, Params, TaskName, load_params
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.evaluation.predict import predict
 from relu_pipeline.models.checkpoint import load_network
-from relu_pipeline.params_file import PARAMS
 from relu_pipeline.recipes import apply_recipe, recipe_path
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun, Run

@@ -5,8 +5,9 @@ import gc
 import logging
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import bentoml
 from bentoml.validators import ContentType
@@ -26,8 +27,17 @@ WAIT_S = 5.0
 FULL_COLLECTION = 1000  # threshold of the oldest generation; Python's default is 10
 MARGIN_S = 5.0  # BentoML's timeout is this much later than ours, because its response has another format
 LOGGER = logging.getLogger("bentoml.relu_pipeline")
+T = TypeVar("T")
 
-SETTINGS = load_settings()
+
+def or_exit(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+SETTINGS = or_exit(load_settings)
 
 
 def load_predictor() -> Predictor:
@@ -45,14 +55,7 @@ def load_predictor() -> Predictor:
             time.sleep(WAIT_S)
 
 
-def load_key() -> str | None:
-    try:
-        return api_key()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-
-
-KEY = load_key()
+KEY = or_exit(api_key)
 PREDICTOR = load_predictor()
 INTAKES = intakes(PREDICTOR)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
 
 ROOT = Path(__file__).resolve().parent.parent
 API_KEY = "RELU_API_KEY"
@@ -73,7 +73,13 @@ class Settings(Section):
 
 
 def load_settings() -> Settings:
-    return Settings.model_validate(yaml.safe_load((ROOT / "configs/serving.yaml").read_text()))
+    """Read configs/serving.yaml. Raises ValueError, which names each invalid key."""
+    path = ROOT / "configs/serving.yaml"
+    try:
+        return Settings.model_validate(yaml.safe_load(path.read_text()))
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        raise ValueError(f"{path}: {'; '.join(problems)}") from error
 
 
 def models_dir() -> Path:

@@ -175,7 +175,7 @@ def _completion(arguments: argparse.Namespace) -> str:
 def _use_images(arguments: argparse.Namespace) -> str:
     from relu_pipeline.use import use
 
-    return _used(use("image", arguments.location, {}))
+    return _used(*use("image", arguments.location, {}))
 
 
 def _use_texts(arguments: argparse.Namespace) -> str:
@@ -183,18 +183,20 @@ def _use_texts(arguments: argparse.Namespace) -> str:
 
     settings = {"text": arguments.text or ["text"], "label": arguments.label}
     if not arguments.val and not arguments.test:
-        return _used(use("text", arguments.location, settings))
+        return _used(*use("text", arguments.location, settings))
     files: dict[Split, Path] = {"train": arguments.location, "val": arguments.val, "test": arguments.test}
     with linked_tables({split: file for split, file in files.items() if file}) as folder:
-        return _used(use("text", folder, settings))
+        return _used(*use("text", folder, settings))
 
 
-def _used(source: Source) -> str:
+def _used(source: Source, left_out: Mapping[str, str]) -> str:
+    from relu_pipeline.data.own import first_left_out
+
     rows = ", ".join(f"{rows:,} {split}" for split, rows in source.rows.items())
     more = ", ..." if len(source.labels) > SHOWN_CLASSES else ""
     names = ", ".join(in_one_line(label) for label in source.labels[:SHOWN_CLASSES])
     classes = f"{len(source.labels)} classes ({names}{more})"
-    return f"{source.name}: {rows} examples of {classes}; next: `dvc repro`"
+    return f"{source.name}: {rows} examples of {classes}{first_left_out(left_out)}; next: `dvc repro`"
 
 
 def _recipe(arguments: argparse.Namespace) -> str:

@@ -55,7 +55,7 @@ Next steps
   {scratch}/reports/image/            metrics, confusion matrix, reliability, mistakes
   cd {scratch} && mlflow ui           the runs, on http://127.0.0.1:5000
   cd {scratch} && bentoml serve       the service, on http://127.0.0.1:3000
-  dvc repro                       the same on CIFAR-10 and AG News
+  make repro                      here, the same on CIFAR-10 and AG News
 (with .venv/bin on the PATH: `. .venv/bin/activate`)"""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from relu_pipeline.artifacts import Source, Split
 from relu_pipeline.config import PARAMS, TaskName, load_params
+from relu_pipeline.data.own import read_left_out
 from relu_pipeline.data.sources import is_own, obtain
 from relu_pipeline.errors import DataError
 from relu_pipeline.params_file import edited, end_kept, put
@@ -17,9 +18,12 @@ from relu_pipeline.params_file import edited, end_kept, put
 LINKS = Path("data/own")  # links to the tables of the splits
 
 
-def use(task: TaskName, location: Path, settings: Mapping[str, Any], params: Path = PARAMS) -> Source:
+def use(
+    task: TaskName, location: Path, settings: Mapping[str, Any], params: Path = PARAMS
+) -> tuple[Source, dict[str, str]]:
     """Check the data at `location`, and write the path and the `settings` of the section `TASK.data` to `params`.
 
+    Return what was found, and the reason for each excluded place.
     Other tasks are removed unless they have own data, too. Raises DataError or ConfigError; `params` does not change
     then.
     """
@@ -27,6 +31,7 @@ def use(task: TaskName, location: Path, settings: Mapping[str, Any], params: Pat
     config = getattr(load_params(params), task).data.model_copy(update=settings)
     with tempfile.TemporaryDirectory() as scratch:
         source = obtain(task, place, config, None, Path(scratch) / "raw")
+        left_out = read_left_out(Path(scratch) / "raw")
     with edited(params, "the command line") as content:
         with end_kept(content["tasks"]):
             for other, its_place in dict(content["tasks"]).items():
@@ -35,7 +40,7 @@ def use(task: TaskName, location: Path, settings: Mapping[str, Any], params: Pat
             content["tasks"][task] = place
         for name, value in settings.items():
             put(content[task]["data"], name, value)
-    return source
+    return source, left_out
 
 
 @contextmanager

@@ -40,6 +40,13 @@ def test_own_data_replace_the_published_and_both_tasks_may_be_own(project: Path)
     assert load_params(project / "params.yaml").tasks == {"text": "reviews.csv", "image": "photos"}
 
 
+def test_what_is_left_out_is_told(project: Path) -> None:
+    (project / "photos/a/broken.jpg").write_bytes(b"no image")
+    done = use(project, "image", "photos")
+    assert "2 classes (a, b); left out: 1, the first: a/broken.jpg " in done.stdout
+    assert done.stdout.endswith("; next: `dvc repro`\n")
+
+
 def test_only_the_lines_of_the_named_data_change(project: Path) -> None:
     before = (project / "params.yaml").read_text()
     (image, text) = (line for line in before.splitlines(keepends=True) if "configs/data/" in line and line[0] == " ")

@@ -45,7 +45,7 @@ def store(found: Found, test_fraction: float, where: Path, out: Path) -> list[st
     labels = sorted({example.label for split in examples.values() for example in split}, key=natural_order)
     if len(labels) < 2:
         classes = f"one class ({in_one_line(labels[0])})" if labels else "no class"
-        raise DataError(f"{where}: has {classes}, but at least two are needed{_first_left_out(found.left_out)}")
+        raise DataError(f"{where}: has {classes}, but at least two are needed{first_left_out(found.left_out)}")
     if "test" not in examples:
         examples |= _with_test(examples["train"], test_fraction)
     numbers = {label: number for number, label in enumerate(labels)}
@@ -77,7 +77,8 @@ def natural_order(label: str) -> tuple[list[str | int], str]:
     return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], label
 
 
-def _first_left_out(left_out: Mapping[str, str]) -> str:
+def first_left_out(left_out: Mapping[str, str]) -> str:
+    """Return the number of excluded places and the first of them, to be appended to a message; "" if there are none."""
     place, why = next(iter(left_out.items()), (None, None))
     return f"; left out: {len(left_out):,}, the first: {in_one_line(place)} {why}" if place and why else ""
 

@@ -38,9 +38,11 @@ def _is_named(version: Version, wanted: str) -> bool:
 
 def _told(registry: Registry, version: Version) -> str:
     run = registry.run(version)
+    digests = {name.removesuffix("_sha256"): value for name, value in version.tags.items()}
+    graphs = {f"{name}.onnx": value for name, value in digests.items() if name.startswith("model")}
     rows = {
         "model": f"{version.name}/{version.number}, version {version.tags['version']}",
-        "model.onnx": version.tags["model_sha256"],
+        **dict(sorted(graphs.items())),
         "best.ckpt": version.tags["checkpoint_sha256"],
         "run": f"{version.run_id} ({run.info.run_name})",
         "commit": run.data.tags.get("mlflow.source.git.commit", "unknown"),

@@ -52,19 +52,27 @@ def test_a_folder_without_models_ends_the_command(tmp_path: Path) -> None:
     assert "dvc repro" in line
 
 
+def test_a_wrong_setting_ends_the_command(models: Path, tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project", deadline_x=3, **{"limits.batch_items": 0})
+    line = error_of_command(models, {}, project)
+    assert "configs/serving.yaml: " in line
+    assert "limits.batch_items: Input should be greater than 0" in line
+    assert "deadline_x: Extra inputs are not permitted" in line
+
+
 @pytest.mark.parametrize("key", ["", " ", "\n"])
 def test_an_empty_key_ends_the_command(models: Path, key: str) -> None:
     """It would otherwise be a service that anyone may use, or one that nobody can."""
     assert "RELU_API_KEY is empty" in error_of_command(models, {"RELU_API_KEY": key})
 
 
-def error_of_command(models: Path, environment: Mapping[str, str]) -> str:
+def error_of_command(models: Path, environment: Mapping[str, str], project: Path = ROOT) -> str:
     """Return the one line with which `bentoml serve` ends at once."""
     port = free_port()
     began = time.monotonic()
     with subprocess.Popen(
         serve_command(port),
-        cwd=ROOT,
+        cwd=project,
         env=service_environment(models) | environment,
         stderr=subprocess.PIPE,
         text=True,

@@ -206,6 +206,8 @@ def test_an_answer_is_traced_to_what_made_its_model(register: Callable[..., None
     (said,) = told
     for part in (
         f"model: {NAME}/1",
+        f"model.onnx: {manifest.files['model.onnx']}",
+        f"model.int8.onnx: {manifest.files['model.int8.onnx']}",
         COMMIT,
         manifest.data_sha256,
         "text.train.max_epochs: 2",
