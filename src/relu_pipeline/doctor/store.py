@@ -18,10 +18,11 @@ def check_tracking() -> Iterator[Check]:
 
     root = project_root()
     uri = store_uri(root)
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / DATABASE).exists():
+    is_own = not os.environ.get("MLFLOW_TRACKING_URI")  # MLflow sets it when it connects
+    if is_own and not (root / DATABASE).exists():
         yield Check("tracking", "ok", f"{DATABASE}, which the first run creates")
     else:
-        yield _check_store(Store(root, uri))
+        yield _check_store(Store(root, uri), is_own)
     left = count_left(root / OUTBOXES)
     if left:
         message = f"unsent entries of earlier runs in {OUTBOXES}/: {left}"
@@ -30,14 +31,13 @@ def check_tracking() -> Iterator[Check]:
         yield Check("outbox", "ok", "empty")
 
 
-def _check_store(store: "Store") -> Check:
+def _check_store(store: "Store", is_own: bool) -> Check:
     from relu_pipeline.tracking.mlflow_store import DATABASE, masked
 
     try:
         store.connect()
     except TrackingError as error:
-        fix = f"mlflow db upgrade {store.uri}, or move {DATABASE} away"
-        if "MLFLOW_TRACKING_URI" in os.environ:
-            fix = f"start the server of MLFLOW_TRACKING_URI, or `unset MLFLOW_TRACKING_URI` to use {DATABASE}"
+        other = f"start the server of MLFLOW_TRACKING_URI, or `unset MLFLOW_TRACKING_URI` to use {DATABASE}"
+        fix = f"mlflow db upgrade {store.uri}, or move {DATABASE} away" if is_own else other
         return Check("tracking", "error", str(error), fix)
     return Check("tracking", "ok", f"{masked(store.uri)} lists its experiments")

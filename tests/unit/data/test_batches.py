@@ -93,3 +93,13 @@ def test_texts_are_padded_to_the_longest_of_their_batch(prepared: Path) -> None:
     ids = split.gather(rows)
     assert ids.shape == (2, lengths.max())
     assert (ids != 0).sum(dim=1).tolist() == lengths[rows].tolist()
+
+
+@pytest.mark.parametrize("task", ["image", "text"])
+def test_taken_rows_are_those_of_the_split(prepared: Path, task: str) -> None:
+    split, rows = TASKS[task].load(prepared / task, "val"), torch.tensor([7, 3, 3, 0])
+    taken = split.take(rows)
+    assert len(taken) == 4
+    assert torch.equal(taken.labels, split.labels[rows])
+    assert torch.equal(taken.gather(torch.arange(4)), split.gather(rows))
+    assert torch.equal(taken.gather(torch.tensor([2])), split.gather(rows[2:3]))

@@ -74,6 +74,15 @@ def test_a_sound_project_has_no_errors(committed: Path) -> None:
     assert {"python", "packages", "git", "dvc", "params", "data image", "data text", "tracking", "outbox"} < set(checks)
     assert {"onnxruntime", "gpu", "train image", "port", "disk", "memory"} < set(checks)
     assert "ExecutionProvider" in checks["onnxruntime"]["message"]
+    assert checks["tracking"]["message"] == "mlflow.db, which the first run creates"
+    assert not (committed / "mlflow.db").exists()
+
+
+def test_a_store_that_is_there_is_asked(committed: Path) -> None:
+    (committed / "mlflow.db").write_text("no database")
+    checks, _ = examine(committed)
+    assert errors(checks) == {"tracking"}
+    assert "mlflow db upgrade" in checks["tracking"]["fix"]
 
 
 def test_each_fault_is_found_beside_the_others(project: Path, tmp_path: Path) -> None:
