@@ -39,6 +39,7 @@ OPERATORS = {
     if not name.endswith(SAME) and not get_operator(name).arguments()
 }
 
+# Tests of the modules that have none of their own name.
 ELSEWHERE = {
     "demo": "tests/unit/test_cli.py",  # what it runs is tested in tests/integration alone
     "describe": "tests/unit/models tests/unit/export/test_timm.py",

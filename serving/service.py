@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 
 def or_exit(read: Callable[[], T]) -> T:
+    """Return the result of `read`, or end the command with the message of its ValueError."""
     try:
         return read()
     except ValueError as error:

@@ -24,6 +24,7 @@ def use(
     """Check the data at `location`, and write the path and the `settings` of the section `TASK.data` to `params`.
 
     Return what was found, and the reason for each excluded place.
+
     Other tasks are removed unless they have own data, too. Raises DataError or ConfigError; `params` does not change
     then.
     """

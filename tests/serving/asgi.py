@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.app import create_app, intakes
+from serving.drain import Drain
+from serving.middleware import ServiceMiddleware
+from serving.predictor import Predictor
 
 Headers = Sequence[tuple[str, str]]
 
@@ -111,3 +116,22 @@ class Exchange:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
         body = b"".join(message.get("body", b"") for message in self.sent[1:])
         return Response(start["status"], headers, body, self.received)
+
+
+async def bentoml(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("nothing is asked of BentoML here")
+
+
+def service_of(predictor: Predictor, key: str | None = None) -> ASGIApp:
+    """Return what `serving.service` puts in front of BentoML."""
+    settings = predictor.settings
+    return ServiceMiddleware(
+        bentoml,
+        service=create_app(predictor),
+        intakes=intakes(predictor),
+        drain=Drain(0, 1, lambda: 0),
+        key=key,
+        deadline_s=settings.deadline_s,
+        buffered_bytes=settings.limits.buffered_bytes,
+        access_log=False,
+    )

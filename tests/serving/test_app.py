@@ -9,17 +9,15 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from starlette.types import ASGIApp, Receive, Scope, Send
 from urllib3.filepost import encode_multipart_formdata
 
 from benchmarks.reliability import variants
-from serving.app import create_app, intakes
-from serving.drain import Drain
-from serving.middleware import CLIENT_LEFT, ServiceMiddleware
+from serving.app import intakes
+from serving.middleware import CLIENT_LEFT
 from serving.predictor import Predictor
 from serving.schemas import Prediction, Predictions
 from serving.settings import QueueSettings, load_settings
-from tests.serving.asgi import Exchange, Request, Response
+from tests.serving.asgi import Exchange, Request, Response, service_of
 from tests.serving.safety.pictures import encode, picture
 
 TASKS = ("image", "text")
@@ -28,25 +26,6 @@ FORM = [("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")]
 JSON = [("Content-Type", "application/json")]
 PNG = [("Content-Type", "image/png")]
 FILE = ("a.png", encode(picture()))
-
-
-async def bentoml(scope: Scope, receive: Receive, send: Send) -> None:
-    raise AssertionError("nothing is asked of BentoML here")
-
-
-def service_of(predictor: Predictor) -> ASGIApp:
-    """Return what `serving.service` puts in front of BentoML."""
-    settings = predictor.settings
-    return ServiceMiddleware(
-        bentoml,
-        service=create_app(predictor),
-        intakes=intakes(predictor),
-        drain=Drain(0, 1, lambda: 0),
-        key=None,
-        deadline_s=settings.deadline_s,
-        buffered_bytes=settings.limits.buffered_bytes,
-        access_log=False,
-    )
 
 
 def ask(predictor: Predictor, *requests: Request) -> list[Response]:

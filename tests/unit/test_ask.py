@@ -10,40 +10,23 @@ from pathlib import Path
 import pytest
 import requests
 import uvicorn
-from starlette.types import ASGIApp
 
 from relu_pipeline.ask import ask
 from relu_pipeline.demo import sample_digit
 from relu_pipeline.errors import ArtifactError, ServiceError
-from serving.app import create_app, intakes
-from serving.drain import Drain
-from serving.middleware import ServiceMiddleware
 from serving.predictor import Predictor
 from serving.settings import load_settings
 from tests.servers import free_port
+from tests.serving.asgi import service_of
 
 KEY = "a key"
 TEXTS = ["The striker wins the cup final", "Oil prices fall"]
 
 
-def service(models: Path) -> ASGIApp:
-    predictor = Predictor(models, load_settings())
-    return ServiceMiddleware(
-        create_app(predictor),
-        service=create_app(predictor),
-        intakes=intakes(predictor),
-        drain=Drain(0, 1, lambda: 0),
-        key=KEY,
-        deadline_s=60,
-        buffered_bytes=predictor.settings.limits.buffered_bytes,
-        access_log=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def url(models: Path) -> Iterator[str]:
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(service(models), port=port, log_level="warning"))
+    predictor, port = Predictor(models, load_settings()), free_port()
+    server = uvicorn.Server(uvicorn.Config(service_of(predictor, KEY), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
