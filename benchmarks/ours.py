@@ -48,7 +48,11 @@ class Stopwatch(NullRun):
 
 
 def main(task: TaskName, recipe: str, seed: int) -> None:
-    params = recipe_params(recipe)
+    print(json.dumps(train_once(task, recipe_params(recipe), seed)))
+
+
+def train_once(task: TaskName, params: Params, seed: int) -> dict[str, Any]:
+    """Return times, learning curve and test accuracy of a training on the prepared data."""
     config, prepared = getattr(params, task), artifacts.prepared_dir(task)
     begun_s = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch, tracked(task) as run:
@@ -57,8 +61,8 @@ def main(task: TaskName, recipe: str, seed: int) -> None:
         stopwatch = Stopwatch(run)
         fit(training, stopwatch, open_state(out / "training", training.key), out / "best.ckpt")
         ended_s = time.perf_counter()
-        network = load_network(out / "best.ckpt")
-    test = TASKS[task].load(prepared, "test")
+        network = load_network(out / "best.ckpt").to(training.hardware.device)
+    test = TASKS[task].load(prepared, "test").to(training.hardware.device)
     figures = {
         "seed": seed,
         "load_s": stopwatch.started_s - begun_s,
@@ -71,7 +75,7 @@ def main(task: TaskName, recipe: str, seed: int) -> None:
         mirrored = ImageSplit(test.images_BHWC.flip(2), test.labels)
         both = predict(network, test) + predict(network, mirrored)
         figures["test_accuracy_with_flipping"] = accuracy(both, test.labels)
-    print(json.dumps(figures))
+    return figures
 
 
 def recipe_params(recipe: str) -> Params:
@@ -94,7 +98,7 @@ def tracked(task: TaskName) -> AbstractContextManager[Run]:
 
 
 def accuracy(probabilities: np.ndarray, labels: torch.Tensor) -> float:
-    return float((probabilities.argmax(axis=1) == labels.numpy()).mean())
+    return float((probabilities.argmax(axis=1) == labels.cpu().numpy()).mean())
 
 
 if __name__ == "__main__":

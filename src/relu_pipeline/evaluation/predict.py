@@ -17,10 +17,10 @@ OUTPUT_NAME = "probabilities"  # of the graphs that `export` writes
 
 @torch.no_grad()
 def predict(network: nn.Module, split: PreparedSplit) -> NDArray[np.float32]:
-    """Return probabilities `[N, C]`, computed on the CPU in float32, whatever device the network was trained on."""
+    """Return probabilities `[N, C]`, computed in float32 on the device of the network and of the split."""
     network.eval()
     batches = tqdm(OrderedBatches(split, BATCH_SIZE), "torch", unit=" batches", leave=False, disable=None)
-    return torch.cat([torch.softmax(network(inputs), dim=1) for inputs, _ in batches]).numpy()
+    return torch.cat([torch.softmax(network(inputs), dim=1) for inputs, _ in batches]).cpu().numpy()
 
 
 def predict_onnx(model: Path | bytes, split: PreparedSplit, output: str = OUTPUT_NAME) -> NDArray[np.float32]:

@@ -46,9 +46,9 @@ def build_optimiser(network: nn.Module, config: TrainConfig) -> SGD:
         lr=config.learning_rate,
         momentum=MOMENTUM,
         nesterov=True,
-        # On a GPU, the fused step would leave gradients scaled in half precision, and Muon and HealthReport need them
-        # unscaled.
-        fused=next(network.parameters()).device.type == "cpu",
+        # On a GPU, None: PyTorch steps over lists of tensors. The fused step would leave gradients scaled in half
+        # precision, and Muon and HealthReport need them unscaled.
+        fused=True if next(network.parameters()).device.type == "cpu" else None,
     )
 
 

@@ -40,7 +40,7 @@ def run_trainer(
         and training.config.model.name != "timm",
         precision=hardware.precision,
         max_epochs=config.max_epochs,
-        # Some GPU kernels of PyTorch, such as the backward pass of max pooling, have no deterministic implementation.
+        # Some GPU kernels of PyTorch, such as the backward pass of `embedding_bag`, are not deterministic.
         deterministic=True if hardware.accelerator == "cpu" else "warn",
         logger=False,
         callbacks=[

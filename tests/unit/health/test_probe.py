@@ -112,7 +112,7 @@ def test_minus_zero_and_nan_have_their_place() -> None:
 def test_small_chunks_give_the_same_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     network = PlainCNN(2, (12, 12, 1), [8, 4], [], "relu")
     whole = probe(network, split(30))
-    monkeypatch.setattr(module, "CHUNK_VALUES", 1000)
+    monkeypatch.setitem(module.CHUNK_VALUES, "cpu", 1000)
     parts = probe(network, split(30))
     for layer, health in whole.items():
         assert (health.zero_share, health.dead_units, health.p99) == (
