@@ -94,7 +94,9 @@ def test_a_probe_does_not_wait_for_the_gpu_at_each_layer() -> None:
         for _ in range(2):
             network(images.cpu())
     for layer, found in probe.health().items():
-        assert found.zero_share == pytest.approx(cpu.health()[layer].zero_share, abs=0.01)
+        expected = cpu.health()[layer]
+        assert found.zero_share == pytest.approx(expected.zero_share, abs=0.01)
+        assert found.p99 == pytest.approx(expected.p99, rel=0.02)  # the GPU multiplies in TF32
     assert set(norms.means()) == {"0", "3"}
 
 

@@ -52,6 +52,7 @@ def orthogonalise(weight: Tensor) -> Tensor:
     a, b, c = COEFFICIENTS
     for _ in range(STEPS):
         gram = matrix @ matrix.T
-        matrix = a * matrix + (b * gram + c * gram @ gram) @ matrix
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        matrix = torch.addmm(matrix, polynomial, matrix, beta=a)
     orthogonal: Tensor = matrix if wide else matrix.T
     return orthogonal.reshape(weight.shape)
