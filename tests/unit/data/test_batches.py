@@ -95,6 +95,16 @@ def test_texts_are_padded_to_the_longest_of_their_batch(prepared: Path) -> None:
     assert (ids != 0).sum(dim=1).tolist() == lengths[rows].tolist()
 
 
+def test_each_token_has_the_label_of_its_text(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relu_pipeline.data.texts.CHUNK", 7)
+    split = TASKS["text"].load(prepared / "text", "val")
+    chunks = list(split.labelled_tokens())
+    tokens, labels = (torch.cat(part).tolist() for part in zip(*chunks, strict=True))
+    of_texts = [(token, int(label)) for row, label in enumerate(split.labels) for token in split.token_ids(row)]
+    assert list(zip(tokens, labels, strict=True)) == of_texts
+    assert len(chunks) == -(-len(split) // 7)
+
+
 @pytest.mark.parametrize("task", ["image", "text"])
 def test_taken_rows_are_those_of_the_split(prepared: Path, task: str) -> None:
     split, rows = TASKS[task].load(prepared / task, "val"), torch.tensor([7, 3, 3, 0])

@@ -73,6 +73,13 @@ def test_a_file_that_cannot_be_decoded_is_named_and_the_earlier_arrays_stay(tmp_
     assert artifacts.sha256_of(*sorted((tmp_path / "prepared").iterdir())) == before
 
 
+@pytest.mark.parametrize(
+    ("shorter", "side"), [(1, 32), (63, 32), (64, 64), (127, 64), (128, 128), (223, 128), (224, 224), (600, 224)]
+)
+def test_the_automatic_side_is_one_of_four(shorter: int, side: int) -> None:
+    assert automatic_side([Pixels(np.zeros((shorter, 700, 3), dtype=np.uint8))]) == side
+
+
 @given(sides=st.lists(st.integers(1, 600), min_size=1, max_size=9))
 def test_the_automatic_side_is_one_that_half_of_the_images_fill(sides: list[int]) -> None:
     side = automatic_side([Pixels(np.zeros((shorter, 700, 3), dtype=np.uint8)) for shorter in sides])

@@ -2,11 +2,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Source
 from relu_pipeline.config import TaskName, load_params
 from relu_pipeline.data import demo
+from relu_pipeline.data.formats import read_places
 from relu_pipeline.data.sources import obtain
 from relu_pipeline.errors import ConfigError, DataError, DownloadError
 
@@ -35,6 +37,17 @@ def test_demo_data_say_so(demo_raw: Path) -> None:
     texts = artifacts.read(demo_raw / "ag_news" / "source.json", Source)
     assert (images.source, images.rows) == ("demo", {"train": 1500, "test": 297})
     assert (texts.source, texts.rows) == ("demo", {"train": 2000, "test": 400})
+
+
+def test_examples_have_the_place_where_a_user_finds_them(demo_raw: Path, tmp_path: Path) -> None:
+    assert read_places(demo_raw / "ag_news", "test")[:2] == ["test row 1", "test row 2"]
+    for label in ("a", "b"):
+        (tmp_path / "in" / label).mkdir(parents=True)
+        for number in range(5):
+            Image.new("RGB", (40, 40), (number, number, ord(label))).save(tmp_path / "in" / label / f"{number}.png")
+    obtain("image", str(tmp_path / "in"), PARAMS.image.data, None, tmp_path / "raw")
+    places = read_places(tmp_path / "raw", "train") + read_places(tmp_path / "raw", "test")
+    assert sorted(places) == [f"{label}/{number}.png" for label in ("a", "b") for number in range(5)]
 
 
 def test_demo_data_are_the_same_each_time(demo_raw: Path, tmp_path: Path) -> None:

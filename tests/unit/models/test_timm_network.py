@@ -197,6 +197,8 @@ def test_another_size_than_that_of_the_weights_is_said(tmp_path: Path, capsys: p
     from_file(tmp_path / "weights.pth")
     warning = "warning: test_resnet was pretrained on images of 160x160 pixels, but these have 32x32"
     assert capsys.readouterr().err.startswith(warning)
+    from_file(tmp_path / "weights.pth", shape=(160, 160, 3))
+    assert capsys.readouterr().err == ""
 
 
 def test_other_networks_do_not_pay_for_importing_timm() -> None:

@@ -90,6 +90,9 @@ def test_tables_figures_and_a_page_are_written_and_logged(made: tuple[Path, Fami
     for link in ("overview.png", "synthetic.png", "accuracy.png", "gradients.png", "dead_units.png", "activations.png"):
         assert f"({link})" in page
         assert (out / link).is_file()
+    with (out / "synthetic.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    assert f"to {float(last['train_loss']):.4f}, validation accuracy" in page
     report = artifacts.read(out / artifacts.PRUNING, Pruning)
     assert f"{report.removed} of" in page or "nothing was removed" in page or "not pruned" in page
 

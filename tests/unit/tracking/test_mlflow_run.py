@@ -246,6 +246,13 @@ def test_no_message_shows_users_and_passwords() -> None:
     assert masked(said) == "API request to http://host:5000/api failed; postgresql://db/runs; a@b.org"
 
 
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///runs.db", "postgresql:///runs", "postgresql+psycopg://:1/runs", "file:runs"]
+)
+def test_addresses_without_a_host_are_left_to_mlflow(uri: str) -> None:
+    check_responds(uri)
+
+
 def test_a_checkpoint_that_the_store_does_not_know_gets_a_run_of_its_own(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,6 +262,7 @@ def test_a_checkpoint_that_the_store_does_not_know_gets_a_run_of_its_own(
     (only,) = runs()
     assert only.data.metrics == {"test/accuracy": 0.5}
     assert (only.info.status, only.data.tags["relu.checkpoint"]) == ("FINISHED", CHECKPOINT)
+    assert only.info.run_name == "text cccccccc"
     assert capsys.readouterr().err.count("has no run of the checkpoint cccccccccccc") == 1
 
 

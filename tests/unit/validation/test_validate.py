@@ -96,6 +96,17 @@ def test_half_of_the_test_rows_in_train_stop_the_run_and_the_report_stays(tmp_pa
     assert not report_on("text", table, tmp_path, max_shared=0.5).errors
 
 
+def test_validation_rows_in_train_and_repeated_rows_are_told_apart(tmp_path: Path) -> None:
+    train, test = words("a", 20) + words("b", 20), words("a", 5, 90) + words("b", 5, 90)
+    val = [*train[:6], *words("b", 14, 50)]
+    shared = report_on("text", write_table(tmp_path / "shared", train=train, val=val, test=test), tmp_path / "1")
+    assert "6 of 20 (30 %) val examples are also in train" in errors(shared)
+    repeated = write_table(tmp_path / "repeated", train=[*train, *train[:3]], val=words("b", 9, 50), test=test)
+    report = report_on("text", repeated, tmp_path / "2")
+    assert not report.errors
+    assert "3 of 43 (6.98 %) train examples repeat an earlier one" in warnings(report)
+
+
 def test_rows_that_differ_in_case_alone_warn(tmp_path: Path) -> None:
     train = words("a", 20) + words("b", 20)
     test = [(f"{text.upper()}!", label) for text, label in train[:10]] + words("b", 10, 90)
