@@ -40,5 +40,5 @@ def run(stage: Callable[..., None], *choices: tuple[str, ...]) -> NoReturn:
 
 
 def _advice() -> str:
-    """Return how to restore the outs, which DVC removes before it runs a stage."""
-    return "; `dvc checkout` restores this stage's earlier outs" if "DVC_STAGE" in os.environ else ""
+    """Return how to restore the outputs, which DVC removes before it runs a stage."""
+    return "; `dvc checkout` restores this stage's earlier outputs" if "DVC_STAGE" in os.environ else ""

@@ -46,6 +46,8 @@ def _post(url: str, **content: Any) -> dict[str, Any]:
         raise ServiceError(f"{url}: no connection; start the service with `make serve`, or change --url") from error
     except requests.Timeout as error:
         raise ServiceError(f"{url}: no response within {TIMEOUT_S} s; see the service's log") from error
+    except (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
+        raise ServiceError(f"{url}: no URL; --url begins with http:// or https://") from error
     except (requests.RequestException, ValueError) as error:
         raise ServiceError(f"{url} is not this project's service ({error}); change --url") from error
     match answer:

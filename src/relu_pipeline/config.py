@@ -16,7 +16,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticKnownError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -57,7 +57,15 @@ def one_of(names: Collection[str]) -> AfterValidator:
 
 def or_auto(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     """Accept "auto" besides valid values; `Task.settle` replaces it by a value derived from the data."""
-    return value if is_auto(value) else validate(value)
+    if is_auto(value):
+        return value
+    try:
+        return validate(value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        if problem["loc"]:  # an item of a list
+            raise
+        raise PydanticCustomError("or_auto", "{problem}, or auto", {"problem": problem["msg"]}) from error
 
 
 def is_auto(value: object) -> bool:
@@ -447,6 +455,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             problems.append(f"{key}: unknown key; valid here: {valid}")
         elif detail["type"] == "missing":
             problems.append(f"{key}: missing")
+        elif detail["type"] == "model_type":
+            valid = ", ".join(_fields_at(model, detail["loc"]))
+            problems.append(f"{key}: takes the keys {valid}, but it is {shortened(detail['input'])}")
         else:
             message = detail["msg"][0].lower() + detail["msg"][1:]
             problems.append(f"{key}: {message}, but it is {shortened(detail['input'])}")

@@ -53,8 +53,9 @@ def run_demo(project: Path, scratch: Path) -> None:
 WHERE_NEXT = """
 Next steps
   {scratch}/reports/image/            metrics, confusion matrix, reliability, mistakes
-  cd {scratch} && mlflow ui           the runs, on http://127.0.0.1:5000
   cd {scratch} && bentoml serve       the service, on http://127.0.0.1:3000
+  cd {scratch} && MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui
+                                  the runs, on http://127.0.0.1:5000
   make repro                      here, the same on CIFAR-10 and AG News
 (with .venv/bin on the PATH: `. .venv/bin/activate`)"""
 

@@ -90,7 +90,7 @@ def test_errors_name_the_file_and_the_next_command(tmp_path: Path) -> None:
         lambda: artifacts.copy(missing, tmp_path / "copy"),
     )
     for read in reads:
-        with pytest.raises(ArtifactError, match="missing: no such file; an earlier stage makes it: run `dvc repro`"):
+        with pytest.raises(ArtifactError, match="missing: no such file; check the path, or make it with `dvc repro`"):
             read()
     (tmp_path / "altered").write_text('{"rows": 1')
     with pytest.raises(ArtifactError, match="altered: not a valid Counted"):

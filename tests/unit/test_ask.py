@@ -108,6 +108,12 @@ def test_another_server_is_recognised(content: bytes, message: str) -> None:
         ask(url, "text", TEXTS)
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:3000", "localhost:3000", "ftp://localhost"])
+def test_an_address_without_http_is_no_url(url: str) -> None:
+    with pytest.raises(ServiceError, match="no URL; --url begins with http:// or https://"):
+        ask(url, "text", TEXTS)
+
+
 def test_without_a_server_the_next_command_is_named() -> None:
     with pytest.raises(ServiceError, match="no connection; start the service with `make serve`, or change --url"):
         ask(f"http://127.0.0.1:{free_port()}", "text", TEXTS)

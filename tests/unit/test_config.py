@@ -56,7 +56,10 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
         ("text.train.learning_rate", float("nan"), r"text\.train\.learning_rate"),
         ("tasks.audio", "configs/data/digits.yaml", r"tasks\.audio.*: .*'image' or 'text'"),
         ("tasks", {}, r"tasks: .*at least 1"),
-        ("text.model.hidden_dims", [], r"text\.model\.hidden_dims: .*at least 1"),
+        ("text.model.hidden_dims", [], r"text\.model\.hidden_dims: .*at least 1.*, or auto, but"),
+        ("text.model.hidden_dims", [64, "x"], r"text\.model\.hidden_dims\.1: .*valid integer, but it is 'x'"),
+        ("image.train.max_epochs", "two", r"image\.train\.max_epochs: .*valid integer, or auto, but it is 'two'"),
+        ("search", {"foo": 1}, r"search\.foo: takes the keys low, high, log, choices, but it is 1"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_it(tmp_path: Path, key: str, value: object, message: str) -> None:

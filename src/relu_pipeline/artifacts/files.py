@@ -81,7 +81,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def _missing(path: Path) -> ArtifactError:
-    return ArtifactError(f"{path}: no such file; an earlier stage makes it: run `dvc repro`")
+    return ArtifactError(f"{path}: no such file; check the path, or make it with `dvc repro`")
 
 
 def sha256_of(*paths: Path) -> str:

@@ -103,7 +103,8 @@ def check_port(port: int) -> Iterator[Check]:
             listener.bind(("127.0.0.1", port))
             listener.listen()
         except OSError as error:
-            fix = f"stop the process that uses it, or `bentoml serve --port {port + 1}`"
+            other = f"BENTOML_HOME=/tmp/bentoml-{port + 1} bentoml serve --port {port + 1}"
+            fix = f"stop the process that uses it, or `{other}`"
             yield Check("port", "warning", f"{port}: {error.strerror}", fix)
             return
     yield Check("port", "ok", f"{port} is free")

@@ -112,7 +112,8 @@ class Report:
 
     def summary(self) -> str:
         manifest = self.model.manifest
-        lines = [f"{self.count:,} {self.kind} by {manifest.name} {manifest.version} ({self.model.precision})"]
+        model = f"{manifest.name} {manifest.version} ({self.model.precision})"
+        lines = [f"{self.count - self.errors:,} {self.kind} by {model}"]
         if self.errors:
             lines.append(f"{self.errors:,} could not be read, see the column error; the first: {self._first()}")
         if self.score.count:
@@ -126,10 +127,11 @@ class Report:
 
     def _metrics(self) -> list[str]:
         score = self.score
-        unknown = ", ".join(map(in_one_line, score.unknown)) + (", ..." if len(score.unknown) == SHOWN_LABELS else "")
+        unknown = _listed(score.unknown, len(score.unknown) == SHOWN_LABELS)
         if score.count_unknown == score.count:
-            known = ", ".join(map(in_one_line, self.model.manifest.labels[:SHOWN_LABELS]))
-            return [f"no metrics: no label ({unknown}) is a class of the model ({known}, ...)"]
+            labels = self.model.manifest.labels
+            known = _listed(labels[:SHOWN_LABELS], len(labels) > SHOWN_LABELS)
+            return [f"no metrics: no label ({unknown}) is a class of the model ({known})"]
         metrics = (
             f"accuracy {score.accuracy:.4f}, balanced accuracy {score.balanced_accuracy:.4f}, "
             f"macro F1 {score.f1_macro:.4f} on {score.count:,} labelled {self.kind}"
@@ -137,3 +139,7 @@ class Report:
         if not score.count_unknown:
             return [metrics]
         return [metrics, f"labels that the model does not have count as mistakes: {score.count_unknown:,} ({unknown})"]
+
+
+def _listed(labels: Sequence[str], more: bool) -> str:
+    return ", ".join([*map(in_one_line, labels), *(["..."] if more else [])])

@@ -61,6 +61,10 @@ class EpochReport(Callback):
         self.history: list[dict[str, float]] = []
         self.started_s = 0.0
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self.history and trainer.is_global_zero:
+            print(f"resumed after epoch {len(self.history)}", file=sys.stderr, flush=True)
+
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.started_s = time.perf_counter()
 

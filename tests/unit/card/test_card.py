@@ -251,7 +251,7 @@ def test_what_was_refused_or_left_out_is_said(exported: Workspace) -> None:
 def test_a_report_that_is_missing_is_named(exported: Workspace, tmp_path: Path) -> None:
     shutil.copytree(exported.reports, tmp_path / "reports")
     (tmp_path / "reports/drift.csv").unlink()
-    with pytest.raises(ArtifactError, match=r"drift\.csv: no such file; an earlier stage makes it: run `dvc repro`"):
+    with pytest.raises(ArtifactError, match=r"drift\.csv: no such file; check the path, or make it with `dvc repro`"):
         dataclasses.replace(exported, reports=tmp_path / "reports").export()
 
 

@@ -111,6 +111,7 @@ def test_a_folder_of_classes_is_predicted_as_by_the_service_and_measured(
     assert [row["actual"] for row in rows] == [*("" if "/" not in row["file"] else row["file"][0] for row in rows)]
     right = [row["label"] == row["actual"] for row in rows if row["actual"] and not row["error"]]
     assert f"accuracy {np.mean(right):.4f}, " in done.stdout
+    assert ": 151 images by relu-pipeline-image" in done.stdout
     assert "on 150 labelled images" in done.stdout
     assert "2 could not be read, see the column error; the first: file 3/note.txt: The file is not" in done.stdout
 
@@ -188,6 +189,14 @@ def test_rows_keep_their_order_and_predictions_do_not_depend_on_their_neighbours
     rows = rows_of(tmp_path / "o.csv")
     assert [int(row["row"]) for row in rows] == [*range(1, 1501)]
     assert_same([*map(as_answer, rows)], answers(models, "text", texts))
+
+
+def test_labels_of_other_classes_are_shown_beside_those_of_the_model(models: Path, tmp_path: Path) -> None:
+    lines = [{"text": "a striker", "label": label} for label in ("red", "green")]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    summary = predict_texts(tmp_path / "a.jsonl", ["text"], "label", tmp_path / "o.csv", models, "fp32")
+    classes = "World, Sports, Business, Sci/Tech"
+    assert f"no metrics: no label (red, green) is a class of the model ({classes})" in summary
 
 
 def test_parquet_has_what_csv_has(models: Path, tmp_path: Path) -> None:

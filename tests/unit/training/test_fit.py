@@ -124,7 +124,7 @@ class Interrupt(NullRun):
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 @pytest.mark.parametrize("task", ["image", "text"])
 def test_an_interrupted_training_ends_with_the_same_bytes_in_another_folder_too(
-    prepared: Path, tmp_path: Path, task: str, epoch: int
+    prepared: Path, tmp_path: Path, task: str, epoch: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = train_at_once(task, small(task), prepared / task, tmp_path / "whole")
     with pytest.raises(InterruptedError):
@@ -133,6 +133,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes_in_another_folder_too(
     recorder = Recorder()
     resumed = train_at_once(task, small(task), prepared / task, tmp_path / "moved", recorder)
     assert list(recorder.steps) == list(range(epoch, 3))
+    assert capsys.readouterr().err.count("resumed after epoch") == bool(epoch)
     assert without_seconds(resumed.history) == without_seconds(whole.history)
     assert resumed.health == whole.health
     first, second = (artifacts.sha256_of(tmp_path / name / "best.ckpt") for name in ("whole", "moved"))
