@@ -57,7 +57,7 @@ def first(finished: Path) -> Path:
     origin = finished.with_name("origin.git")
     for command in (
         f"git init --quiet --bare --initial-branch main {origin} && git remote set-url origin {origin}",
-        "git checkout --quiet -B main && git add --all -- . ':!dvc.lock' ':!params.yaml' ':!serve.log'",
+        "git checkout --quiet -B main && git add --all -- . ':!dvc.lock' ':!params.yaml'",
         "git commit --quiet --allow-empty -m 'Working tree' && git push --quiet --set-upstream origin main",
     ):
         run(command, finished, ENVIRONMENT)

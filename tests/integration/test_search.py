@@ -93,6 +93,7 @@ def test_two_processes_share_a_search_and_its_command_trains_the_best(project: P
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_search_is_resumed_and_leaves_every_artifact(project: Path, sign: signal.Signals) -> None:
     (project / "search.db").unlink(missing_ok=True)
+    set_param(project / "params.yaml", "text.train.max_epochs", 20)  # so that the signal comes before the trial's end
     before = {path: artifacts.sha256_of(path) for path in (project / "data").rglob("*") if path.is_file()}
     first = start(project, "--trials", "1000")
     try:

@@ -5,13 +5,14 @@ import sys
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.study import MaxTrialsCallback
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from relu_pipeline.config import TaskName, flatten, load_params
 from relu_pipeline.errors import TrainingError
 from relu_pipeline.provenance import git_commit
 from relu_pipeline.search.database import Database, find_database
+from relu_pipeline.search.interruption import Interruption
 from relu_pipeline.search.plan import SearchPlan, plan_search
 from relu_pipeline.search.report import as_text, summarise, write_report
 from relu_pipeline.search.study import begun, join_study
@@ -45,15 +46,25 @@ def search(task: TaskName, trials: int, timeout_s: float | None) -> str:
 def _optimise(
     study: optuna.Study, plan: SearchPlan, database: Database, run: Run, trials: int, timeout_s: float | None
 ) -> None:
-    interrupted = False
+    objective, interruption, interrupted = Objective(plan, run), Interruption(), False
+
+    def train(trial: Trial) -> float:
+        with interruption.immediate():
+            return objective(trial)
+
+    def end_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+        with interruption.immediate():
+            _print_score(study, trial)
+
     try:
-        study.optimize(
-            Objective(plan, run),
-            timeout=timeout_s,
-            catch=FAILURES,
-            callbacks=[_print_score, MaxTrialsCallback(trials, BEGUN)],
-            gc_after_trial=True,  # a Trainer and its callbacks refer to each other
-        )
+        with interruption.deferred():
+            study.optimize(
+                train,
+                timeout=timeout_s,
+                catch=FAILURES,
+                callbacks=[end_trial, MaxTrialsCallback(trials, BEGUN)],
+                gc_after_trial=True,  # a Trainer and its callbacks refer to each other
+            )
     except KeyboardInterrupt:
         print("interrupted; run the same command to continue this search", file=sys.stderr)
         interrupted = True

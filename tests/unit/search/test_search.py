@@ -1,10 +1,12 @@
 """Searches in this process, on the built-in data, with real trainings."""
 
+import gc
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -201,6 +203,37 @@ def test_a_trial_whose_process_was_killed_is_failed_and_tried_once_more(
 def test_no_trial_begins_after_the_timeout(small: Path) -> None:
     search("text", 100, 1)
     assert 1 <= len(found(small).trials) < 20
+
+
+class CtrlC:
+    """Sends SIGINT while it is deleted, which only garbage collection does."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def on_sigint() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where a shell has started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("on_sigint")
+def test_ctrl_c_between_two_trials_ends_the_search(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gc.disable()
+    try:
+        CtrlC()
+        with pytest.raises(KeyboardInterrupt):
+            search("text", 3, None)
+    finally:
+        gc.enable()
+    assert "interrupted; run the same command to continue this search" in capsys.readouterr().err
+    assert [trial.state for trial in found(small).trials] == ["complete"]
 
 
 def test_a_wrong_range_stops_before_anything_is_written(project: Path) -> None:
