@@ -6,6 +6,7 @@ behind a slow server (coordinated omission; Tene 2013, How NOT to Measure Latenc
 """
 
 import asyncio
+import gc
 import time
 from array import array
 from collections import Counter, deque
@@ -233,6 +234,7 @@ async def loading(
     core, the sender never sleeps and sends each request when it is due.
     """
     load = Load(port, requests, record)
+    gc.freeze()  # where PyTorch is imported, a full collection takes a third of a second, in which nothing is sent
     sender = asyncio.create_task(_send_at(load, rate, step_s))
     try:
         yield
@@ -240,6 +242,7 @@ async def loading(
         load.sending = False
         await sender
         await load.finish()
+        gc.unfreeze()
 
 
 async def open_loop(

@@ -28,7 +28,7 @@ class Interruption:
 
     @contextmanager
     def immediate(self) -> Iterator[None]:
-        """In `deferred`: Ctrl-C raises KeyboardInterrupt, also one that waits."""
+        """In `deferred`, or as a decorator: Ctrl-C raises KeyboardInterrupt, also one that waits."""
         signal.signal(signal.SIGINT, self._handler)
         try:
             if self._received:

@@ -5,7 +5,7 @@ import sys
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.study import MaxTrialsCallback
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from relu_pipeline.config import TaskName, flatten, load_params
@@ -46,23 +46,14 @@ def search(task: TaskName, trials: int, timeout_s: float | None) -> str:
 def _optimise(
     study: optuna.Study, plan: SearchPlan, database: Database, run: Run, trials: int, timeout_s: float | None
 ) -> None:
-    objective, interruption, interrupted = Objective(plan, run), Interruption(), False
-
-    def train(trial: Trial) -> float:
-        with interruption.immediate():
-            return objective(trial)
-
-    def end_trial(study: optuna.Study, trial: FrozenTrial) -> None:
-        with interruption.immediate():
-            _print_score(study, trial)
-
+    interruption, interrupted = Interruption(), False
     try:
         with interruption.deferred():
             study.optimize(
-                train,
+                interruption.immediate()(Objective(plan, run)),
                 timeout=timeout_s,
                 catch=FAILURES,
-                callbacks=[end_trial, MaxTrialsCallback(trials, BEGUN)],
+                callbacks=[interruption.immediate()(_print_score), MaxTrialsCallback(trials, BEGUN)],
                 gc_after_trial=True,  # a Trainer and its callbacks refer to each other
             )
     except KeyboardInterrupt:
