@@ -19,7 +19,7 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Ctrl-C waits for the next `immediate`."""
+        """Ctrl-C waits for the next `immediate`. Raises ValueError outside the main thread."""
         signal.signal(signal.SIGINT, self._receive)
         try:
             yield
