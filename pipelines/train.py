@@ -8,6 +8,7 @@ from relu_pipeline.provenance import command_to_repeat, git_commit
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_run import start_run
 from relu_pipeline.training.fit import fit, join
+from relu_pipeline.training.launch import all_processes
 from relu_pipeline.training.plan import Training, plan
 from relu_pipeline.training.report import write_report
 from relu_pipeline.training.resume import await_state, open_state
@@ -17,10 +18,11 @@ def train(task: TaskName) -> None:
     params = load_params()
     # `health` is not a parameter of the DVC stage: its thresholds affect only warnings, not the outs.
     training = plan(TASKS[task], getattr(params, task), params.health, params.seed, artifacts.prepared_dir(task))
-    if starts_first():
-        train_and_report(training)
-    else:  # started by the first process, or by torchrun
-        join(training, await_state(artifacts.training_dir(task), training.key))
+    with all_processes(training.hardware.devices):
+        if starts_first():
+            train_and_report(training)
+        else:
+            join(training, await_state(artifacts.training_dir(task), training.key))
 
 
 def train_and_report(training: Training) -> None:

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {"OMP_NUM_THREADS": "1"}
 END_TIMEOUT_S = 30
 pytestmark = pytest.mark.slow
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
 
 
 @pytest.fixture
@@ -103,30 +104,69 @@ def test_under_torchrun_too_the_first_process_alone_reports_that_loss(project: P
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
+def disk(folder: Path, options: str) -> Iterator[None]:
     folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
     try:
         yield
     finally:
         subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@needs_root
 def test_a_full_disk_ends_all_processes_with_one_line(project: Path) -> None:
     set_param(project / "params.yaml", "image.train.devices", 2)
-    with small_disk(project / "checkpoints/image"):
+    with disk(project / "checkpoints/image", "size=400k"):
         done = train(project, command("image"))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("last.ckpt: No space left on device; free some space")
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_the_training_and_another_number_of_them_resumes_it(project: Path, victim: int) -> None:
+@needs_root
+def test_a_folder_that_cannot_be_written_is_reported_in_one_line(project: Path) -> None:
+    with disk(project / "checkpoints/image", "ro"):
+        done = train(project, command("image"))
+    assert done.returncode == 1
+    assert done.stderr.endswith("Read-only file system; make this file system writable\n")
+    assert done.stderr.count("\n") == 1
+
+
+@contextmanager
+def training_of_two(project: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A long training of two processes, in a process group of its own, as a terminal would start it."""
     set_param(project / "params.yaml", "image.train.devices", 2)
     set_param(project / "params.yaml", "image.train.max_epochs", 40)
-    with subprocess.Popen(command("image"), cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as first:
+    with subprocess.Popen(
+        command("image"),
+        cwd=project,
+        env=ENVIRONMENT | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as first:
+        yield first
+
+
+def statuses(project: Path) -> list[str]:
+    """The statuses of the project's runs in MLflow."""
+    client = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [run.info.status for run in client.search_runs(experiments)]
+
+
+def second_of(first: subprocess.Popen[str]) -> psutil.Process:
+    """The second process, which starts while the first one waits for it."""
+    while not (others := psutil.Process(first.pid).children()):
+        assert first.poll() is None
+        time.sleep(0.05)
+    return others[0]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_training_and_another_number_of_them_resumes_it(project: Path, victim: int) -> None:
+    with training_of_two(project) as first:
         assert first.stderr
         printed = [next(line for line in first.stderr if line.startswith("epoch 6/"))]
         processes = [psutil.Process(first.pid), *psutil.Process(first.pid).children()]
@@ -146,12 +186,64 @@ def test_a_killed_process_ends_the_training_and_another_number_of_them_resumes_i
     assert [epoch["epoch"] for epoch in history(project, "image")] == list(range(40))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_all_processes_while_they_start_and_while_they_train(
+    project: Path, number: signal.Signals
+) -> None:
+    for begun, status in ((False, []), (True, ["KILLED"])):
+        with training_of_two(project) as first:
+            assert first.stderr
+            second = second_of(first)
+            if begun:
+                next(line for line in first.stderr if line.startswith("epoch 2/"))
+            os.killpg(first.pid, number)
+            assert first.wait(END_TIMEOUT_S) == 130
+            printed = first.stderr.readlines()
+        assert printed[-1] == "interrupted: train image\n"
+        assert not [line for line in printed[:-1] if not line.startswith("epoch ")]
+        psutil.wait_procs([second], END_TIMEOUT_S)
+        assert not second.is_running()
+        assert statuses(project) == status
+
+
+def test_ctrl_c_during_the_imports_is_reported_in_one_line(project: Path) -> None:
+    with training_of_two(project) as first:
+        while not any("libtorch" in mapped.path for mapped in psutil.Process(first.pid).memory_maps()):
+            time.sleep(0.05)
+        os.killpg(first.pid, signal.SIGINT)
+        _, error = first.communicate(timeout=END_TIMEOUT_S)
+    assert first.returncode == -signal.SIGINT
+    assert error == "interrupted\n"
+
+
+def test_a_process_that_is_killed_while_it_starts_is_reported(project: Path) -> None:
+    with training_of_two(project) as first:
+        second_of(first).kill()
+        _, error = first.communicate(timeout=END_TIMEOUT_S)
+    assert first.returncode == 1
+    assert (
+        error == "error: another process of the training has ended before its first epoch; run the same command again\n"
+    )
+
+
+def test_a_process_ends_soon_after_another_even_while_it_waits_for_a_third(project: Path) -> None:
+    set_param(project / "params.yaml", "image.train.num_nodes", 2)
+    with training_of_two(project, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()), NODE_RANK="0") as first:
+        second = second_of(first)
+        while not (project / "checkpoints/image/training/mark.json").exists():
+            time.sleep(0.1)
+        second.kill()
+        _, error = first.communicate(timeout=END_TIMEOUT_S)
+    assert first.returncode == 1
+    assert error.startswith("error: another process of the training has ended; the same command resumes")
+
+
 def test_batches_that_processes_cannot_share_equally_are_refused(project: Path) -> None:
     set_param(project / "params.yaml", "text.train.devices", 3)
     done = train(project, command("text"))
     assert done.stderr == (
         "error: params.yaml: batches of 64 examples cannot be shared equally by 3 processes; "
-        "set text.train.batch_size to 63\n"
+        "set text.train.batch_size to 63 and learning_rate to 0.1\n"
     )
 
 

@@ -1,6 +1,7 @@
-"""Lightning callbacks: seeding, metrics, model selection, ReLU health, early stopping and loss checks."""
+"""Lightning callbacks: seeding, metrics, model selection, ReLU health, early stopping, loss checks and SIGTERM."""
 
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -212,3 +213,10 @@ class FiniteLoss(Callback):
             f"the loss is {loss.item()} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}; "
             f"first layer with a non-finite output: {layer}"
         )
+
+
+class InterruptAtSigterm(Callback):
+    """SIGTERM raises KeyboardInterrupt, as Ctrl-C does. Lightning's handler would wait for the other processes."""
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)

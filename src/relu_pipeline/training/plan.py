@@ -7,7 +7,7 @@ from typing import Any
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import PreparedMeta, Split
-from relu_pipeline.config import HealthConfig, ImageConfig, TaskName, TextConfig, flatten
+from relu_pipeline.config import HealthConfig, ImageConfig, TaskName, TextConfig, TrainConfig, flatten
 from relu_pipeline.data.batches import PreparedSplit
 from relu_pipeline.errors import ConfigError
 from relu_pipeline.task import Task
@@ -50,7 +50,7 @@ def plan(
     meta = artifacts.read(prepared / artifacts.META, PreparedMeta)
     config = task.settle(config, task.load(prepared, "train"), len(meta.source.labels))
     hardware = resolve_hardware(task.name, config.train)
-    _check_shares(task.name, config.train.batch_size, meta.rows, hardware.processes)
+    _check_shares(task.name, config.train, meta.rows, hardware.processes)
     weights = config.model.weights_file
     if weights and not weights.is_file():
         raise ConfigError(f"{weights}: no such file; {task.name}.model in params.yaml names it as initial weights")
@@ -58,14 +58,15 @@ def plan(
     return Training(task, config, health, seed, prepared, meta, hardware, weights_sha256)
 
 
-def _check_shares(task: TaskName, batch_size: int, rows: Mapping[Split, int], processes: int) -> None:
+def _check_shares(task: TaskName, train: TrainConfig, rows: Mapping[Split, int], processes: int) -> None:
     if (fewest := min(rows["train"], rows["val"])) < processes:
         raise ConfigError(f"a split of {fewest} examples cannot be shared by {processes} processes; use fewer")
-    size = min(batch_size, rows["train"])
+    size = min(train.batch_size, rows["train"])
     if size % processes:
+        # `auto` scales the learning rate with the batch size; a number does not.
         raise ConfigError(
             f"params.yaml: batches of {size} examples cannot be shared equally by {processes} processes; set "
-            f"{task}.train.batch_size to {size // processes * processes}"
+            f"{task}.train.batch_size to {size // processes * processes} and learning_rate to {train.learning_rate:g}"
         )
 
 

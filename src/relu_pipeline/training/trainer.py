@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.distributed import is_torchelastic_launched
 
 from relu_pipeline.config import TrainConfig
-from relu_pipeline.training.callbacks import EpochSeed, FiniteLoss, LastingEarlyStopping
+from relu_pipeline.training.callbacks import EpochSeed, FiniteLoss, InterruptAtSigterm, LastingEarlyStopping
 from relu_pipeline.training.data import TrainingData
 from relu_pipeline.training.module import Classifier
 from relu_pipeline.training.plan import Training
@@ -46,6 +46,7 @@ def run_trainer(
         callbacks=[
             EpochSeed(training.seed),
             FiniteLoss(classifier),
+            *([InterruptAtSigterm()] if hardware.processes > 1 else []),
             *reports,
             *_stopping(config),
             # Lightning runs it last, so that it saves the state of the other callbacks, too.
