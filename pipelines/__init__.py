@@ -1,6 +1,5 @@
 """DVC stages. `python -m pipelines.STAGE ...` reads the parameters, calls the library and writes the stage's outs."""
 
-import errno
 import os
 import signal
 import sys
@@ -13,16 +12,10 @@ from typing import NoReturn
 # the code of the workspace instead of the copy.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from relu_pipeline.errors import INTERRUPTED, PipelineError
+from relu_pipeline.errors import INTERRUPTED, REMEDIES, PipelineError
 
-# What to do about an error of the system that is not one of this project.
-REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
-    errno.EROFS: "make this file system writable",
-    errno.EACCES: "check who may read and write this",
-    errno.EPERM: "check who may read and write this",
-}
+# DVC removes a stage's outputs before it runs the stage.
+ADVICE = "; `dvc checkout` restores this stage's earlier outputs" if "DVC_STAGE" in os.environ else ""
 
 
 def run(stage: Callable[..., None], *choices: tuple[str, ...]) -> NoReturn:
@@ -39,16 +32,16 @@ def run(stage: Callable[..., None], *choices: tuple[str, ...]) -> NoReturn:
     try:
         stage(*words)
     except PipelineError as error:
-        sys.exit(f"error: {error}{_advice()}")
+        sys.exit(f"error: {error}{ADVICE}")
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
         place = error.filename2 or error.filename
-        sys.exit(f"error: {place}: {error.strerror}; {REMEDIES[error.errno]}{_advice()}")
+        sys.exit(f"error: {place}: {error.strerror}; {REMEDIES[error.errno]}{ADVICE}")
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C would end this process by the signal
-        print(f"interrupted: {stage.__name__} {' '.join(words)}{_advice()}", file=sys.stderr)
+        print(f"interrupted: {stage.__name__} {' '.join(words)}{ADVICE}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     sys.exit(0)
 
@@ -56,14 +49,9 @@ def run(stage: Callable[..., None], *choices: tuple[str, ...]) -> NoReturn:
 def _report(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Print Ctrl-C during the imports, which take seconds, in one line as well."""
     if issubclass(kind, KeyboardInterrupt):
-        print(f"interrupted{_advice()}", file=sys.stderr)
+        print(f"interrupted{ADVICE}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)
-
-
-def _advice() -> str:
-    """Return how to restore the outputs, which DVC removes before it runs a stage."""
-    return "; `dvc checkout` restores this stage's earlier outputs" if "DVC_STAGE" in os.environ else ""
 
 
 sys.excepthook = _report

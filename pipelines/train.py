@@ -3,7 +3,6 @@ from dataclasses import asdict
 from pipelines import run
 from relu_pipeline import artifacts
 from relu_pipeline.config import TASK_NAMES, TaskName, load_params
-from relu_pipeline.processes import starts_first
 from relu_pipeline.provenance import command_to_repeat, git_commit
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.mlflow_run import start_run
@@ -18,8 +17,8 @@ def train(task: TaskName) -> None:
     params = load_params()
     # `health` is not a parameter of the DVC stage: its thresholds affect only warnings, not the outs.
     training = plan(TASKS[task], getattr(params, task), params.health, params.seed, artifacts.prepared_dir(task))
-    with all_processes(training.hardware.devices):
-        if starts_first():
+    with all_processes(training.hardware.devices) as first:
+        if first:
             train_and_report(training)
         else:
             join(training, await_state(artifacts.training_dir(task), training.key))
@@ -42,9 +41,7 @@ def train_and_report(training: Training) -> None:
         mlflow_run.log_files(write_report(fitted, artifacts.reports_dir(task)), "training")
         mlflow_run.log_tags({"relu.checkpoint": artifacts.sha256_of(checkpoint)})
     state.discard()
-    accuracy, f1_macro = fitted.kept["val/accuracy"], fitted.kept["val/f1_macro"]
-    temperature = fitted.calibration.temperature
-    print(f"{task}: validation accuracy {accuracy:.4f}, macro F1 {f1_macro:.4f}, temperature {temperature:.3f}")
+    print(f"{task}: validation {fitted}")
 
 
 def tags(training: Training, commit: str) -> dict[str, str]:

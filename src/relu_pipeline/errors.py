@@ -16,6 +16,7 @@ PipelineError
 └── ServiceError    a running service rejects a request, or does not respond
 """
 
+import errno
 from pathlib import Path
 
 MAX_NAME_CHARS = 100  # of a name in a message
@@ -28,6 +29,15 @@ def in_one_line(text: str, max_chars: int = MAX_NAME_CHARS) -> str:
 
 
 INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
+
+# What to do about an error of the operating system that is no fault of this project.
+REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EROFS: "make this file system writable",
+    errno.EACCES: "check who may read and write this",
+    errno.EPERM: "check who may read and write this",
+}
 
 
 class PipelineError(Exception):

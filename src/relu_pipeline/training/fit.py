@@ -36,6 +36,10 @@ class Fitted:
     calibration: Calibration
     kept: dict[str, float]  # entry of `history` of the epoch whose weights are kept
 
+    def __str__(self) -> str:
+        scores = f"accuracy {self.kept['val/accuracy']:.4f}, macro F1 {self.kept['val/f1_macro']:.4f}"
+        return f"{scores}, temperature {self.calibration.temperature:.3f}"
+
 
 @dataclass(frozen=True)
 class Job:

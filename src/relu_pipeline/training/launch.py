@@ -17,6 +17,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from relu_pipeline.errors import TrainingError
+from relu_pipeline.processes import starts_first
 
 STARTED = "RELU_STARTED_BY_FIRST_PROCESS"
 STDIN, STDOUT = 0, 1
@@ -25,21 +26,22 @@ LOST = "another process of the training has ended"
 
 
 @contextmanager
-def all_processes(devices: int) -> Iterator[None]:
-    """Start this command once for each other device of this machine, and wait until all of them have begun the block.
+def all_processes(devices: int) -> Iterator[bool]:
+    """Run the block in a process for each device of this machine; yield whether this one is the first of all machines.
 
-    In those, the block ends with the first process, however that ends. Raises TrainingError if one of them ends early.
+    The first process of a machine starts this command for the others, and waits until they have begun the block. They
+    end when it ends, by any signal. Raises TrainingError if one of them does not begin.
     """
     if STARTED in os.environ:
         _report_to_the_first()
-        yield
+        yield False
     elif devices == 1 or LightningEnvironment().creates_processes_externally:
-        yield
+        yield starts_first()
     else:
         others = _start(devices)
         try:
             _await(others)
-            yield
+            yield starts_first()
             for process in others:
                 process.wait()
         finally:
