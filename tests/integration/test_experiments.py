@@ -19,7 +19,7 @@ from tests.s3 import Bucket, s3_bucket
 from tests.servers import free_port
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {"OMP_NUM_THREADS": "1"}
-NAMES = [f"rate-{number}" for number in range(4)]
+NAMES = [f"rate-{number}" for number in range(3)]
 # Of the test of a team. Sixteen at once took 9 minutes on two cores.
 TEAM_NAMES = [f"rate-{number:02}" for number in range(int(os.environ.get("RELU_TEAM_EXPERIMENTS", "2")))]
 MODEL = "relu-pipeline-text"
