@@ -50,8 +50,8 @@ def _report(kind: type[BaseException], error: BaseException, traceback: Tracebac
     """Print Ctrl-C during the imports, which take seconds, in one line as well."""
     if issubclass(kind, KeyboardInterrupt):
         print(f"interrupted{ADVICE}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
+        sys.exit(INTERRUPTED)
+    sys.__excepthook__(kind, error, traceback)
 
 
 sys.excepthook = _report

@@ -17,7 +17,7 @@ def train(task: TaskName) -> None:
     params = load_params()
     # `health` is not a parameter of the DVC stage: its thresholds affect only warnings, not the outs.
     training = plan(TASKS[task], getattr(params, task), params.health, params.seed, artifacts.prepared_dir(task))
-    with all_processes(training.hardware.devices) as first:
+    with all_processes(training.hardware) as first:
         if first:
             train_and_report(training)
         else:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -201,8 +202,8 @@ def test_ctrl_c_and_sigterm_end_all_processes_while_they_start_and_while_they_tr
             printed = first.stderr.readlines()
         assert printed[-1] == "interrupted: train image\n"
         assert not [line for line in printed[:-1] if not line.startswith("epoch ")]
-        psutil.wait_procs([second], END_TIMEOUT_S)
-        assert not second.is_running()
+        gone, _ = psutil.wait_procs([second], END_TIMEOUT_S)
+        assert gone
         assert statuses(project) == status
 
 
@@ -212,7 +213,7 @@ def test_ctrl_c_during_the_imports_is_reported_in_one_line(project: Path) -> Non
             time.sleep(0.05)
         os.killpg(first.pid, signal.SIGINT)
         _, error = first.communicate(timeout=END_TIMEOUT_S)
-    assert first.returncode == -signal.SIGINT
+    assert first.returncode == 130
     assert error == "interrupted\n"
 
 
@@ -235,7 +236,31 @@ def test_a_process_ends_soon_after_another_even_while_it_waits_for_a_third(proje
         second.kill()
         _, error = first.communicate(timeout=END_TIMEOUT_S)
     assert first.returncode == 1
-    assert error.startswith("error: another process of the training has ended; the same command resumes")
+    assert error.startswith("error: another process of the training has ended; run the same command again")
+
+
+def test_ctrl_c_ends_a_process_that_waits_for_one_that_hangs(project: Path) -> None:
+    with training_of_two(project) as first:
+        assert first.stderr
+        next(line for line in first.stderr if line.startswith("epoch 2/"))
+        second = second_of(first)
+        second.suspend()
+        time.sleep(2)  # the first waits now
+        os.killpg(first.pid, signal.SIGINT)
+        _, error = first.communicate(timeout=END_TIMEOUT_S)
+    assert first.returncode == 130
+    assert error.endswith("interrupted while another process did not answer\n")
+    gone, _ = psutil.wait_procs([second], END_TIMEOUT_S)
+    assert gone
+
+
+def test_a_port_in_use_is_named(project: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with training_of_two(project, MASTER_PORT=port) as first:
+            _, error = first.communicate(timeout=END_TIMEOUT_S)
+    assert first.returncode == 1
+    assert error == f"error: port {port} is in use; set MASTER_PORT to another; no epoch was finished\n"
 
 
 def test_batches_that_processes_cannot_share_equally_are_refused(project: Path) -> None:

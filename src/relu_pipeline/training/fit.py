@@ -1,5 +1,6 @@
 """Training of one network, from the plan and the prepared data to the best checkpoint and its history."""
 
+import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -151,14 +152,17 @@ def _class_weights(training: Training, train: PreparedSplit) -> Tensor | None:
 def _explain(error: Exception, training: Training, state: TrainingState) -> Exception:
     """Return an error with advice, or the error itself if there is none."""
     task = training.task.name
-    train, kept = f"{task}.train", f"the last finished epoch is kept in {state.folder}"
+    train = f"{task}.train"
+    kept = f"the last finished epoch is kept in {state.folder}" if state.last.exists() else "no epoch was finished"
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         size = training.config.train.batch_size
         return TrainingError(
             f"out of memory; lower {train}.batch_size, which is {size}, or the sizes in {task}.model; {kept}"
         )
+    if "EADDRINUSE" in str(error):
+        return TrainingError(f"port {os.environ['MASTER_PORT']} is in use; set MASTER_PORT to another; {kept}")
     if _is_lost_connection(error):
-        return TrainingError(f"another process of the training has ended; {kept}; the same command resumes from it")
+        return TrainingError(f"another process of the training has ended; {kept}; run the same command again")
     if isinstance(error, TrainingError):
         rate = training.config.train.learning_rate
         return TrainingError(f"{error}; {kept}; lower {train}.learning_rate, which is {rate}")

@@ -5,60 +5,72 @@ processes waiting for each other.
 """
 
 import os
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from threading import Thread
-from typing import NoReturn
+from threading import Event, Thread
+from typing import Any, NoReturn
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
-from relu_pipeline.errors import TrainingError
+from relu_pipeline.errors import INTERRUPTED, TrainingError
 from relu_pipeline.processes import starts_first
+from relu_pipeline.training.hardware import Hardware
 
 STARTED = "RELU_STARTED_BY_FIRST_PROCESS"
 STDIN, STDOUT = 0, 1
-PATIENCE_S = 20  # for the message of the first process, before it is ended without one
+PATIENCE_S = 20  # for a process that ends itself, with its own message
 LOST = "another process of the training has ended"
+
+Process = subprocess.Popen[bytes]
 
 
 @contextmanager
-def all_processes(devices: int) -> Iterator[bool]:
+def all_processes(hardware: Hardware) -> Iterator[bool]:
     """Run the block in a process for each device of this machine; yield whether this one is the first of all machines.
 
     The first process of a machine starts this command for the others, and waits until they have begun the block. They
     end when it ends, by any signal. Raises TrainingError if one of them does not begin.
     """
-    if STARTED in os.environ:
-        _report_to_the_first()
-        yield False
-    elif devices == 1 or LightningEnvironment().creates_processes_externally:
+    if hardware.processes == 1:
+        yield True
+        return
+    others: list[Process] = []
+    over = Event()
+    try:
+        if STARTED in os.environ:
+            _report_to_the_first()
+        else:
+            _watch(_end_after_a_signal, _signals(), others, over)
+            if not LightningEnvironment().creates_processes_externally:
+                others += _start(hardware.devices)
+        for process in others:
+            _await(process)
+        for process in others:
+            _watch(_end_after, process, others, over)
         yield starts_first()
-    else:
-        others = _start(devices)
-        try:
-            _await(others)
-            yield starts_first()
-            for process in others:
-                process.wait()
-        finally:
-            for process in others:
-                process.kill()
-                process.wait()
+        for process in others:
+            process.wait()
+    finally:
+        over.set()
+        for process in others:
+            process.kill()
+            process.wait()
 
 
-def _start(devices: int) -> list[subprocess.Popen[bytes]]:
+def _start(devices: int) -> list[Process]:
     environment = LightningEnvironment()
     os.environ |= {
         "MASTER_ADDR": environment.main_address,
         "MASTER_PORT": str(environment.main_port),
         "LOCAL_RANK": "0",
     }
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // devices)))
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // devices))
+        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     return [
         subprocess.Popen(
             [sys.executable, *sys.orig_argv[1:]],
@@ -71,27 +83,48 @@ def _start(devices: int) -> list[subprocess.Popen[bytes]]:
     ]
 
 
-def _await(others: list[subprocess.Popen[bytes]]) -> None:
-    for process in others:
-        assert process.stdout
-        if not process.stdout.readline():
-            raise TrainingError(f"{LOST} before its first epoch; run the same command again")
-    for process in others:
-        Thread(target=_end_after, args=(process,), daemon=True).start()
+def _await(process: Process) -> None:
+    assert process.stdout
+    if not process.stdout.readline():
+        raise TrainingError(f"{LOST} before its first epoch; run the same command again")
 
 
-def _end_after(process: subprocess.Popen[bytes]) -> None:
-    """End this process if `process` has failed: it could wait for that one where Python cannot interrupt it."""
+def _signals() -> int:
+    """Return a file descriptor from which the signals that Python handles can be read as they arrive."""
+    receiver, sender = os.pipe()
+    os.set_blocking(sender, False)
+    signal.set_wakeup_fd(sender)
+    return receiver
+
+
+def _watch(watch: Callable[..., None], *arguments: Any) -> None:
+    Thread(target=watch, args=arguments, daemon=True).start()
+
+
+def _end_after_a_signal(signals: int, others: Iterable[Process], over: Event) -> None:
+    """After Ctrl-C or SIGTERM, end this process if it still waits for another: Python raises nothing there."""
+    os.read(signals, 1)
+    if not over.wait(PATIENCE_S):
+        _end(others, "interrupted while another process did not answer", INTERRUPTED)
+
+
+def _end_after(process: Process, others: Iterable[Process], over: Event) -> None:
+    """End this process if `process` has failed, and this one still waits for it."""
     assert process.stdout
     process.stdout.read()
-    if process.wait():
-        time.sleep(PATIENCE_S)
-        print(f"error: {LOST}; the same command resumes from the last finished epoch", file=sys.stderr, flush=True)
-        os._exit(1)
+    if process.wait() and not over.wait(PATIENCE_S):
+        _end(others, f"error: {LOST}; run the same command again: it resumes", 1)
+
+
+def _end(others: Iterable[Process], message: str, status: int) -> NoReturn:
+    for process in others:
+        process.kill()
+    print(message, file=sys.stderr, flush=True)
+    os._exit(status)
 
 
 def _report_to_the_first() -> None:
-    Thread(target=_end_with_the_first, daemon=True).start()
+    _watch(_end_with_the_first)
     try:
         os.write(STDOUT, b"ready\n")
     except BrokenPipeError:
