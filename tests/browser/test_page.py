@@ -67,6 +67,7 @@ def test_a_chosen_image_has_the_answer_that_other_clients_get(server: Server, vi
 
 def test_an_image_can_be_dropped(server: Server, visit: Visit, digit: Path) -> None:
     page = visit(server)
+    expect(page.locator("#image")).to_be_visible()  # until then, the page does not know that the service takes images
     box = page.locator(".drop").bounding_box()
     assert box is not None
     devtools = page.context.new_cdp_session(page)
