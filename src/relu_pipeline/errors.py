@@ -35,8 +35,8 @@ REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
     errno.EROFS: "make this file system writable",
-    errno.EACCES: "check who may read and write this",
-    errno.EPERM: "check who may read and write this",
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
 }
 
 

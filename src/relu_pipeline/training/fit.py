@@ -62,8 +62,9 @@ def fit(
 ) -> Fitted:
     """Train, resuming from `state`, and write the calibrated weights of the epoch that `kept_epoch` chooses.
 
-    With several processes, this is the first one. Raises TrainingError if the loss is not finite, memory runs out or
-    another process ends, and any exception of `on_epoch`. `state` keeps the last finished epoch.
+    With several processes, this is the first one. Raises TrainingError if the loss is not finite, memory runs out,
+    another process ends or their port is in use, and any exception of `on_epoch`. `state` keeps the last finished
+    epoch.
     """
     try:
         return _fit(training, run, state, checkpoint, on_epoch)

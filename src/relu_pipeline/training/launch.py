@@ -23,7 +23,7 @@ from relu_pipeline.training.hardware import Hardware
 STARTED = "RELU_STARTED_BY_FIRST_PROCESS"
 STDIN, STDOUT = 0, 1
 PATIENCE_S = 20  # for a process that ends itself, with its own message
-LOST = "another process of the training has ended"
+LOST = "another process of the training has ended; run the same command again"
 
 Process = subprocess.Popen[bytes]
 
@@ -33,7 +33,8 @@ def all_processes(hardware: Hardware) -> Iterator[bool]:
     """Run the block in a process for each device of this machine; yield whether this one is the first of all machines.
 
     The first process of a machine starts this command for the others, and waits until they have begun the block. They
-    end when it ends, by any signal. Raises TrainingError if one of them does not begin.
+    end when it ends, by any signal. Raises TrainingError if one of them does not begin, ValueError outside the main
+    thread.
     """
     if hardware.processes == 1:
         yield True
@@ -86,7 +87,7 @@ def _start(devices: int) -> list[Process]:
 def _await(process: Process) -> None:
     assert process.stdout
     if not process.stdout.readline():
-        raise TrainingError(f"{LOST} before its first epoch; run the same command again")
+        raise TrainingError(LOST)
 
 
 def _signals() -> int:
@@ -113,7 +114,7 @@ def _end_after(process: Process, others: Iterable[Process], over: Event) -> None
     assert process.stdout
     process.stdout.read()
     if process.wait() and not over.wait(PATIENCE_S):
-        _end(others, f"error: {LOST}; run the same command again: it resumes", 1)
+        _end(others, f"error: {LOST}", 1)
 
 
 def _end(others: Iterable[Process], message: str, status: int) -> NoReturn:
