@@ -4,13 +4,17 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
 
 
 class Interruption:
-    """Ctrl-C ends a trial at once; between trials, it waits until Optuna is done with the last one.
+    """Ctrl-C ends a training at once; while Optuna works, it waits.
 
-    There, it could be lost: Python drops what is raised in a `__del__`, which Lightning's Trainer has, and in
-    `Study.tell` Optuna raises another error.
+    Python drops what is raised in a `__del__`, which Lightning's Trainer has. An interrupted query leaves SQLite locked
+    for this process, too.
     """
 
     def __init__(self) -> None:
@@ -19,23 +23,35 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Ctrl-C waits for the next `immediate`. Raises ValueError outside the main thread."""
-        signal.signal(signal.SIGINT, self._receive)
-        try:
+        """Ctrl-C waits for the end of the block, or for an `immediate` in it. Raises ValueError in another thread."""
+        with _handling(self._receive):
             yield
-        finally:
-            signal.signal(signal.SIGINT, self._handler)
+        self._raise_received()
 
     @contextmanager
     def immediate(self) -> Iterator[None]:
-        """In `deferred`, or as a decorator: Ctrl-C raises KeyboardInterrupt, also one that waits."""
-        signal.signal(signal.SIGINT, self._handler)
-        try:
-            if self._received:
-                signal.raise_signal(signal.SIGINT)
+        """In `deferred`: Ctrl-C raises KeyboardInterrupt, also one that waits."""
+        with _handling(self._handler):
+            self._raise_received()
             yield
-        finally:
-            signal.signal(signal.SIGINT, self._receive)
+
+    def between_trials(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Callback of Optuna: raise KeyboardInterrupt if Ctrl-C waits."""
+        with self.immediate():
+            pass
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._received = True
+
+    def _raise_received(self) -> None:
+        if self._received:
+            signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _handling(handler: Any) -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

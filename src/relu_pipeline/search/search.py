@@ -50,10 +50,10 @@ def _optimise(
     try:
         with interruption.deferred():
             study.optimize(
-                interruption.immediate()(Objective(plan, run)),
+                Objective(plan, run, interruption),
                 timeout=timeout_s,
                 catch=FAILURES,
-                callbacks=[interruption.immediate()(_print_score), MaxTrialsCallback(trials, BEGUN)],
+                callbacks=[_print_score, interruption.between_trials, MaxTrialsCallback(trials, BEGUN)],
                 gc_after_trial=True,  # a Trainer and its callbacks refer to each other
             )
     except KeyboardInterrupt:

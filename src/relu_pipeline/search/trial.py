@@ -11,6 +11,7 @@ import optuna
 
 from relu_pipeline import artifacts
 from relu_pipeline.errors import ConfigError, TrainingError, in_one_line
+from relu_pipeline.search.interruption import Interruption
 from relu_pipeline.search.plan import SearchPlan
 from relu_pipeline.search.study import is_shipped
 from relu_pipeline.tracking.run import Run
@@ -23,10 +24,14 @@ FAILURES = (ConfigError, TrainingError, MemoryError)  # these fail a trial, and 
 
 @dataclass(frozen=True)
 class Objective:
-    """Optuna's objective: the validation score of the kept epoch. Each trial is logged as a child of `run`."""
+    """Optuna's objective: the validation score of the kept epoch. Each trial is logged as a child of `run`.
+
+    Called in `interruption.deferred`.
+    """
 
     plan: SearchPlan
     run: Run
+    interruption: Interruption
 
     def __call__(self, trial: optuna.Trial) -> float:
         """Train, and return the score. Raises TrialPruned, or one of FAILURES if the training fails."""
@@ -52,13 +57,17 @@ class Objective:
         with tempfile.TemporaryDirectory() as scratch:
             state = open_state(Path(scratch) / "training", training.key)
             state.begin(run.key)
-            fitted = fit(training, run, state, Path(scratch) / artifacts.CHECKPOINT, self._epoch_hook(trial))
+            checkpoint, hook = Path(scratch) / artifacts.CHECKPOINT, self._epoch_hook(trial)
+            with self.interruption.immediate():
+                fitted = fit(training, run, state, checkpoint, hook)
         return fitted.kept[self.plan.score]
 
     def _epoch_hook(self, trial: optuna.Trial) -> EpochHook:
         def report(metrics: Mapping[str, float]) -> None:
-            trial.report(metrics[self.plan.score], int(metrics["epoch"]))
-            if trial.should_prune() and not is_shipped(trial):
+            with self.interruption.deferred():
+                trial.report(metrics[self.plan.score], int(metrics["epoch"]))
+                pruned = trial.should_prune() and not is_shipped(trial)
+            if pruned:
                 raise optuna.TrialPruned
 
         return report

@@ -3,16 +3,20 @@
 import gc
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExecutionContext
 
 from relu_pipeline import artifacts
 from relu_pipeline.config import load_params
@@ -234,6 +238,28 @@ def test_ctrl_c_between_two_trials_ends_the_search(small: Path, capsys: pytest.C
         gc.enable()
     assert "interrupted; run the same command to continue this search" in capsys.readouterr().err
     assert [trial.state for trial in found(small).trials] == ["complete"]
+
+
+@pytest.mark.usefixtures("on_sigint")
+def test_ctrl_c_while_a_trial_uses_the_database_ends_the_search(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statements: list[str] = []
+
+    def interrupt(cursor: sqlite3.Cursor, statement: str, parameters: Any, context: ExecutionContext) -> None:
+        """Send SIGINT in the second query after the score of the first epoch was written."""
+        if statements or statement.startswith("INSERT INTO trial_intermediate_values"):
+            statements.append(statement)
+        if len(statements) == 3:
+            cursor.execute(statement, parameters)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(database, "TIMEOUT_S", 1)
+    event.listen(Engine, "do_execute", interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            search("text", 3, None)
+    finally:
+        event.remove(Engine, "do_execute", interrupt)
+    assert [trial.state for trial in join().trials] == [TrialState.FAIL, TrialState.WAITING]
 
 
 def test_a_wrong_range_stops_before_anything_is_written(project: Path) -> None:
