@@ -109,7 +109,7 @@ class Shell:
         for process in psutil.wait_procs(processes, STOP_TIMEOUT_S)[1]:
             process.kill()
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()  # not `communicate`: what a command left in the background keeps the pipe open
 
     def _execute(self, line: str) -> tuple[str, str]:
         """Return the exit status of `line`, and what it prints."""

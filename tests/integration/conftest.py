@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from relu_pipeline.demo import run_demo
 
@@ -11,15 +12,24 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this project in which the demo has run; tests change it."""
-    scratch = tmp_path_factory.mktemp("demo") / "project"
-    run_demo(ROOT, scratch)
-    shutil.copytree(scratch, scratch.with_name("finished"), symlinks=True)
-    return scratch
+def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A copy of this project in which the demo has run, for all workers of pytest-xdist."""
+    own = tmp_path_factory.getbasetemp()
+    copy = (own if worker_id == "master" else own.parent) / "demo/project"
+    copy.parent.mkdir(exist_ok=True)
+    with FileLock(copy.with_name("lock")):
+        if not copy.exists():
+            run_demo(ROOT, copy)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def project(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the demo, which tests change."""
+    return shutil.copytree(demo, tmp_path_factory.mktemp("changed") / "project", symlinks=True)
 
 
 @pytest.fixture
-def finished(project: Path, tmp_path: Path) -> Path:
-    """The test's own copy of the project as the demo left it."""
-    return shutil.copytree(project.with_name("finished"), tmp_path / "project", symlinks=True)
+def finished(demo: Path, tmp_path: Path) -> Path:
+    """The test's own copy of the demo."""
+    return shutil.copytree(demo, tmp_path / "project", symlinks=True)

@@ -11,6 +11,7 @@ import pytest
 from relu_pipeline import artifacts
 from relu_pipeline.demo import FOREIGN, sample_digit
 from tests.documents import INSTALLED, followed
+from tests.dvc_queue import end_workers
 from tests.servers import free_port
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {"OMP_NUM_THREADS": "1"}
@@ -101,6 +102,7 @@ def test_the_commands_on_experiments(finished: Path) -> None:
     services = {"make ui": f"http://127.0.0.1:{port}/health"}
     with followed("docs/experiments.md", finished, ENVIRONMENT, replaced, services) as printed:
         outputs = dict(printed)
+    end_workers(finished)
     (queue,) = [output for command, output in printed if command.startswith("dvc queue status")]
     assert queue.count("Success") == 1
     (table,) = [output for command, output in printed if command.startswith("relu-pipeline search")]

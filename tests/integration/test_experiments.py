@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from relu_pipeline.demo import FOREIGN
 from tests.documents import INSTALLED, Shell
+from tests.dvc_queue import run_queue
 from tests.postgres import Cluster, postgres
 from tests.s3 import Bucket, s3_bucket
 from tests.servers import free_port
@@ -23,7 +23,6 @@ NAMES = [f"rate-{number}" for number in range(3)]
 # Of the test of a team. Sixteen at once took 9 minutes on two cores.
 TEAM_NAMES = [f"rate-{number:02}" for number in range(int(os.environ.get("RELU_TEAM_EXPERIMENTS", "2")))]
 MODEL = "relu-pipeline-text"
-QUEUE_TIMEOUT_S = 600
 pytestmark = pytest.mark.slow
 
 
@@ -59,16 +58,12 @@ def run_at_once(project: Path, environment: Mapping[str, str], names: Sequence[s
     for number, name in enumerate(names):
         rate = f"text.train.learning_rate={learning_rate(number)}"
         printed += run(project, environment, "dvc", "exp", "run", "--queue", "--name", name, "-S", rate)
-    printed += run(project, environment, "dvc", "queue", "start", "--jobs", str(len(names)))
-    end = time.monotonic() + QUEUE_TIMEOUT_S * max(1, len(names) / 4)
-    while any(state in run(project, environment, "dvc", "queue", "status") for state in ("Running", "Queued")):
-        assert time.monotonic() < end
-        time.sleep(2)
+    queue = run_queue(project, environment, len(names))
     for name in names:
         printed += run(project, environment, "dvc", "queue", "logs", name)
-    assert run(project, environment, "dvc", "queue", "status").count("Success") == len(names), printed
+    assert queue.count("Success") == len(names), printed
     # What was too slow for the patience of a stage.
-    return printed + run(project, environment, "relu_pipeline.cli", "send-metrics")
+    return printed + queue + run(project, environment, "relu_pipeline.cli", "send-metrics")
 
 
 def expect_all(uri: str, names: Sequence[str] = NAMES) -> None:

@@ -24,6 +24,7 @@ from relu_pipeline.artifacts import DataReport, Manifest, Parity
 from relu_pipeline.config import load_params
 from relu_pipeline.demo import FOREIGN, copy_project, serving
 from relu_pipeline.recipes import apply_recipe
+from tests.dvc_queue import run_queue
 from tests.params import set_param
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -364,17 +365,8 @@ def test_the_queued_code_of_an_experiment_is_the_code_that_runs(project: Path) -
     queued = dvc(project, "exp", "run", "--queue", "--name", "queued-code")
     module.write_text(source)
     assert queued.returncode == 0, queued.stderr
-    ran = dvc(project, "queue", "start")
-    assert ran.returncode == 0, ran.stderr
-    logs = subprocess.run(
-        [sys.executable, "-m", "dvc", "queue", "logs", "--follow", "queued-code"],
-        cwd=project,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    run_queue(project, ENVIRONMENT)
+    logs = dvc(project, "queue", "logs", "queued-code")
     assert "the queued code ran" in logs.stdout + logs.stderr
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mlflow
@@ -20,6 +20,7 @@ import pytest
 from relu_pipeline.artifacts import sha256_of
 from relu_pipeline.demo import FOREIGN, copy_project
 from relu_pipeline.recipes import apply_recipe
+from relu_pipeline.training.launch import STARTED
 from tests.params import set_param
 from tests.servers import free_port
 
@@ -158,11 +159,14 @@ def statuses(project: Path) -> list[str]:
 
 
 def second_of(first: subprocess.Popen[str]) -> psutil.Process:
-    """The second process, which starts while the first one waits for it."""
-    while not (others := psutil.Process(first.pid).children()):
-        assert first.poll() is None
+    """The second process, which starts while the first one waits for it. Imports start others, such as ldconfig."""
+    while first.poll() is None:
+        for child in psutil.Process(first.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if STARTED in child.environ():
+                    return child
         time.sleep(0.05)
-    return others[0]
+    raise AssertionError(first.communicate()[1])
 
 
 @pytest.mark.parametrize("victim", [0, 1])
