@@ -16,7 +16,6 @@ from tests.servers import free_port
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN} | {"OMP_NUM_THREADS": "1"}
 ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}:{ENVIRONMENT['PATH']}"
-WAIT_FOR_THE_QUEUE = "while dvc queue status | grep --quiet --extended-regexp 'Queued|Running'; do sleep 2; done"
 pytestmark = pytest.mark.slow
 
 
@@ -95,7 +94,7 @@ def test_the_commands_on_experiments(finished: Path) -> None:
     port = str(free_port())
     replaced = {
         "image.train.max_epochs=12": "image.train.max_epochs=2",
-        "dvc queue status": f"{WAIT_FOR_THE_QUEUE}; dvc queue status",
+        "dvc queue status": "until dvc queue status | grep Success; do sleep 2; done",
         "make ui": f"{INSTALLED} && MLFLOW_PORT={port} make ui",
         "--trials 30 --timeout 20m": "--trials 3 --timeout 20m",
     }
@@ -103,8 +102,6 @@ def test_the_commands_on_experiments(finished: Path) -> None:
     with followed("docs/experiments.md", finished, ENVIRONMENT, replaced, services) as printed:
         outputs = dict(printed)
     end_workers(finished)
-    (queue,) = [output for command, output in printed if command.startswith("dvc queue status")]
-    assert queue.count("Success") == 1
     (table,) = [output for command, output in printed if command.startswith("relu-pipeline search")]
     assert table.splitlines()[-1].startswith(("dvc exp run", "no trial is better than params.yaml"))
     assert "accuracy" in outputs["dvc metrics diff"]
