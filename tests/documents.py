@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND_TIMEOUT_S = 600
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20
 # In place of `make setup`: the clone has the `.venv` of the tests.
 INSTALLED = f"mkdir .venv && ln -s {shlex.quote(str(Path(sys.executable).parent))} .venv/bin && touch .venv/.ready"

@@ -18,7 +18,7 @@ from tests.servers import free_port
 
 DEBIAN = "/usr/lib/postgresql"  # its programs are in VERSION/bin, which is not on the PATH
 LOG = "server.log"
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 30
 
 

@@ -21,7 +21,7 @@ from relu_pipeline.provenance import git_commit
 from relu_pipeline.recipes import apply_recipe
 
 SCRATCH = Path("demo")  # not hidden: BentoML refuses to read from hidden folders
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 15
 TEXT = "The central bank raises interest rates after long talks"
 # Unset, because the stages and the service of the copy would use paths or servers outside the copy.

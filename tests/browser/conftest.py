@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from relu_pipeline.demo import sample_digit
-from tests.servers import Server, start
+from tests.servers import START_TIMEOUT_S, Server, start
 
 KEY = "schlüssel-🔑-0123"
 OFFLINE = 0
+PATIENCE_MS = 15_000  # for a busy machine
 REFUSED = re.compile(r"Failed to load resource: (?:the server responded with a status of (4\d\d)|net::ERR_INTERNET_)")
 Visit = Callable[..., Page]
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass
@@ -50,7 +52,9 @@ def browser() -> Iterator[Browser]:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     # For one module: other tests run event loops, which Playwright's own would forbid.
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"], timeout=START_TIMEOUT_S * 1000
+        )
         yield browser
         browser.close()
 
@@ -78,7 +82,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
         context.on("request", watch.request)
         context.on("console", watch.console)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", watch.error)
         page.goto(server.url)
         return page

@@ -276,7 +276,7 @@ def test_the_page_shows_drift(models: Path, visit: Visit, tmp_path: Path) -> Non
         texts = {"texts": ["the the the"] * 250}
         for _ in range(2):
             requests.post(f"{server.url}/classify_texts", json=texts, timeout=10).raise_for_status()
-        expect(state).to_have_text(re.compile(r"[\d.]+, above the threshold of 0\.22 since "), timeout=10_000)
+        expect(state).to_have_text(re.compile(r"[\d.]+, above the threshold of 0\.22 since "))
         expect(page.locator("#model-text .drift.raised")).to_be_visible()
         expect(page.locator("#model-text .meaning")).to_contain_text(
             "The last 500 texts differ from the validation split"
@@ -316,17 +316,17 @@ def test_the_page_shows_a_swapped_model(models: Path, visit: Visit, tmp_path: Pa
         version = json.loads(path.read_text())["version"]
         expect(page.locator("#model-text .version")).to_have_text(version)
         path.write_text(path.read_text().replace(f'"{version}"', '"demo-1"'))
-        expect(page.locator("#model-text .version")).to_have_text("demo-1", timeout=15_000)
+        expect(page.locator("#model-text .version")).to_have_text("demo-1")
         (tmp_path / "models/text/samples.json").write_text("altered")
         path.write_text(path.read_text().replace('"demo-1"', '"demo-2"'))
-        expect(page.locator("#model-text .refused")).to_contain_text("samples.json", timeout=15_000)
+        expect(page.locator("#model-text .refused")).to_contain_text("samples.json")
 
 
 def test_the_page_waits_for_a_service_that_is_away(server: Server, visit: Visit) -> None:
     page = visit(server, refused=frozenset({OFFLINE}))
     expect_pictures(page)
     page.context.set_offline(True)
-    expect(page.locator("#notice")).to_contain_text("The service does not respond", timeout=10_000)
+    expect(page.locator("#notice")).to_contain_text("The service does not respond")
     page.context.set_offline(False)
     expect(page.locator("#notice")).to_be_hidden(timeout=10_000)
 

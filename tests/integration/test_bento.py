@@ -17,7 +17,7 @@ from tests.servers import free_port
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in FOREIGN}
 ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}:{ENVIRONMENT['PATH']}"
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
 pytestmark = pytest.mark.slow
 
 

@@ -90,7 +90,7 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        for _ in range(120):
+        for _ in range(360):
             try:
                 if requests.get(f"{self.uri}/health", timeout=1).ok:
                     return

@@ -1,3 +1,4 @@
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -174,6 +175,8 @@ def documented_limits() -> Iterator[tuple[str, list[Any], list[Any]]]:
             is_included = word in ("at least", "at most")
             inside.append(limit if is_included else limit + towards)
             outside.append(limit - towards if is_included else limit)
+        if "number" in valid:
+            outside += [math.inf, math.nan]
         if length:
             least, most = int(length[1]) if length[1].isdigit() else 0, int(length[2] or 50)
             item = inside[0] if inside else "text"
