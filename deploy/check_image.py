@@ -96,7 +96,10 @@ def run_without_engine(context: Path) -> int:
 
 
 def check(container: Container) -> None:
-    """Wait until the container is healthy, send an image and a text, and stop it. Exits with a message on failure."""
+    """Wait until the container is healthy, send an image and a text of its tasks, and stop it.
+
+    Exits with a message on failure.
+    """
     began = time.monotonic()
     while not container.healthy():
         if time.monotonic() - began > START_S:
@@ -104,9 +107,11 @@ def check(container: Container) -> None:
         time.sleep(0.5)
     print(f"healthy after {time.monotonic() - began:.1f} s")
     samples = json.loads(ask(container.url, "/samples"))
-    image, text = samples["image"][0]["image"], samples["text"][0]["text"]
-    show("an image", ask(container.url, "/classify_image", b64decode(image), "image/png"))
-    show("a text", ask(container.url, "/classify_text", json.dumps({"text": text}).encode(), "application/json"))
+    for sample in samples.get("image", [])[:1]:
+        show("an image", ask(container.url, "/classify_image", b64decode(sample["image"]), "image/png"))
+    for sample in samples.get("text", [])[:1]:
+        body = json.dumps({"text": sample["text"]}).encode()
+        show("a text", ask(container.url, "/classify_text", body, "application/json"))
     began = time.monotonic()
     status = container.stop()
     print(f"exited {time.monotonic() - began:.1f} s after SIGTERM with status {status}")

@@ -262,3 +262,17 @@ def test_own_data_are_called_so_and_their_folder_stays_private(exported: Workspa
     content = as_markdown(describe(dataclasses.replace(facts, meta=meta)))
     assert "the user's own data" in content
     assert "invoices" not in content
+
+
+@pytest.mark.parametrize(
+    ("dead", "removed", "sentence"),
+    [
+        (0, 0, "Pruning of dead units: no unit is dead."),
+        (3, 0, "Pruning of dead units: 3 units are dead; none was removed."),
+        (3, 2, "Pruning of dead units: 2 of 3 dead units were removed; no predicted class changed."),
+    ],
+)
+def test_dead_and_removed_units_are_told(exported: Workspace, dead: int, removed: int, sentence: str) -> None:
+    facts = exported.facts()
+    pruning = facts.pruning.model_copy(update={"dead": dead, "removed": removed, "refused": None})
+    assert sentence in as_markdown(describe(dataclasses.replace(facts, pruning=pruning)))

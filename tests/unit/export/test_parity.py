@@ -33,3 +33,9 @@ def test_each_condition_is_named() -> None:
         require(compare(answers(0.51), answers(0.49), LABELS, TOLERANCE), 1.0, TOLERANCE)
     with pytest.raises(ParityError, match="differs by nan"):
         require(compare(answers(0.7), answers(0.7) * np.nan, LABELS, TOLERANCE), 1.0, TOLERANCE)
+
+
+@pytest.mark.parametrize(("tolerance", "near_ties"), [(0.125, 1), (0.12, 0)])
+def test_a_near_tie_is_at_most_twice_the_tolerance(tolerance: float, near_ties: int) -> None:
+    parity = compare(answers(0.625), answers(0.375), LABELS, tolerance)
+    assert (parity.different_top1, parity.near_ties) == (1, near_ties)

@@ -25,6 +25,18 @@ def test_a_healthy_network_is_not_spoken_of() -> None:
     assert list(findings({}, {}, THRESHOLDS)) == []
 
 
+def test_a_threshold_that_is_met_exactly_is_not_crossed() -> None:
+    edge = replace(
+        WELL,
+        dead_units=round(WELL.units * THRESHOLDS.max_dead_share),
+        zero_share=THRESHOLDS.max_zero_share,
+        saturated_share=THRESHOLDS.max_saturated_share,
+        p99=WELL.p99 * THRESHOLDS.max_growth,
+    )
+    norms = {"a": THRESHOLDS.min_gradient_ratio, "b": 1.0}
+    assert list(findings({"a": WELL, "b": edge}, norms, THRESHOLDS)) == []
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

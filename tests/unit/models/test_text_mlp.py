@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,3 +58,19 @@ def test_it_starts_from_the_log_odds_of_each_word() -> None:
     torch.testing.assert_close(odds.sum(dim=1), torch.zeros(20), atol=1e-5, rtol=0)
     assert weight[5, 1] > 0 > max(weight[5, 0], weight[5, 2])
     assert not weight[PAD_ID].any()
+
+
+def operators(output: torch.Tensor) -> set[str]:
+    """Return the names of autograd's functions from which `output` was computed."""
+    names, nodes = set(), [output.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        names.add(node.name())
+        nodes += [before for before, _ in node.next_functions if before]
+    return names
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_the_fast_operator_that_onnx_does_not_have_is_used_in_training_alone(is_training: bool) -> None:
+    logits = TextMLP(**SIZES).train(is_training)(torch.tensor([[1, 2, PAD_ID], [3, 4, 5]]))
+    assert any("EmbeddingBag" in name for name in operators(logits)) == is_training

@@ -101,6 +101,7 @@ def test_the_better_model_becomes_champion_the_worse_does_not_and_back_again(
     said = promote("text", params, None)
     assert "gained" in said
     assert "in capitals" in said
+    assert re.search(r"latency \d+\.\d\d times the champion's", said)
     assert champion() == "2"
     register("worse")  # the same bytes: no third version
     ((gained, lost),) = re.findall(r"(\d+) gained, (\d+) lost", said)

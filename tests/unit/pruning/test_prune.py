@@ -452,3 +452,48 @@ def test_the_zero_shares_of_our_graphs_stay_what_they_were(tmp_path: Path) -> No
     shares = answers(smaller, SPLITS["train"].images_BHWC.numpy())[1]
     assert (shares.min(axis=0) >= len(ODD) / WIDTH).all()
     assert differ_by(model, smaller) <= 1e-6
+
+
+DENSE = [
+    helper.make_node("Flatten", ["x"], ["f"]),
+    helper.make_node("Gemm", ["f", "first", "bias"], ["a"]),
+    helper.make_node("Relu", ["a"], ["b"]),
+]
+
+
+def dense(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+    """The weights of five units, the first of which is dead."""
+    bias = np.array([-1e3, 5, 5, 5, 5], dtype=np.float32)
+    return {"first": weights(rng, FEATURES, 5), "bias": bias, "head": weights(rng, 5, CLASSES)}
+
+
+@pytest.mark.parametrize(("operator", "more"), [("Dropout", []), ("Clip", ["low", "high"])])
+def test_dead_units_before_a_clip_or_a_dropout_that_is_off_go(
+    operator: str, more: list[str], rng: np.random.Generator
+) -> None:
+    nodes = [
+        *DENSE,
+        helper.make_node(operator, ["b", *more], ["c"]),
+        helper.make_node("MatMul", ["c", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    bounds = {"low": np.float32(0), "high": np.float32(100)}
+    model = hand_built(nodes, dense(rng) | bounds, {"probabilities": ["N", CLASSES]})
+    smaller, report = pruned(model)
+    assert (dead(report), removed(report)) == ([1], [1])
+    assert differ_by(model, smaller) <= 1e-6
+
+
+def test_units_that_a_computed_shape_sees_are_left_alone(rng: np.random.Generator) -> None:
+    nodes = [
+        *DENSE,
+        helper.make_node("Identity", ["shape"], ["computed"]),
+        helper.make_node("Reshape", ["b", "computed"], ["units"]),
+        helper.make_node("MatMul", ["b", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    outputs = {"probabilities": ["N", CLASSES], "units": ["N", 5]}
+    model = hand_built(nodes, dense(rng) | {"shape": np.array([-1, 5])}, outputs)
+    same, report = pruned(model)
+    assert same is model
+    assert report.layers == []

@@ -1,7 +1,7 @@
 """Duplicates: what is planted is found, wherever it is; what is different is not."""
 
 import io
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
@@ -155,3 +155,9 @@ def test_plain_images_of_different_colours_are_not_near_each_other() -> None:
     measured = measure_images(plain)
     assert [*map(measured.near.tolist().index, measured.near)] == [0, 0, 2, 3]
     assert {name: values.tolist() for name, values in measured.sizes.items()} == {"width": [50] * 4, "height": [40] * 4}
+
+
+def test_only_hashes_with_a_block_in_common_are_compared(rng: np.random.Generator) -> None:
+    """Else the time would grow with the square of the number of images. A round compares each hash at most once."""
+    hashes = np.unique(rng.integers(2**64, size=20_000, dtype=np.uint64))
+    assert sum(1 for _ in islice(close_pairs(hashes), 1000)) < 100
