@@ -25,6 +25,11 @@ def help_of(*words: str) -> str:
     return printed.getvalue()
 
 
+def test_the_default_port_is_that_of_the_service() -> None:
+    assert "port of the service; default: 3000" in " ".join(help_of("doctor").split())
+    assert "default: http://127.0.0.1:3000" in " ".join(help_of("ask").split())
+
+
 def commands(*words: str) -> Iterator[tuple[str, ...]]:
     """Yield the command `words` and all below it, as their help lists them."""
     yield words

@@ -10,7 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tokenizers import Tokenizer, models
 
+from relu_pipeline import artifacts
 from relu_pipeline.config import load_params
 from relu_pipeline.data.images import ImageSplit
 from relu_pipeline.data.texts import TextSplit
@@ -79,3 +81,12 @@ def test_a_sample_of_an_image_is_its_png_in_base64(rng: np.random.Generator, cha
     with Image.open(io.BytesIO(base64.b64decode(sample)), formats=["PNG"]) as image:
         assert image.mode == mode
         np.testing.assert_array_equal(np.asarray(image).reshape(pixels_1HWC.shape), pixels_1HWC)
+
+
+def test_each_token_has_an_embedding_and_a_sample_is_a_text_that_the_tokenizer_reads_back(tmp_path: Path) -> None:
+    words = models.WordLevel({"[PAD]": 0, "[UNK]": 1, "goal": 2}, unk_token="[UNK]")
+    Tokenizer(words).save(str(tmp_path / artifacts.TOKENIZER))
+    assert TASKS["text"].network_settings(texts(1, 1), tmp_path) == {"vocab_size": 3}
+    sample = TASKS["text"].to_sample(tmp_path)
+    assert sample(torch.tensor([[2]])) == "goal"
+    assert sample(torch.tensor([[2, 1]])) is None  # this tokenizer does not split texts into words

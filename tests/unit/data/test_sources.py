@@ -1,4 +1,9 @@
+import json
 import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -6,7 +11,7 @@ from PIL import Image
 
 from relu_pipeline import artifacts
 from relu_pipeline.artifacts import Source
-from relu_pipeline.config import TaskName, load_params
+from relu_pipeline.config import TaskName, load_params, load_published
 from relu_pipeline.data import demo
 from relu_pipeline.data.formats import read_places
 from relu_pipeline.data.sources import obtain
@@ -30,6 +35,20 @@ def sign(mirror: Path) -> None:
     files = sorted(path for path in mirror.rglob("*.csv"))
     lines = (f"{artifacts.sha256_of(path)}  {path.relative_to(mirror)}\n" for path in files)
     (mirror / "SHA256SUMS").write_text("".join(lines))
+
+
+class Publisher(SimpleHTTPRequestHandler):
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def publisher(small_mirror: Path) -> Iterator[str]:
+    """The address of a server that has the files of the mirror."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Publisher, directory=small_mirror)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_demo_data_say_so(demo_raw: Path) -> None:
@@ -59,6 +78,25 @@ def test_a_mirror_is_recorded_without_its_path(small_mirror: Path, tmp_path: Pat
     source = obtain("text", str(DATA / "ag_news.yaml"), PARAMS.text.data, small_mirror, tmp_path / "out")
     assert (source.source, source.rows) == ("mirror", {"train": 2000, "test": 400})
     assert str(tmp_path) not in (tmp_path / "out" / "source.json").read_text()
+
+
+def test_downloaded_files_are_recorded_with_their_addresses_and_those_of_a_mirror_without(
+    small_mirror: Path, publisher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # downloads are kept below it
+    description = load_published(DATA / "ag_news.yaml").model_dump()
+    for file in description["files"]:
+        file["url"] = f"{publisher}/{file['mirror']}"
+        file["checksum"] = f"sha256:{artifacts.sha256_of(small_mirror / file['mirror'])}"
+    (tmp_path / "news.yaml").write_text(json.dumps(description))
+    downloaded, mirrored = (
+        obtain("text", str(tmp_path / "news.yaml"), PARAMS.text.data, place, tmp_path / "out")
+        for place in (None, small_mirror)
+    )
+    assert (downloaded.source, mirrored.source) == ("published", "mirror")
+    assert [file.url for file in downloaded.files] == [file["url"] for file in description["files"]]
+    assert [file.url for file in mirrored.files] == [None, None]
+    assert downloaded.rows == mirrored.rows == {"train": 2000, "test": 400}
 
 
 def test_a_path_in_a_mirror_may_hold_spaces(small_mirror: Path, tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def test_a_sound_project_has_no_errors(committed: Path) -> None:
     assert "ExecutionProvider" in checks["onnxruntime"]["message"]
     assert checks["tracking"]["message"] == "mlflow.db, which the first run creates"
     assert not (committed / "mlflow.db").exists()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=committed, capture_output=True, text=True, check=True)
+    assert checks["git"]["message"] == f"commit {head.stdout[:12]}"
 
 
 def test_a_store_that_is_there_is_asked(committed: Path) -> None:

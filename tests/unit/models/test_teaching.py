@@ -71,13 +71,21 @@ def test_the_resnet_keeps_the_resolution_of_small_images_until_its_second_stage(
     assert seen == [(2, 64, 32, 32)]
 
 
+SHAPES = {
+    "mlp_28": [28, 28, 1],
+    "cnn_28": [28, 28, 1],
+    "cnn_cifar10": [32, 32, 3],
+    "cnn_64": [64, 64, 3],
+    "resnet18": [32, 32, 3],
+    "text": [32],
+}
+
+
 @pytest.mark.parametrize("name", TEACHING)
 def test_describe_shows_layers_and_answers_a_random_input(name: str) -> None:
-    from relu_pipeline.describe import describe
-
     text = describe(name)
     assert "Total params" in text
-    assert "random input of shape" in text
+    assert f"random input of shape {[1, *SHAPES[name]]}: " in text
     assert text == describe(name)
 
 

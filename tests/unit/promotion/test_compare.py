@@ -61,3 +61,10 @@ def test_variants_are_the_same_rows_in_another_form(prepared, task: str) -> None
     else:
         assert torch.equal(variants["mirrored"].images_BHWC.flip(2), test.images_BHWC)
         assert torch.equal(variants["shifted"].images_BHWC[:, 2:, 2:], test.images_BHWC[:, :-2, :-2])
+
+
+def test_a_candidate_that_loses_nothing_has_an_interval_around_its_gain() -> None:
+    found = compare(np.arange(100) < 60, np.arange(100) < 50)
+    assert (found.gained, found.lost) == (10, 0)
+    low, high = found.interval
+    assert 0 < low < 0.1 < high < 0.2

@@ -497,3 +497,30 @@ def test_units_that_a_computed_shape_sees_are_left_alone(rng: np.random.Generato
     same, report = pruned(model)
     assert same is model
     assert report.layers == []
+
+
+def test_units_that_a_scaled_product_reads_are_left_alone(rng: np.random.Generator) -> None:
+    nodes = [
+        *DENSE,
+        helper.make_node("Gemm", ["b", "head"], ["logits"], alpha=2.0),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    model = hand_built(nodes, dense(rng), {"probabilities": ["N", CLASSES]})
+    same, report = pruned(model)
+    assert same is model
+    assert report.layers == []
+
+
+def test_units_that_a_norm_with_computed_numbers_sees_are_left_alone(rng: np.random.Generator) -> None:
+    nodes = [
+        *DENSE,
+        helper.make_node("Identity", ["ones"], ["computed"]),
+        helper.make_node("BatchNormalization", ["b", "computed", "zeros", "zeros", "ones"], ["units"]),
+        helper.make_node("MatMul", ["b", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    numbers = {"ones": np.ones(5, dtype=np.float32), "zeros": np.zeros(5, dtype=np.float32)}
+    model = hand_built(nodes, dense(rng) | numbers, {"probabilities": ["N", CLASSES], "units": ["N", 5]})
+    same, report = pruned(model)
+    assert same is model
+    assert report.layers == []

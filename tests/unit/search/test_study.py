@@ -1,4 +1,5 @@
 import pytest
+from optuna.trial import TrialState
 
 from relu_pipeline.search.database import find_database
 from relu_pipeline.search.plan import SearchPlan
@@ -12,3 +13,11 @@ def test_the_first_trial_has_the_values_of_params_yaml_and_each_process_then_dra
     values = [plan.space.suggest(study.ask()) for study in (one, one, other)]
     assert values[0] == {RATE: POOR_RATE}
     assert len({value[RATE] for value in values}) == 3
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_the_values_of_params_yaml_are_tried_again_if_their_trial_failed(plan: SearchPlan) -> None:
+    first = join_study(find_database(), plan)
+    first.tell(first.ask(), state=TrialState.FAIL)
+    again = join_study(find_database(), plan)
+    assert plan.space.suggest(again.ask()) == {RATE: POOR_RATE}

@@ -91,8 +91,9 @@ def test_tables_figures_and_a_page_are_written_and_logged(made: tuple[Path, Fami
         assert f"({link})" in page
         assert (out / link).is_file()
     with (out / "synthetic.csv").open() as file:
-        *_, last = csv.DictReader(file)
-    assert f"to {float(last['train_loss']):.4f}, validation accuracy" in page
+        first, *_, last = csv.DictReader(file)
+    losses = f"{float(first['train_loss']):.3f} to {float(last['train_loss']):.4f}"
+    assert f"training loss {losses}, validation accuracy" in page
     report = artifacts.read(out / artifacts.PRUNING, Pruning)
     assert f"{report.removed} of" in page or "nothing was removed" in page or "not pruned" in page
 

@@ -57,6 +57,19 @@ def found(run: MlflowRun) -> mlflow.entities.Run:
     return only
 
 
+def test_a_run_has_no_end_while_it_goes_on(project: Path) -> None:
+    with start_run("text", "abc", "train@text") as run:
+        run.log_metrics({"first": 1.0})
+        until = time.monotonic() + 60
+        while not (runs() and runs()[0].data.metrics):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert (found(run).info.status, found(run).info.end_time) == ("RUNNING", None)
+    ended = found(run).info
+    assert ended.status == "FINISHED"
+    assert ended.end_time >= ended.start_time
+
+
 def test_a_run_is_found_by_later_stages_through_the_bytes_of_its_checkpoint(
     project: Path, prepared: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,5 @@
 import itertools
+import logging
 import re
 import shutil
 from functools import partial
@@ -278,12 +279,14 @@ def test_balanced_class_weights_find_the_rare_class(unequal: Path, tmp_path: Pat
 
 
 def test_an_epoch_is_one_line_where_there_is_no_terminal(
-    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     train_at_once("text", small("text"), prepared / "text", tmp_path)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
     assert len(lines) == 3
     assert lines[0].startswith("epoch 1/3  train/loss")
+    advice = [record for record in caplog.records if record.levelno < logging.WARNING]
+    assert not [record for record in advice if record.name.startswith("lightning")]
 
 
 @pytest.mark.parametrize("task", ["image", "text"])
@@ -312,4 +315,13 @@ def test_what_is_not_well_is_said_once(prepared: Path, tmp_path: Path, capsys: p
 def test_hardware_that_is_not_there_is_a_clear_error() -> None:
     config = load_params().image.train.model_copy(update={"accelerator": "cpu", "precision": "16-mixed"})
     with pytest.raises(ConfigError, match=r"image\.train\.precision 16-mixed needs a GPU"):
+        resolve_hardware("image", config)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_is_not_there_is_a_clear_error() -> None:
+    config = load_params().image.train.model_copy(update={"accelerator": "gpu"})
+    with pytest.raises(
+        ConfigError, match=r"image\.train\.accelerator is gpu, but PyTorch finds no GPU"
+    ):
         resolve_hardware("image", config)
