@@ -508,3 +508,14 @@ def test_tritons_client_raises_a_readable_error(triton: Any) -> None:
         infer(triton, "text", objects([b"goal"]), request_compression_algorithm="gzip")
     with pytest.raises(InferenceServerException, match=r"^\[404\] /v2/models/none/infer does not exist"):
         infer(triton, "none", objects([b"goal"]))
+
+
+def test_binary_labels_follow_their_lengths_in_four_bytes(client: TestClient, predictor: Predictor) -> None:
+    wanted = [{"name": "label", "parameters": {"binary_data": True}}]
+    response = post(client, "text", request("text", TEXTS, outputs=wanted))
+    length = int(response.headers[HEAD_LENGTH])
+    expected = predictor.classify_batch("text", TEXTS)["predictions"]
+    content = in_elements([answer["label"].encode() for answer in expected])
+    assert response.content[length:] == content
+    (label,) = json.loads(response.content[:length])["outputs"]
+    assert label["parameters"] == {"binary_data_size": len(content)}

@@ -11,8 +11,9 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.drift import Drift
-from serving.metrics import add_zero_fractions, count_from_zero, forget_drift, render, show_model
+from serving.metrics import REQUEST_DURATION, add_zero_fractions, count_from_zero, forget_drift, render, show_model
 from serving.schemas import ModelVersion
+from serving.settings import load_settings
 
 TASK = "a task of test_metrics"
 LAYERS = ["first", "second"]
@@ -156,3 +157,10 @@ def test_the_drift_is_that_of_the_live_worker_that_drifts_most(shown: list[dict[
     alive, after = shown
     assert (alive["relu_drift"], after["relu_drift"]) == (1, 0)
     assert (alive["relu_drift_raised"], after["relu_drift_raised"]) == (1, 0)
+
+
+def test_durations_are_told_apart_at_the_deadline_and_at_the_limit_of_the_alert() -> None:
+    REQUEST_DURATION.labels(TASK).observe(1)
+    (family,) = REQUEST_DURATION.collect()
+    bounds = {float(sample.labels["le"]) for sample in family.samples if "le" in sample.labels}
+    assert {0.25, load_settings().deadline_s} < bounds

@@ -103,3 +103,13 @@ def test_a_model_is_read_for_its_own_task_alone(models: Path) -> None:
     assert artifacts.read_manifest(models / "text", "text").task == "text"
     with pytest.raises(ArtifactError, match=r"text: the model is of the task text; name a folder .* of the task image"):
         artifacts.read_manifest(models / "text", "image")
+
+
+def test_written_lines_and_tables_are_read_back(tmp_path: Path) -> None:
+    lines = [{"name": "ä\nb", "rows": 3}, {"name": "", "rows": None}]
+    artifacts.write_lines(tmp_path / "lines.jsonl", lines)
+    assert artifacts.read_lines(tmp_path / "lines.jsonl") == lines
+    assert (tmp_path / "lines.jsonl").read_text(encoding="utf-8").count("\n") == 2
+    artifacts.write_table(tmp_path / "table.csv", ["name", "rows"], [{"name": 'a,"b"\n', "rows": 3}, {"name": "ä"}])
+    expected = [{"name": 'a,"b"\n', "rows": "3"}, {"name": "ä", "rows": ""}]
+    assert artifacts.read_table(tmp_path / "table.csv") == expected

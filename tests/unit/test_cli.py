@@ -130,3 +130,15 @@ def test_zsh_accepts_the_completion_script(tmp_path: Path) -> None:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     (tmp_path / "_relu-pipeline").write_text(script)
     subprocess.run(["zsh", "-n", tmp_path / "_relu-pipeline"], check=True)
+
+
+@pytest.mark.parametrize(("time", "seconds"), [("90s", 90), ("20m", 1200), ("2h", 7200)])
+def test_the_time_of_a_search_has_a_unit(time: str, seconds: int) -> None:
+    assert build_parser().parse_args(["search", "text", "--timeout", time]).timeout == seconds
+
+
+@pytest.mark.parametrize("time", ["20", "h", "1.5h", "2d"])
+def test_a_time_without_a_unit_is_refused(time: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args(["search", "text", "--timeout", time])
+    assert f"'{time}' is not a time such as 90s, 20m or 2h" in capsys.readouterr().err

@@ -98,3 +98,12 @@ def test_word_dropout_leaves_the_share_out_and_changes_no_other_token() -> None:
     ids = thinned.gather(torch.arange(200))
     assert set(ids.unique().tolist()) == {0, 7}
     assert abs((ids == 0).float().mean().item() - 0.3) < 0.02
+
+
+def test_word_dropout_drops_the_token_at_each_place_in_its_share_of_the_epochs() -> None:
+    split = TextSplit(torch.full((3,), 7, dtype=torch.int32), torch.tensor([0, 3]), torch.zeros(1))
+    thinned, dropped = ThinnedTexts(split, 0.9, seed=0), torch.zeros(3)
+    for epoch in range(100):
+        thinned.draw(epoch)
+        dropped += thinned.gather(torch.tensor([0]))[0] == 0
+    assert ((dropped > 70) & (dropped < 100)).all()

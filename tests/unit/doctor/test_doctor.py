@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,6 @@ def test_colours_and_marks_follow_terminal_and_environment(tmp_path: Path) -> No
     assert "\033" not in plain
     assert "\nok      disk" in plain
     assert "\nerror   project" in plain
+    for line, below in pairwise([*plain.splitlines(), ""]):
+        if line.startswith(("ok ", "warning ", "error ")):
+            assert below.lstrip().startswith("fix: ") == (not line.startswith("ok ")), line

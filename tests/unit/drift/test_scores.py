@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chi2
 
 from relu_pipeline.drift.detection import auroc
 from relu_pipeline.drift.scores import combined_score, max_softmax_score, zero_share_score
@@ -77,3 +78,20 @@ def test_a_layer_that_never_varies_and_a_class_that_is_never_predicted_do_no_har
     np.testing.assert_allclose(
         found(Answers(["a", "b", "c"], probabilities, shares)), combined_score(val)(val), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("layers", [1, 2, 5])
+def test_zero_shares_enter_the_combination_by_the_tail_of_chi_squared(layers: int, rng: np.random.Generator) -> None:
+    """All answers are of one class and equally certain. The approximation is good up to a tail of 2 %."""
+    shares = rng.normal(0.5, 0.05, size=(2000, layers)).astype(np.float32)
+    probabilities = np.tile(np.array([0.9, 0.1], dtype=np.float32), (2000, 1))
+    val = Answers([f"layer {number}" for number in range(layers)], probabilities, shares)
+    tails = chi2.logsf(zero_share_score(val)(val), layers)
+    usual = tails > -4
+    np.testing.assert_allclose(combined_score(val)(val)[usual], -tails[usual], rtol=0, atol=0.1)
+
+
+def test_of_two_answers_the_more_certain_one_is_more_usual_to_the_combination() -> None:
+    top = np.linspace(0.55, 0.95, 9, dtype=np.float32)
+    rows = Answers([], np.stack((top, 1 - top), axis=1), np.zeros((9, 0), dtype=np.float32))
+    assert (np.diff(combined_score(rows)(rows)) < 0).all()

@@ -66,7 +66,8 @@ def test_the_graph_takes_raw_inputs_of_any_batch_size(workspace: Path, prepared:
     assert manifest.confidence_baseline.mean == pytest.approx(top.mean(), abs=1e-4)
     np.testing.assert_allclose(shares.mean(axis=0), means, atol=1e-3)
     assert all(0 < mean < 1 for mean in means)
-    for name in ("model.onnx", "model.int8.onnx", "samples.json", "relu_health.png", "card.md", "card.html"):
+    made = ("model.onnx", "model.int8.onnx", "samples.json", "relu_health.png", "card.md", "card.html")
+    for name in (*made, *TASKS[task].served_files):
         assert manifest.files[name] == artifacts.sha256_of(workspace / "models" / name)
     assert (workspace / "models/relu_health.png").read_bytes() == (workspace / "reports/relu_health.png").read_bytes()
 

@@ -5,13 +5,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import helper
 from torch import nn
 
 from relu_pipeline.export.fold import fold
 from relu_pipeline.export.graph import export_graph
 from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tasks.catalogue import TASKS
-from tests.unit.pruning.networks import CLASSES, answers, exported, images, norm
+from tests.unit.pruning.networks import CLASSES, answers, exported, hand_built, images, norm
 
 ROWS = images(20, 7).images_BHWC.numpy()
 
@@ -94,3 +95,34 @@ def test_no_norm_is_left_in_a_served_graph(trained: Path, prepared: Path, tmp_pa
         tmp_path / "model.onnx",
     )
     assert "BatchNormalization" not in ops(onnx.load(tmp_path / "model.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "folds"),
+    [
+        ({"transB": 1}, True),
+        ({"transB": 1, "transA": 0, "alpha": 1.0, "beta": 1.0}, True),
+        ({"transB": 1, "alpha": 0.5}, False),
+        ({"transB": 1, "beta": 0.0}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_a_norm_goes_only_into_a_dense_layer_that_scales_nothing(
+    attributes: dict[str, float], folds: bool, rng: np.random.Generator
+) -> None:
+    names, features = ["gamma", "shift", "mean", "variance"], 3 * 8 * 8
+    constants = {name: rng.uniform(0.5, 1.5, size=features).astype(np.float32) for name in names}
+    shape = (CLASSES, features) if "transB" in attributes else (features, CLASSES)
+    constants |= {"weight": (rng.normal(size=shape) / 14).astype(np.float32)}
+    constants |= {"bias": rng.normal(size=CLASSES).astype(np.float32)}
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("BatchNormalization", ["f", *names], ["normed"]),
+        helper.make_node("Gemm", ["normed", "weight", "bias"], ["logits"], **attributes),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES]})
+    folded = fold(model)
+    assert ("BatchNormalization" not in ops(folded)) is folds
+    np.testing.assert_allclose(answers(folded, ROWS)[0], answers(model, ROWS)[0], rtol=0, atol=1e-5)

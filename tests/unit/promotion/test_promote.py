@@ -205,6 +205,7 @@ def test_an_answer_is_traced_to_what_made_its_model(register: Callable[..., None
     ways = (manifest.files["model.onnx"], manifest.checkpoint_sha256[:10], manifest.version, f"{NAME}/1")
     told = {trace(way) for way in ways}
     (said,) = told
+    assert f"model: {NAME}/2" in trace(f"{NAME}/2")
     for part in (
         f"model: {NAME}/1",
         f"model.onnx: {manifest.files['model.onnx']}",

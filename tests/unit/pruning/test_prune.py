@@ -195,13 +195,13 @@ def test_one_unit_of_a_dense_layer_stays_though_all_are_dead() -> None:
     assert differ_by(model, smaller) == 0
 
 
-def lit_by_a_bright_image() -> onnx.ModelProto:
-    """Unit 0 is active only where an image is nearly white, and then decides the class."""
+def lit_by_a_bright_image(usual: int = 0, lit: int = 3) -> onnx.ModelProto:
+    """Unit 0 is active only where an image is nearly white; the class is then `lit` in place of `usual`."""
     layer, head = nn.Linear(FEATURES, 6), nn.Linear(6, CLASSES)
     with torch.no_grad():
         layer.weight[0], layer.bias[0] = 1.0, -0.9 * FEATURES
-        head.weight[:, 0] = torch.tensor([0.0, 0.0, 0.0, 50.0])
-        head.bias.copy_(torch.tensor([9.0, 0.0, 0.0, 0.0]))
+        head.weight[:, 0] = 50 * (torch.arange(CLASSES) == lit)
+        head.bias.copy_(9 * (torch.arange(CLASSES) == usual))
     return exported(nn.Flatten(), layer, nn.ReLU(), head)
 
 
@@ -221,9 +221,10 @@ def test_a_unit_that_one_training_row_activates_stays() -> None:
     assert cut is not model
 
 
-def test_a_changed_top1_on_the_test_split_refuses_the_pruning() -> None:
+@pytest.mark.parametrize(("usual", "lit"), [(0, 3), (3, 0)])
+def test_a_changed_top1_on_the_test_split_refuses_the_pruning(usual: int, lit: int) -> None:
     splits = {**SPLITS, "test": with_a_white_image(SPLITS["test"])}
-    model = lit_by_a_bright_image()
+    model = lit_by_a_bright_image(usual, lit)
     same, report = pruned(model, splits)
     assert same is model
     assert (report.refused, report.removed, report.dead) == ("top-1 differs on 1 of 30 test examples", 0, 1)
@@ -521,6 +522,21 @@ def test_units_that_a_norm_with_computed_numbers_sees_are_left_alone(rng: np.ran
     ]
     numbers = {"ones": np.ones(5, dtype=np.float32), "zeros": np.zeros(5, dtype=np.float32)}
     model = hand_built(nodes, dense(rng) | numbers, {"probabilities": ["N", CLASSES], "units": ["N", 5]})
+    same, report = pruned(model)
+    assert same is model
+    assert report.layers == []
+
+
+def test_units_that_are_multiplied_by_a_single_one_are_left_alone(rng: np.random.Generator) -> None:
+    nodes = [
+        *DENSE,
+        helper.make_node("Gemm", ["f", "gate"], ["g"]),
+        helper.make_node("Mul", ["b", "g"], ["gated"]),
+        helper.make_node("MatMul", ["b", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = dense(rng) | {"gate": weights(rng, FEATURES, 1)}
+    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES], "gated": ["N", 5]})
     same, report = pruned(model)
     assert same is model
     assert report.layers == []

@@ -21,8 +21,9 @@ from relu_pipeline.artifacts import Manifest, PreparedMeta
 from relu_pipeline.config import flatten
 from relu_pipeline.errors import TrackingError
 from relu_pipeline.tracking.mlflow_run import MlflowRun, reopen_run, send_outboxes, start_run
-from relu_pipeline.tracking.mlflow_store import Store, check_responds, masked, store_uri
+from relu_pipeline.tracking.mlflow_store import Store, check_responds, masked, open_registry, store_uri
 from tests.postgres import postgres
+from tests.servers import free_port
 
 CHECKPOINT = "c" * 64
 
@@ -55,6 +56,45 @@ def runs(experiment: str = "text") -> list[mlflow.entities.Run]:
 def found(run: MlflowRun) -> mlflow.entities.Run:
     (only,) = [logged for logged in runs() if logged.data.tags["relu.key"] == run.key]
     return only
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["sqlite:///runs.db", "postgresql:///runs", "postgresql+psycopg://:1/runs", "file:runs", "file://127.0.0.1/runs"],
+)
+def test_addresses_without_a_host_or_a_port_are_left_to_mlflow(uri: str) -> None:
+    check_responds(uri)
+
+
+def test_a_server_behind_a_proxy_is_left_to_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    uri = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(TrackingError, match="does not respond"):
+        check_responds(uri)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    check_responds(uri)
+
+
+def test_versions_are_listed_from_the_newest_without_those_of_others(project: Path) -> None:
+    client, name = mlflow.MlflowClient(), "relu-pipeline-text"
+    client.create_registered_model(name)
+    for tags in ({"manifest_sha256": "a"}, {}, {"manifest_sha256": "b"}):
+        client.create_model_version(name, str(project), tags=tags)
+    with open_registry() as registry:
+        listed = registry.versions(name)
+    assert [(version.number, version.tags["manifest_sha256"]) for version in listed] == [("3", "b"), ("1", "a")]
+
+
+def test_the_next_stage_sends_what_an_earlier_one_could_not(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with start_run("text", "abc", "train@text") as run:
+        run.log_metrics({"val/accuracy": 0.5})
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.setattr("relu_pipeline.tracking.mlflow_run.PATIENCE_S", 60)
+    with start_run("text", "abc", "validate@text"):
+        pass
+    assert (found(run).info.status, found(run).data.metrics) == ("FINISHED", {"val/accuracy": 0.5})
+    assert not list((nobody / "mlflow-outbox").glob("*/"))
 
 
 def test_a_run_has_no_end_while_it_goes_on(project: Path) -> None:

@@ -2,6 +2,7 @@ import itertools
 import logging
 import re
 import shutil
+import threading
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,8 @@ from relu_pipeline.tracking.run import NullRun
 from relu_pipeline.training.callbacks import EpochSeed, kept_epoch
 from relu_pipeline.training.hardware import resolve_hardware
 from relu_pipeline.training.plan import plan
-from relu_pipeline.training.resume import open_state
+from relu_pipeline.training.report import write_report
+from relu_pipeline.training.resume import await_state, open_state
 from tests.training import train_at_once
 
 
@@ -299,6 +301,11 @@ def test_every_epoch_tells_the_health_of_every_layer(prepared: Path, tmp_path: P
     assert all(row["gradient_norm"] > 0 for row in fitted.health if row["layer"] != "stem")
     assert all("health/dead_units" in metrics for metrics in run.steps.values())
     assert not any(module._forward_hooks for module in network.modules())
+    history, health = write_report(fitted, tmp_path / "reports")
+    epochs = [(int(row["epoch"]), float(row["val/accuracy"])) for row in artifacts.read_table(history)]
+    assert epochs == [(row["epoch"], row["val/accuracy"]) for row in fitted.history]
+    layers_of_epochs = [(int(row["epoch"]), row["layer"]) for row in artifacts.read_table(health)]
+    assert layers_of_epochs == [(row["epoch"], row["layer"]) for row in fitted.health]
 
 
 def test_what_is_not_well_is_said_once(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,7 +328,21 @@ def test_hardware_that_is_not_there_is_a_clear_error() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_a_gpu_that_is_not_there_is_a_clear_error() -> None:
     config = load_params().image.train.model_copy(update={"accelerator": "gpu"})
-    with pytest.raises(
-        ConfigError, match=r"image\.train\.accelerator is gpu, but PyTorch finds no GPU"
-    ):
+    with pytest.raises(ConfigError, match=r"image\.train\.accelerator is gpu, but PyTorch finds no GPU"):
         resolve_hardware("image", config)
+
+
+def test_another_process_waits_for_the_state_that_the_first_one_opens(tmp_path: Path) -> None:
+    opened = open_state(tmp_path / "training", "the key")
+    threading.Timer(0.3, opened.begin, ["a run"]).start()
+    state = await_state(tmp_path / "training", "the key")
+    assert (state.folder, state.key, state.run_key) == (tmp_path / "training", "the key", "a run")
+
+
+def test_a_training_that_the_first_process_does_not_begin_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relu_pipeline.training.resume.PATIENCE_S", 0.2)
+    open_state(tmp_path / "training", "another key").begin("a run")
+    with pytest.raises(TrainingError, match=r"did not begin this training within 0\.2 s; all machines need the same"):
+        await_state(tmp_path / "training", "the key")

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.fft import dctn
 
 from relu_pipeline.artifacts import Split
 from relu_pipeline.data.pictures import Pixels
 from relu_pipeline.validation.duplicates import contradictions, duplicates
 from relu_pipeline.validation.examples import Examples, Measured
-from relu_pipeline.validation.images import MAX_DISTANCE, close_pairs, measure_images
+from relu_pipeline.validation.images import MAX_DISTANCE, close_pairs, measure_images, perceptual_hashes
 from relu_pipeline.validation.texts import measure_texts, normal_form
 
 Row = tuple[str, int, Split]  # text, label, split
@@ -161,3 +162,20 @@ def test_only_hashes_with_a_block_in_common_are_compared(rng: np.random.Generato
     """Else the time would grow with the square of the number of images. A round compares each hash at most once."""
     hashes = np.unique(rng.integers(2**64, size=20_000, dtype=np.uint64))
     assert sum(1 for _ in islice(close_pairs(hashes), 1000)) < 100
+
+
+@pytest.mark.parametrize(("brighter", "has_hash"), [((7, 8, 7), False), ((8, 9, 8), True)])
+def test_an_image_of_less_than_8_grey_levels_counts_as_uniform(brighter: tuple[int, ...], has_hash: bool) -> None:
+    """The grey levels of its halves differ by 7.6 and by 8.6."""
+    image = np.full((1, 32, 32, 3), 100, dtype=np.uint8)
+    image[:, :, 16:] += np.array(brighter, dtype=np.uint8)
+    assert (perceptual_hashes(image)[0] != 0) == has_hash
+
+
+def test_a_hash_has_the_bits_of_scipys_cosine_transform() -> None:
+    images = np.stack([pixels(scene(seed, 32)) for seed in range(20)])
+    low = dctn(images @ np.array([0.299, 0.587, 0.114]), axes=(1, 2))[:, :8, :8].reshape(20, 64)
+    bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
+    expected = np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+    apart = np.bitwise_count(perceptual_hashes(images) ^ expected)
+    assert apart.max() <= 2  # rounding may exchange the two next to the median
