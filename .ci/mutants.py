@@ -41,7 +41,6 @@ OPERATORS = {
 
 # Tests of the modules that have none of their own name.
 ELSEWHERE = {
-    "demo": "tests/unit/test_cli.py",  # what it runs is tested in tests/integration alone
     "describe": "tests/unit/models tests/unit/export/test_timm.py",
     "errors": "tests/unit/test_config.py tests/unit/test_provenance.py tests/unit/data tests/unit/doctor",
     "figures": "tests/unit/evaluation tests/unit/validation/test_pictures.py",

@@ -380,3 +380,12 @@ def test_int8_that_is_wanted_but_was_refused_at_export_is_an_error(models: Path,
     assert TextModel(copy, load_settings()).precision == "fp32"
     with pytest.raises(ModelError, match=r"int8 is configured but not available: it loses 0\.1"):
         TextModel(copy, change_settings(precision="int8"))
+
+
+def test_an_image_of_too_many_pixels_is_told_by_its_status(models: Path) -> None:
+    limits = load_settings().limits.model_copy(update={"image_pixels": 2000})  # the model's samples have 1024
+    model = load_model("image", models / "image", change_settings(limits=limits))
+    model.read(encode(Image.new("RGB", (44, 44))))
+    with pytest.raises(RequestError) as caught:
+        model.read(encode(Image.new("RGB", (50, 50))))
+    assert (caught.value.status, caught.value.code) == (413, "image_too_large")

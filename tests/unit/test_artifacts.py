@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from relu_pipeline import artifacts
-from relu_pipeline.artifacts import Format, atomic
+from relu_pipeline.artifacts import DataReport, Finding, Format, Source, atomic
 from relu_pipeline.errors import ArtifactError
 
 
@@ -113,3 +113,13 @@ def test_written_lines_and_tables_are_read_back(tmp_path: Path) -> None:
     artifacts.write_table(tmp_path / "table.csv", ["name", "rows"], [{"name": 'a,"b"\n', "rows": 3}, {"name": "ä"}])
     expected = [{"name": 'a,"b"\n', "rows": "3"}, {"name": "ä", "rows": ""}]
     assert artifacts.read_table(tmp_path / "table.csv") == expected
+
+
+def test_the_errors_of_a_data_report_are_its_findings_of_that_level() -> None:
+    levels = ("warning", "error", "warning", "error")
+    findings = [Finding(level=level, message=f"number {number}") for number, level in enumerate(levels)]
+    facts = {"name": "data", "format": "image_folder", "source": "own", "sha256": "0" * 64, "files": []}
+    source = Source.model_validate(facts | {"labels": ["a"], "rows": {"train": 1}})
+    empty = {"sizes": {}, "duplicates": [], "contradictions": [], "left_out": []}
+    report = DataReport(source=source, rows={"train": {"a": 1}}, findings=findings, **empty)
+    assert [finding.message for finding in report.errors] == ["number 1", "number 3"]

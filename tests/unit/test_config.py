@@ -206,3 +206,11 @@ def test_a_limit_of_the_reference_is_the_one_that_is_checked(key: str, inside: l
         except ValidationError as error:  # a section may also refuse a value that does not suit another one
             refused = any(".".join(map(str, detail["loc"])).startswith(key) for detail in error.errors())
         assert refused != is_valid, value
+
+
+def test_parsed_parameters_cannot_be_changed() -> None:
+    params = load_params(ROOT / "params.yaml")
+    with pytest.raises(ValidationError, match="frozen"):
+        params.seed = 7
+    with pytest.raises(ValidationError, match="frozen"):
+        params.image.train.max_epochs = 1

@@ -90,3 +90,8 @@ def test_each_token_has_an_embedding_and_a_sample_is_a_text_that_the_tokenizer_r
     sample = TASKS["text"].to_sample(tmp_path)
     assert sample(torch.tensor([[2]])) == "goal"
     assert sample(torch.tensor([[2, 1]])) is None  # this tokenizer does not split texts into words
+
+
+@pytest.mark.parametrize(("num_classes", "hidden_dims"), [(16, [64, 64]), (17, [128])])
+def test_texts_of_more_than_16_classes_get_one_wide_layer(num_classes: int, hidden_dims: list[int]) -> None:
+    assert TASKS["text"].settle(PARAMS.text, texts(9504, 12), num_classes).model.hidden_dims == hidden_dims

@@ -276,3 +276,28 @@ def test_dead_and_removed_units_are_told(exported: Workspace, dead: int, removed
     facts = exported.facts()
     pruning = facts.pruning.model_copy(update={"dead": dead, "removed": removed, "refused": None})
     assert sentence in as_markdown(describe(dataclasses.replace(facts, pruning=pruning)))
+
+
+def test_the_table_of_drift_has_the_delay_of_the_alarm_or_why_there_is_none(exported: Workspace) -> None:
+    facts = exported.facts()
+    few = {**facts.drift[0], "shift": "blur", "rows_until_alarm_combined": "", "alarms_combined": ""}
+    card = describe(dataclasses.replace(facts, drift=[*facts.drift, few]))
+    rows = {row[0]: row[1:] for row in Page(as_html(card, exported.reports)).rows}
+    assert rows["unshifted"] == ["2,000", "0.500", "never", "0 %"]
+    assert rows["noise"] == ["2,000", "0.900", "100", "100 %"]
+    assert rows["blur"] == ["2,000", "0.500", "too few examples", ""]
+
+
+@pytest.mark.parametrize(
+    ("loss", "val_loss", "words"),
+    [
+        (0.0123, -0.004, "1.23 points below float32 (validation: 0.40 points above float32)"),
+        (-0.004, 0.0, "0.40 points above float32 (validation: the same as in float32)"),
+    ],
+)
+def test_the_accuracy_of_int8_is_compared_with_float32(
+    exported: Workspace, loss: float, val_loss: float, words: str
+) -> None:
+    facts = exported.facts()
+    int8 = facts.int8.model_copy(update={"accuracy_loss": loss, "val_accuracy_loss": val_loss})
+    assert words in as_markdown(describe(dataclasses.replace(facts, int8=int8)))

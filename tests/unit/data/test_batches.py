@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
+from relu_pipeline.artifacts import PAD_ID
 from relu_pipeline.config import ImageTrainConfig, TextTrainConfig, load_params
 from relu_pipeline.data.augment import AugmentedImages
 from relu_pipeline.data.batches import OrderedBatches, ShuffledBatches
 from relu_pipeline.data.images import ImageSplit
+from relu_pipeline.data.texts import TextSplit
 from relu_pipeline.tasks.catalogue import TASKS
 
 CONFIGS: dict[str, ImageTrainConfig | TextTrainConfig] = {
@@ -113,3 +115,10 @@ def test_taken_rows_are_those_of_the_split(prepared: Path, task: str) -> None:
     assert torch.equal(taken.labels, split.labels[rows])
     assert torch.equal(taken.gather(torch.arange(4)), split.gather(rows))
     assert torch.equal(taken.gather(torch.tensor([2])), split.gather(rows[2:3]))
+
+
+def test_texts_without_a_token_are_a_column_of_padding() -> None:
+    offsets = torch.tensor([0, 0, 0, 1])
+    split = TextSplit(torch.tensor([7], dtype=torch.int32), offsets, torch.zeros(3, dtype=torch.int64))
+    assert split.gather(torch.tensor([0, 1])).tolist() == [[PAD_ID], [PAD_ID]]
+    assert split.gather(torch.tensor([0, 2])).tolist() == [[PAD_ID], [7]]

@@ -196,3 +196,12 @@ def test_labels_and_rows_belong_together(tmp_path: Path) -> None:
     pictures, labels = image_folder.read_split(tmp_path / "raw", "train", 2)
     assert [picture.path.parent.name for picture in pictures] == ["ab"[label] for label in labels]
     assert np.asarray(labels).dtype == np.int64
+
+
+def test_a_file_larger_than_any_image_is_left_out_and_named(tmp_path: Path) -> None:
+    root = fill(tmp_path / "in", *(f"{label}/{number}.png" for label in "ab" for number in range(2)))
+    with (root / "a/video.png").open("wb") as video:
+        video.truncate(400_000_001)
+    obtain("image", str(root), CONFIG, None, tmp_path / "raw")
+    why = "The file has 400,000,001 bytes; images have at most 400,000,000."
+    assert left_out(tmp_path / "raw") == {"a/video.png": why}

@@ -61,3 +61,9 @@ def test_parts_keep_the_marks_of_letters_and_come_back_as_text(text: str) -> Non
     decoded = tokenizer.decode(tokenizer.encode(text).ids)
     assert tokenizer.encode(decoded).ids == tokenizer.encode(text).ids
     assert decoded.replace(" ", "") == text.lower().replace(" ", "")
+
+
+def test_characters_that_stand_together_twice_become_a_part_and_others_do_not() -> None:
+    tokenizer = train_tokenizer(["北京", "北京", "上海"], vocab_size=256, max_tokens=128, kind="bpe")
+    twice, once = (tokenizer.encode(text).tokens for text in ("北京", "上海"))
+    assert (len(twice), len(once)) == (1, 3)  # the mark of a word's start is the third

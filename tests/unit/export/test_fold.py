@@ -97,6 +97,25 @@ def test_no_norm_is_left_in_a_served_graph(trained: Path, prepared: Path, tmp_pa
     assert "BatchNormalization" not in ops(onnx.load(tmp_path / "model.onnx"))
 
 
+FEATURES = 3 * 8 * 8
+NUMBERS = ["gamma", "shift", "mean", "variance"]
+
+
+def dense_behind_a_norm(rng: np.random.Generator, **attributes: float) -> onnx.ModelProto:
+    """A norm and a Gemm with these attributes."""
+    constants = {name: rng.uniform(0.5, 1.5, size=FEATURES).astype(np.float32) for name in NUMBERS}
+    shape = (CLASSES, FEATURES) if "transB" in attributes else (FEATURES, CLASSES)
+    constants |= {"weight": (rng.normal(size=shape) / 14).astype(np.float32)}
+    constants |= {"bias": rng.normal(size=CLASSES).astype(np.float32)}
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"]),
+        helper.make_node("BatchNormalization", ["f", *NUMBERS], ["normed"]),
+        helper.make_node("Gemm", ["normed", "weight", "bias"], ["logits"], **attributes),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    return hand_built(nodes, constants, {"probabilities": ["N", CLASSES]})
+
+
 @pytest.mark.parametrize(
     ("attributes", "folds"),
     [
@@ -111,18 +130,15 @@ def test_no_norm_is_left_in_a_served_graph(trained: Path, prepared: Path, tmp_pa
 def test_a_norm_goes_only_into_a_dense_layer_that_scales_nothing(
     attributes: dict[str, float], folds: bool, rng: np.random.Generator
 ) -> None:
-    names, features = ["gamma", "shift", "mean", "variance"], 3 * 8 * 8
-    constants = {name: rng.uniform(0.5, 1.5, size=features).astype(np.float32) for name in names}
-    shape = (CLASSES, features) if "transB" in attributes else (features, CLASSES)
-    constants |= {"weight": (rng.normal(size=shape) / 14).astype(np.float32)}
-    constants |= {"bias": rng.normal(size=CLASSES).astype(np.float32)}
-    nodes = [
-        helper.make_node("Flatten", ["x"], ["f"]),
-        helper.make_node("BatchNormalization", ["f", *names], ["normed"]),
-        helper.make_node("Gemm", ["normed", "weight", "bias"], ["logits"], **attributes),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES]})
+    model = dense_behind_a_norm(rng, **attributes)
     folded = fold(model)
     assert ("BatchNormalization" not in ops(folded)) is folds
     np.testing.assert_allclose(answers(folded, ROWS)[0], answers(model, ROWS)[0], rtol=0, atol=1e-5)
+
+
+def test_a_norm_whose_numbers_a_caller_may_replace_stays(rng: np.random.Generator) -> None:
+    model = dense_behind_a_norm(rng, transB=1)
+    numbers = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [FEATURES]) for name in NUMBERS]
+    model.graph.input.extend(numbers)
+    assert ops(fold(model)) == ops(model)
+    np.testing.assert_array_equal(answers(fold(model), ROWS)[0], answers(model, ROWS)[0])

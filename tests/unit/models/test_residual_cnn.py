@@ -86,3 +86,11 @@ def test_the_stem_is_frozen_and_holds_each_filter_with_both_signs(images: torch.
     optimiser.step()
     assert torch.equal(model.stem.weight, before)
     assert torch.equal(before[:12], -before[12:])
+
+
+def test_a_stem_of_grey_images_has_no_more_filters_than_its_patches_have_pixels(images: torch.Tensor) -> None:
+    grey = images[..., :1]
+    model = ResidualCNN(7, (32, 32, 1), [8, 16], stem_kernel=2, stem_stride=1, stem_components=12)
+    model.fit_input(grey)
+    assert model.stem.out_channels == 2 * 4
+    assert model.eval()(grey[:3]).shape == (3, 7)

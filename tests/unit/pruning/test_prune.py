@@ -540,3 +540,62 @@ def test_units_that_are_multiplied_by_a_single_one_are_left_alone(rng: np.random
     same, report = pruned(model)
     assert same is model
     assert report.layers == []
+
+
+def test_dead_units_of_a_layer_that_is_applied_to_each_row_of_an_example_go(rng: np.random.Generator) -> None:
+    nodes = [
+        helper.make_node("Reshape", ["x", "rows"], ["r"]),
+        helper.make_node("MatMul", ["r", "first"], ["m"]),
+        helper.make_node("Add", ["m", "bias"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "head"], ["each"]),
+        helper.make_node("ReduceMean", ["each", "axes"], ["logits"], keepdims=0),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = dense(rng) | {"first": weights(rng, 64, 5), "rows": np.array([0, 3, 64]), "axes": np.array([1])}
+    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES]})
+    smaller, report = pruned(model)
+    assert (dead(report), removed(report)) == ([1], [1])
+    assert [shapes(smaller)[name] for name in ("first", "bias", "head")] == [[64, 4], [4], [4, CLASSES]]
+    assert differ_by(model, smaller) <= 1e-6
+
+
+def test_dead_units_before_a_dropout_whose_mask_is_left_out_by_an_empty_name_go(rng: np.random.Generator) -> None:
+    nodes = [
+        *DENSE,
+        helper.make_node("Dropout", ["b"], ["c", ""]),
+        helper.make_node("MatMul", ["c", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    model = hand_built(nodes, dense(rng), {"probabilities": ["N", CLASSES]})
+    smaller, report = pruned(model)
+    assert (dead(report), removed(report)) == ([1], [1])
+    assert differ_by(model, smaller) <= 1e-6
+
+
+def test_units_that_a_product_with_a_vector_reads_are_left_alone(rng: np.random.Generator) -> None:
+    nodes = [
+        *DENSE,
+        helper.make_node("MatMul", ["b", "vector"], ["sums"]),
+        helper.make_node("MatMul", ["b", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = dense(rng) | {"vector": weights(rng, 5)}
+    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES], "sums": ["N"]})
+    same, report = pruned(model)
+    assert same is model
+    assert report.layers == []
+
+
+def test_units_before_a_dropout_that_is_on_are_left_alone(rng: np.random.Generator) -> None:
+    nodes = [
+        *DENSE,
+        helper.make_node("Dropout", ["b", "ratio", "is_training"], ["c"]),
+        helper.make_node("MatMul", ["c", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = dense(rng) | {"ratio": np.float32(0.5), "is_training": np.array(True)}
+    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES]})
+    same, report = pruned(model)
+    assert same is model
+    assert report.layers == []

@@ -72,12 +72,13 @@ def test_of_equal_scores_those_of_params_yaml_are_best_and_then_the_first(
 
 
 def test_the_text_shows_the_five_best_trials_and_that_of_params_yaml(study: optuna.Study, plan: SearchPlan) -> None:
-    for rate, score in ((POOR_RATE, 0.1), (0.1, 0.8), (0.2, 0.7), (0.3, 0.6), (0.4, 0.5), (0.5, 0.4), (0.6, 0.3)):
+    scores = {POOR_RATE: 0.1, 0.1: 0.8, 0.2: 0.7, 0.3: 0.6, 0.4: 0.5, 0.5: 0.4, 0.6: 0.3, 0.7: 0.2}
+    for rate, score in scores.items():
         add(study, plan, rate, [score], TrialState.COMPLETE)
-    add(study, plan, 0.7, [0.2], TrialState.PRUNED)
+    add(study, plan, 0.8, [0.2], TrialState.PRUNED)
     report = summary(study, plan)
     assert as_text(report).splitlines() == [
-        "8 trials: 7 finished, 1 pruned, 0 failed",
+        "9 trials: 8 finished, 1 pruned, 0 failed",
         "trial  val/accuracy  learning_rate",
         "    1        0.8000            0.1",
         "    2        0.7000            0.2",

@@ -1,8 +1,10 @@
 import pytest
 from optuna.trial import TrialState
 
+from relu_pipeline.errors import TrainingError
 from relu_pipeline.search.database import find_database
 from relu_pipeline.search.plan import SearchPlan
+from relu_pipeline.search.search import search
 from relu_pipeline.search.study import join_study
 from tests.unit.search.conftest import POOR_RATE, RATE
 
@@ -21,3 +23,9 @@ def test_the_values_of_params_yaml_are_tried_again_if_their_trial_failed(plan: S
     first.tell(first.ask(), state=TrialState.FAIL)
     again = join_study(find_database(), plan)
     assert plan.space.suggest(again.ask()) == {RATE: POOR_RATE}
+
+
+@pytest.mark.usefixtures("plan")
+def test_a_search_without_time_for_a_trial_is_a_clear_error() -> None:
+    with pytest.raises(TrainingError, match="no trial has finished"):
+        search("text", 1, timeout_s=0.0)

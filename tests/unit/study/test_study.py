@@ -145,7 +145,8 @@ def test_the_performance_analysis_has_loss_accuracy_and_gradient_norm_of_each_ep
     assert [row["epoch"] for row in rows] == list(range(EPOCHS))
     assert rows[-1]["train_loss"] < 0.1 * rows[0]["train_loss"]
     assert rows[-1]["reference_loss"] < 0.5 * rows[0]["reference_loss"]
-    assert rows[0]["val_accuracy"] > 0.65
-    assert rows[-1]["val_accuracy"] > 0.85
+    # As in docs/study/study.md, but for the rounding of other processors.
+    assert rows[0]["val_accuracy"] == pytest.approx(0.765, abs=0.02)
+    assert rows[-1]["val_accuracy"] == pytest.approx(0.89, abs=0.02)
     assert all(row["gradient_norm"] > 0 for row in rows)
     assert rows == analyse(seed=0)

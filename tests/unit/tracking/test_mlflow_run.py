@@ -14,6 +14,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from filelock import Timeout
 from PIL import Image
 
 from relu_pipeline import artifacts
@@ -21,7 +22,7 @@ from relu_pipeline.artifacts import Manifest, PreparedMeta
 from relu_pipeline.config import flatten
 from relu_pipeline.errors import TrackingError
 from relu_pipeline.tracking.mlflow_run import MlflowRun, reopen_run, send_outboxes, start_run
-from relu_pipeline.tracking.mlflow_store import Store, check_responds, masked, open_registry, store_uri
+from relu_pipeline.tracking.mlflow_store import Store, check_responds, masked, open_registry, promotion_lock, store_uri
 from tests.postgres import postgres
 from tests.servers import free_port
 
@@ -449,3 +450,11 @@ def test_entries_of_the_outbox_are_lines_of_json(nobody: Path) -> None:
     (file,) = nobody.glob("mlflow-outbox/*/entries.jsonl")
     entries = [json.loads(line) for line in file.read_text().splitlines()]
     assert [entry["kind"] for entry in entries] == ["status", "metrics", "status"]
+
+
+@pytest.mark.usefixtures("project")
+def test_one_promotion_of_a_project_at_a_time_holds_the_lock() -> None:
+    with promotion_lock(), pytest.raises(Timeout):
+        promotion_lock().acquire(timeout=0)
+    with promotion_lock().acquire(timeout=0):
+        pass

@@ -26,6 +26,7 @@ from relu_pipeline.models.checkpoint import load_network
 from relu_pipeline.tasks.catalogue import TASKS
 from relu_pipeline.tracking.run import NullRun
 from relu_pipeline.training.callbacks import EpochSeed, kept_epoch
+from relu_pipeline.training.fit import join
 from relu_pipeline.training.hardware import resolve_hardware
 from relu_pipeline.training.plan import plan
 from relu_pipeline.training.report import write_report
@@ -346,3 +347,12 @@ def test_a_training_that_the_first_process_does_not_begin_is_a_clear_error(
     open_state(tmp_path / "training", "another key").begin("a run")
     with pytest.raises(TrainingError, match=r"did not begin this training within 0\.2 s; all machines need the same"):
         await_state(tmp_path / "training", "the key")
+
+
+def test_out_of_memory_in_another_process_names_the_parameter_too(prepared: Path, tmp_path: Path) -> None:
+    config = small("text")
+    huge = config.model_copy(update={"model": config.model.model_copy(update={"hidden_dims": [10**12]})})
+    training = plan(TASKS["text"], huge, load_params().health, 0, prepared / "text")
+    state = open_state(tmp_path / "training", training.key)
+    with pytest.raises(TrainingError, match=r"out of memory; lower text\.train\.batch_size, which is 64"):
+        join(training, state)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from relu_pipeline.training.hardware import Hardware
 from relu_pipeline.training.launch import all_processes
@@ -34,3 +35,21 @@ def test_a_process_that_waits_for_no_other_ends_by_itself_after_ctrl_c() -> None
         [sys.executable, "-c", INTERRUPTED], env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "ended by itself\n"), done.stderr
+
+
+TWO = """
+import sys
+from pathlib import Path
+from relu_pipeline.training.hardware import Hardware
+from relu_pipeline.training.launch import all_processes
+with all_processes(Hardware("cpu", "32-true", devices=2)) as is_first:
+    Path(sys.argv[1], "first" if is_first else "other").touch()
+"""
+
+
+def test_the_first_process_starts_its_own_command_for_the_other(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "NODE_RANK")}
+    command = [sys.executable, "-c", TWO, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "other"]
