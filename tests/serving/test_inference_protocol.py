@@ -519,3 +519,8 @@ def test_binary_labels_follow_their_lengths_in_four_bytes(client: TestClient, pr
     assert response.content[length:] == content
     (label,) = json.loads(response.content[:length])["outputs"]
     assert label["parameters"] == {"binary_data_size": len(content)}
+
+
+def test_the_message_says_how_many_binary_elements_there_are(client: TestClient) -> None:
+    response = post(client, "image", *binary_request("image", PNG, [2]))
+    assert error_of(response) == "The input has 1 elements, but its shape has 2."

@@ -6,6 +6,8 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -142,3 +144,23 @@ def test_a_time_without_a_unit_is_refused(time: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit, match="2"):
         build_parser().parse_args(["search", "text", "--timeout", time])
     assert f"'{time}' is not a time such as 90s, 20m or 2h" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_command_with_the_status_of_shells_and_no_traceback() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.settimeout(60)
+        words = ["ask", "text", "a goal", "--url", f"http://127.0.0.1:{silent.getsockname()[1]}"]
+        with subprocess.Popen(
+            [*COMMAND, *words],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        ) as process:
+            connection, _ = silent.accept()  # from now on it waits for an answer
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+            connection.close()
+    assert process.returncode == 130
+    assert "Traceback" not in said

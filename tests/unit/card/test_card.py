@@ -14,7 +14,7 @@ from relu_pipeline import artifacts
 from relu_pipeline.artifacts import DataReport, Duplicates, Finding, Manifest, Metrics, Pair, PreparedMeta
 from relu_pipeline.card.describe import describe
 from relu_pipeline.card.facts import Facts, collect
-from relu_pipeline.card.page import as_html, as_markdown
+from relu_pipeline.card.page import WIDE, as_html, as_markdown
 from relu_pipeline.config import load_params
 from relu_pipeline.errors import ArtifactError
 from relu_pipeline.evaluation.evaluate import evaluate
@@ -301,3 +301,9 @@ def test_the_accuracy_of_int8_is_compared_with_float32(
     facts = exported.facts()
     int8 = facts.int8.model_copy(update={"accuracy_loss": loss, "val_accuracy_loss": val_loss})
     assert words in as_markdown(describe(dataclasses.replace(facts, int8=int8)))
+
+
+def test_wide_pictures_are_told_apart_from_those_that_fit_a_phone(exported: Workspace) -> None:
+    found = re.findall(r'class="(\w+)" width="(\d+)"', html_of(exported))
+    assert {kind for kind, _ in found} == {"wide", "narrow"}  # the health map is 11 inches wide, the reliability 5
+    assert all((kind == "wide") == (int(width) > WIDE) for kind, width in found)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from relu_pipeline.doctor.machine import check_resources
 from relu_pipeline.recipes import apply_recipe
 from relu_pipeline.tracking.outbox import Outbox
 from tests.params import set_param
@@ -240,3 +241,14 @@ def test_colours_and_marks_follow_terminal_and_environment(tmp_path: Path) -> No
     for line, below in pairwise([*plain.splitlines(), ""]):
         if line.startswith(("ok ", "warning ", "error ")):
             assert below.lstrip().startswith("fix: ") == (not line.startswith("ok ")), line
+
+
+@pytest.mark.parametrize(("needed_gb", "level"), [(10**9, "error"), (0, "warning")])
+def test_little_disk_space_is_a_warning_and_too_little_an_error(
+    needed_gb: int, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relu_pipeline.doctor.machine.ADVISED_DISK_GB", 10**9)
+    monkeypatch.setattr("relu_pipeline.doctor.machine.NEEDED_DISK_GB", needed_gb)
+    (disk,) = (check for check in check_resources() if check.name == "disk")
+    assert disk.level == level
+    assert "free disk space" in disk.fix

@@ -204,3 +204,11 @@ def test_another_size_than_that_of_the_weights_is_said(tmp_path: Path, capsys: p
 def test_other_networks_do_not_pay_for_importing_timm() -> None:
     code = "import sys, pipelines.train, pipelines.export; sys.exit('timm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_all_layers_train_unless_they_are_frozen() -> None:
+    network = TimmNetwork(10, SHAPE, "test_resnet")
+    network.fit_input(pixels())
+    assert all(module.training for module in network.modules())
+    network.eval()
+    assert all(module.training for module in network.train().modules())

@@ -113,6 +113,7 @@ def test_a_folder_of_classes_is_predicted_as_by_the_service_and_measured(
     assert f"accuracy {np.mean(right):.4f}, " in done.stdout
     assert ": 151 images by relu-pipeline-image" in done.stdout
     assert "on 150 labelled images" in done.stdout
+    assert "no metrics" not in done.stdout
     assert "2 could not be read, see the column error; the first: file 3/note.txt: The file is not" in done.stdout
 
 
@@ -133,7 +134,7 @@ def test_a_folder_without_classes_and_one_image_have_no_actual_labels(
         (folder / f"{number}").rename(folder / f"other/x{number}")
     summary = predict_images(folder / "other", tmp_path / "a.csv", models, "fp32")
     assert "no metrics: no folder has the name of a class" in summary
-    predict_images(folder / "above.png", tmp_path / "b.csv", models, "fp32")
+    assert "no metrics" not in predict_images(folder / "above.png", tmp_path / "b.csv", models, "fp32")
     (row,) = rows_of(tmp_path / "b.csv")
     assert row["file"] == "above.png"
     assert "actual" not in {*row, *rows_of(tmp_path / "a.csv")[0]}

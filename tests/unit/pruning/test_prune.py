@@ -599,3 +599,20 @@ def test_units_before_a_dropout_that_is_on_are_left_alone(rng: np.random.Generat
     same, report = pruned(model)
     assert same is model
     assert report.layers == []
+
+
+def test_a_product_without_a_bias_in_a_residual_sum_loses_its_dead_units(rng: np.random.Generator) -> None:
+    nodes = [
+        *DENSE,
+        helper.make_node("MatMul", ["b", "second"], ["m"]),
+        helper.make_node("Add", ["m", "b"], ["sum"]),
+        helper.make_node("MatMul", ["sum", "head"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    second = weights(rng, 5, 5)
+    second[:, 0] = 0
+    model = hand_built(nodes, dense(rng) | {"second": second}, {"probabilities": ["N", CLASSES]})
+    smaller, report = pruned(model)
+    assert (dead(report), removed(report)) == ([1, 1], [1, 1])
+    assert shapes(smaller)["second"] == [4, 4]
+    assert differ_by(model, smaller) <= 1e-6

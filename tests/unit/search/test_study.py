@@ -1,3 +1,4 @@
+import mlflow
 import pytest
 from optuna.trial import TrialState
 
@@ -25,7 +26,11 @@ def test_the_values_of_params_yaml_are_tried_again_if_their_trial_failed(plan: S
     assert plan.space.suggest(again.ask()) == {RATE: POOR_RATE}
 
 
-@pytest.mark.usefixtures("plan")
-def test_a_search_without_time_for_a_trial_is_a_clear_error() -> None:
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_search_without_time_for_a_trial_is_an_error_and_its_run_has_the_parameters(plan: SearchPlan) -> None:
     with pytest.raises(TrainingError, match="no trial has finished"):
         search("text", 1, timeout_s=0.0)
+    (run,) = mlflow.search_runs(experiment_names=["relu-pipeline-text-search"], output_format="list")
+    assert run.data.params["search"] == plan.study_name
+    assert run.data.params["seed"] == str(plan.shipped.seed)
+    assert run.data.params[RATE] == str(POOR_RATE)

@@ -150,3 +150,13 @@ def test_the_performance_analysis_has_loss_accuracy_and_gradient_norm_of_each_ep
     assert rows[-1]["val_accuracy"] == pytest.approx(0.89, abs=0.02)
     assert all(row["gradient_norm"] > 0 for row in rows)
     assert rows == analyse(seed=0)
+
+
+@pytest.mark.parametrize(
+    ("initialisation", "std"), [("he", (2 / 768) ** 0.5), ("glorot", (2 / (768 + 256)) ** 0.5), ("small", 0.01)]
+)
+def test_weights_begin_with_the_spread_of_their_initialisation(prepared: Path, initialisation: str, std: float) -> None:
+    train = load_splits(prepared / "image", CONFIG)["train"]  # of 16 * 16 * 3 = 768 numbers
+    layer = build(replace(CELL, initialisation=initialisation, width=256), train).hidden[0]
+    assert layer.weight.std().item() == pytest.approx(std, rel=0.02)
+    assert not layer.bias.any()

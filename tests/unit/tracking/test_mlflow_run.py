@@ -98,6 +98,23 @@ def test_the_next_stage_sends_what_an_earlier_one_could_not(nobody: Path, monkey
     assert not list((nobody / "mlflow-outbox").glob("*/"))
 
 
+def test_a_run_and_its_metrics_have_the_times_at_which_they_were_logged(project: Path) -> None:
+    before_ms = time.time_ns() // 1_000_000
+    with start_run("text", "abc", "train@text") as run:
+        run.log_metrics({"val/accuracy": 0.5})
+    after_ms = time.time_ns() // 1_000_000
+    info = found(run).info
+    (metric,) = mlflow.MlflowClient().get_metric_history(info.run_id, "val/accuracy")
+    assert before_ms <= info.start_time <= metric.timestamp <= info.end_time <= after_ms
+
+
+def test_a_file_that_is_no_database_is_one_line(project: Path) -> None:
+    (project / "mlflow.db").write_text("neither a database nor as short as an empty file, " * 9)
+    with pytest.raises(TrackingError, match=r"^sqlite:///.*mlflow\.db: \w+: ") as caught:
+        Store(project, store_uri(project)).connect()
+    assert "\n" not in str(caught.value)
+
+
 def test_a_run_has_no_end_while_it_goes_on(project: Path) -> None:
     with start_run("text", "abc", "train@text") as run:
         run.log_metrics({"first": 1.0})
