@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from relu_pipeline.config import NETWORKS
 from relu_pipeline.data.batches import OrderedBatches
@@ -96,6 +96,30 @@ def test_every_network_is_calibrated_by_its_head_alone(name: str) -> None:
     assert found.val_loss_after == pytest.approx(F.cross_entropy(after, labels).item(), abs=1e-5)
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, others[name])}
     assert len(changed) == 2  # the weights and biases of the head
+
+
+class Headless(nn.Module):
+    """A network whose classifier is no single linear layer."""
+
+    head = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12 * 12 * 3, 5)
+
+    def forward(self, image_BHWC: Tensor) -> Tensor:
+        return self.layer(image_BHWC.flatten(1) / 255)
+
+
+def test_a_network_without_a_single_head_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    network = Headless()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    split = ImageSplit(torch.randint(256, (40, 12, 12, 3), dtype=torch.uint8), torch.arange(40) % 5)
+    with torch.no_grad():
+        found = calibrate(network, OrderedBatches(split, 7))
+    assert (found.temperature, found.val_loss_after) == (1, found.val_loss_before)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert "warning: probabilities not calibrated" in capsys.readouterr().err
 
 
 def test_every_network_by_name_is_tested_here() -> None:
