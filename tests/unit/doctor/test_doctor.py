@@ -252,3 +252,10 @@ def test_little_disk_space_is_a_warning_and_too_little_an_error(
     (disk,) = (check for check in check_resources() if check.name == "disk")
     assert disk.level == level
     assert "free disk space" in disk.fix
+
+
+@pytest.mark.parametrize(("advised_gb", "level"), [(10**9, "warning"), (0, "ok")])
+def test_little_memory_is_a_warning(advised_gb: int, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relu_pipeline.doctor.machine.ADVISED_MEMORY_GB", advised_gb)
+    (memory,) = (check for check in check_resources() if check.name == "memory")
+    assert memory.level == level
