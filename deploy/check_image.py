@@ -107,11 +107,12 @@ def check(container: Container) -> None:
         time.sleep(0.5)
     print(f"healthy after {time.monotonic() - began:.1f} s")
     samples = json.loads(ask(container.url, "/samples"))
-    for sample in samples.get("image", [])[:1]:
-        show("an image", ask(container.url, "/classify_image", b64decode(sample["image"]), "image/png"))
-    for sample in samples.get("text", [])[:1]:
-        body = json.dumps({"text": sample["text"]}).encode()
-        show("a text", ask(container.url, "/classify_text", body, "application/json"))
+    if "image" in samples:
+        image = b64decode(samples["image"][0]["image"])
+        show("an image", ask(container.url, "/classify_image", image, "image/png"))
+    if "text" in samples:
+        text = json.dumps({"text": samples["text"][0]["text"]}).encode()
+        show("a text", ask(container.url, "/classify_text", text, "application/json"))
     began = time.monotonic()
     status = container.stop()
     print(f"exited {time.monotonic() - began:.1f} s after SIGTERM with status {status}")

@@ -1,16 +1,14 @@
 """Web pages of other origins: those in `cors_allow_origins` can use the service, others cannot."""
 
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
 from playwright.sync_api import Error as PlaywrightError
 
+from tests.folder_server import serve_folder
 from tests.servers import Server, copy_project, start
 
 pytestmark = pytest.mark.slow
@@ -29,17 +27,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a web server with an empty page."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / "index.html").write_text("<!doctype html><title>Another site</title>")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as pages:
-        thread = Thread(target=pages.serve_forever)
-        thread.start()
-        yield pages.server_port
-        pages.shutdown()
-        thread.join()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
+    with serve_folder(folder) as url:
+        yield int(url.rpartition(":")[2])
 
 
 @pytest.fixture(scope="module")

@@ -27,11 +27,6 @@ def help_of(*words: str) -> str:
     return printed.getvalue()
 
 
-def test_the_default_port_is_that_of_the_service() -> None:
-    assert "port of the service; default: 3000" in " ".join(help_of("doctor").split())
-    assert "default: http://127.0.0.1:3000" in " ".join(help_of("ask").split())
-
-
 def commands(*words: str) -> Iterator[tuple[str, ...]]:
     """Yield the command `words` and all below it, as their help lists them."""
     yield words
@@ -132,6 +127,11 @@ def test_zsh_accepts_the_completion_script(tmp_path: Path) -> None:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     (tmp_path / "_relu-pipeline").write_text(script)
     subprocess.run(["zsh", "-n", tmp_path / "_relu-pipeline"], check=True)
+
+
+def test_the_default_port_is_that_of_the_service() -> None:
+    assert "port of the service; default: 3000" in " ".join(help_of("doctor").split())
+    assert "default: http://127.0.0.1:3000" in " ".join(help_of("ask").split())
 
 
 @pytest.mark.parametrize(("time", "seconds"), [("90s", 90), ("20m", 1200), ("2h", 7200)])

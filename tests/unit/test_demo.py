@@ -2,16 +2,15 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from relu_pipeline.demo import copy_project, run_demo, serving
 from relu_pipeline.errors import PipelineError
+from tests.repository import commit_all
 
 ROOT = Path(__file__).resolve().parents[2]
-GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
 
 
 @pytest.fixture
@@ -22,18 +21,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "project"
 
 
-def commit(project: Path) -> None:
-    for words in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "Start")):
-        subprocess.run([*GIT, *words], cwd=project, check=True)
-
-
 def test_a_copy_has_uncommitted_changes_and_no_outputs_and_replaces_no_earlier_one(
     project: Path, tmp_path: Path
 ) -> None:
     files = {"kept": "1", "changed": "1", "deleted": "1", "dvc.lock": "1", ".gitignore": "/ignored\n"}
     for name, content in files.items():
         (project / name).write_text(content)
-    commit(project)
+    commit_all(project)
     (project / "changed").write_text("2")
     (project / "deleted").unlink()
     (project / "deep").mkdir()
@@ -52,7 +46,7 @@ def test_a_pipeline_that_fails_is_one_line(project: Path, tmp_path: Path) -> Non
     (project / "configs").mkdir()
     for name in ("params.yaml", "configs/demo.yaml"):  # there is no dvc.yaml
         shutil.copyfile(ROOT / name, project / name)
-    commit(project)
+    commit_all(project)
     with pytest.raises(PipelineError, match=r"`dvc repro` failed in .*demo; see its output above"):
         run_demo(project, tmp_path / "demo")
 

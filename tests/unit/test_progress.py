@@ -1,18 +1,16 @@
 """Progress bars: on a terminal, and nowhere else."""
 
-import functools
-import http.server
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from relu_pipeline.data.download import file_digest
+from tests.folder_server import serve_folder
 from tests.terminal import run_on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,11 +43,8 @@ def published(tmp_path: Path) -> Iterator[list[str]]:
     folder = tmp_path / "published"
     folder.mkdir()
     (folder / "data.bin").write_bytes(bytes(1 << 20))
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield [f"http://127.0.0.1:{server.server_port}/data.bin", file_digest(folder / "data.bin", "sha256")]
-        server.shutdown()
+    with serve_folder(folder) as url:
+        yield [f"{url}/data.bin", file_digest(folder / "data.bin", "sha256")]
 
 
 def test_a_download_shows_a_bar_on_a_terminal_alone(published: list[str], tmp_path: Path) -> None:

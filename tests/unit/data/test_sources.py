@@ -1,9 +1,5 @@
 import json
 import shutil
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +12,7 @@ from relu_pipeline.data import demo
 from relu_pipeline.data.formats import read_places
 from relu_pipeline.data.sources import obtain
 from relu_pipeline.errors import ConfigError, DataError, DownloadError
+from tests.folder_server import serve_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA, PARAMS = ROOT / "configs/data", load_params(ROOT / "params.yaml")
@@ -35,20 +32,6 @@ def sign(mirror: Path) -> None:
     files = sorted(path for path in mirror.rglob("*.csv"))
     lines = (f"{artifacts.sha256_of(path)}  {path.relative_to(mirror)}\n" for path in files)
     (mirror / "SHA256SUMS").write_text("".join(lines))
-
-
-class Publisher(SimpleHTTPRequestHandler):
-    def log_message(self, *words: object) -> None:
-        pass
-
-
-@pytest.fixture
-def publisher(small_mirror: Path) -> Iterator[str]:
-    """The address of a server that has the files of the mirror."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Publisher, directory=small_mirror)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_demo_data_say_so(demo_raw: Path) -> None:
@@ -81,18 +64,19 @@ def test_a_mirror_is_recorded_without_its_path(small_mirror: Path, tmp_path: Pat
 
 
 def test_downloaded_files_are_recorded_with_their_addresses_and_those_of_a_mirror_without(
-    small_mirror: Path, publisher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # downloads are kept below it
     description = load_published(DATA / "ag_news.yaml").model_dump()
-    for file in description["files"]:
-        file["url"] = f"{publisher}/{file['mirror']}"
-        file["checksum"] = f"sha256:{artifacts.sha256_of(small_mirror / file['mirror'])}"
-    (tmp_path / "news.yaml").write_text(json.dumps(description))
-    downloaded, mirrored = (
-        obtain("text", str(tmp_path / "news.yaml"), PARAMS.text.data, place, tmp_path / "out")
-        for place in (None, small_mirror)
-    )
+    with serve_folder(small_mirror) as publisher:
+        for file in description["files"]:
+            file["url"] = f"{publisher}/{file['mirror']}"
+            file["checksum"] = f"sha256:{artifacts.sha256_of(small_mirror / file['mirror'])}"
+        (tmp_path / "news.yaml").write_text(json.dumps(description))
+        downloaded, mirrored = (
+            obtain("text", str(tmp_path / "news.yaml"), PARAMS.text.data, place, tmp_path / "out")
+            for place in (None, small_mirror)
+        )
     assert (downloaded.source, mirrored.source) == ("published", "mirror")
     assert [file.url for file in downloaded.files] == [file["url"] for file in description["files"]]
     assert [file.url for file in mirrored.files] == [None, None]

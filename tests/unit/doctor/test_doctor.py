@@ -20,12 +20,12 @@ from relu_pipeline.doctor.machine import check_resources
 from relu_pipeline.recipes import apply_recipe
 from relu_pipeline.tracking.outbox import Outbox
 from tests.params import set_param
+from tests.repository import commit_all
 from tests.servers import free_port
 from tests.terminal import run_on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-m", "relu_pipeline.cli", "doctor"]
-GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
 
 
 @pytest.fixture
@@ -42,8 +42,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def committed(project: Path) -> Path:
-    for words in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "Start")):
-        subprocess.run([*GIT, *words], cwd=project, check=True)
+    commit_all(project)
     return project
 
 

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -460,158 +461,133 @@ DENSE = [
     helper.make_node("Gemm", ["f", "first", "bias"], ["a"]),
     helper.make_node("Relu", ["a"], ["b"]),
 ]
+HEAD = helper.make_node("MatMul", ["b", "head"], ["logits"])
+Behind = tuple[list[onnx.NodeProto], dict[str, Any]]  # nodes that read the units "b", and their constants
 
 
-def dense(rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
-    """The weights of five units, the first of which is dead."""
-    bias = np.array([-1e3, 5, 5, 5, 5], dtype=np.float32)
-    return {"first": weights(rng, FEATURES, 5), "bias": bias, "head": weights(rng, 5, CLASSES)}
+def five_units(
+    rng: np.random.Generator, behind: Behind, before: list[onnx.NodeProto] = DENSE, **outputs: list[Any]
+) -> onnx.ModelProto:
+    """A network of five units, the first of which is dead. `outputs`: shapes of outputs besides the probabilities."""
+    nodes, constants = behind
+    softmax = helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1)
+    layers = {
+        "first": weights(rng, FEATURES, 5),
+        "bias": np.float32([-1e3, 5, 5, 5, 5]),
+        "head": weights(rng, 5, CLASSES),
+    }
+    return hand_built([*before, *nodes, softmax], layers | constants, {"probabilities": ["N", CLASSES], **outputs})
 
 
-@pytest.mark.parametrize(("operator", "more"), [("Dropout", []), ("Clip", ["low", "high"])])
-def test_dead_units_before_a_clip_or_a_dropout_that_is_off_go(
-    operator: str, more: list[str], rng: np.random.Generator
-) -> None:
-    nodes = [
-        *DENSE,
-        helper.make_node(operator, ["b", *more], ["c"]),
-        helper.make_node("MatMul", ["c", "head"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    bounds = {"low": np.float32(0), "high": np.float32(100)}
-    model = hand_built(nodes, dense(rng) | bounds, {"probabilities": ["N", CLASSES]})
+HARMLESS: dict[str, Behind] = {
+    "a dropout that is off": ([helper.make_node("Dropout", ["b"], ["c"])], {}),
+    "a dropout whose mask has an empty name": ([helper.make_node("Dropout", ["b"], ["c", ""])], {}),
+    "a clip": (
+        [helper.make_node("Clip", ["b", "low", "high"], ["c"])],
+        {"low": np.float32(0), "high": np.float32(100)},
+    ),
+}
+
+
+@pytest.mark.parametrize("behind", HARMLESS.values(), ids=HARMLESS)
+def test_dead_units_before_what_treats_each_alone_go(behind: Behind, rng: np.random.Generator) -> None:
+    nodes, constants = behind
+    model = five_units(rng, ([*nodes, helper.make_node("MatMul", ["c", "head"], ["logits"])], constants))
     smaller, report = pruned(model)
     assert (dead(report), removed(report)) == ([1], [1])
     assert differ_by(model, smaller) <= 1e-6
 
 
-def test_units_that_a_computed_shape_sees_are_left_alone(rng: np.random.Generator) -> None:
-    nodes = [
-        *DENSE,
-        helper.make_node("Identity", ["shape"], ["computed"]),
-        helper.make_node("Reshape", ["b", "computed"], ["units"]),
-        helper.make_node("MatMul", ["b", "head"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    outputs = {"probabilities": ["N", CLASSES], "units": ["N", 5]}
-    model = hand_built(nodes, dense(rng) | {"shape": np.array([-1, 5])}, outputs)
-    same, report = pruned(model)
-    assert same is model
-    assert report.layers == []
+UNKNOWN: dict[str, tuple[Behind, dict[str, list[Any]]]] = {
+    "a computed shape": (
+        (
+            [
+                helper.make_node("Identity", ["shape"], ["computed"]),
+                helper.make_node("Reshape", ["b", "computed"], ["seen"]),
+                HEAD,
+            ],
+            {"shape": np.array([-1, 5])},
+        ),
+        {"seen": ["N", 5]},
+    ),
+    "a scaled product": (([helper.make_node("Gemm", ["b", "head"], ["logits"], alpha=2.0)], {}), {}),
+    "a norm of computed numbers": (
+        (
+            [
+                helper.make_node("Identity", ["ones"], ["computed"]),
+                helper.make_node("BatchNormalization", ["b", "computed", "zeros", "zeros", "ones"], ["seen"]),
+                HEAD,
+            ],
+            {"ones": np.ones(5, dtype=np.float32), "zeros": np.zeros(5, dtype=np.float32)},
+        ),
+        {"seen": ["N", 5]},
+    ),
+    "a gate of one unit": (
+        (
+            [
+                helper.make_node("Gemm", ["f", "gate"], ["g"]),
+                helper.make_node("Mul", ["b", "g"], ["gated"]),
+                helper.make_node("MatMul", ["gated", "head"], ["logits"]),
+            ],
+            {"gate": np.full((FEATURES, 1), 0.01, dtype=np.float32)},
+        ),
+        {},
+    ),
+    "a product with a vector": (
+        ([helper.make_node("MatMul", ["b", "vector"], ["sums"]), HEAD], {"vector": np.ones(5, dtype=np.float32)}),
+        {"sums": ["N"]},
+    ),
+    "a dropout that is on": (
+        (
+            [
+                helper.make_node("Dropout", ["b", "ratio", "is_training"], ["c"]),
+                helper.make_node("MatMul", ["c", "head"], ["logits"]),
+            ],
+            {"ratio": np.float32(0.5), "is_training": np.array(True)},
+        ),
+        {},
+    ),
+}
 
 
-def test_units_that_a_scaled_product_reads_are_left_alone(rng: np.random.Generator) -> None:
-    nodes = [
-        *DENSE,
-        helper.make_node("Gemm", ["b", "head"], ["logits"], alpha=2.0),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    model = hand_built(nodes, dense(rng), {"probabilities": ["N", CLASSES]})
-    same, report = pruned(model)
-    assert same is model
-    assert report.layers == []
-
-
-def test_units_that_a_norm_with_computed_numbers_sees_are_left_alone(rng: np.random.Generator) -> None:
-    nodes = [
-        *DENSE,
-        helper.make_node("Identity", ["ones"], ["computed"]),
-        helper.make_node("BatchNormalization", ["b", "computed", "zeros", "zeros", "ones"], ["units"]),
-        helper.make_node("MatMul", ["b", "head"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    numbers = {"ones": np.ones(5, dtype=np.float32), "zeros": np.zeros(5, dtype=np.float32)}
-    model = hand_built(nodes, dense(rng) | numbers, {"probabilities": ["N", CLASSES], "units": ["N", 5]})
-    same, report = pruned(model)
-    assert same is model
-    assert report.layers == []
-
-
-def test_units_that_are_multiplied_by_a_single_one_are_left_alone(rng: np.random.Generator) -> None:
-    nodes = [
-        *DENSE,
-        helper.make_node("Gemm", ["f", "gate"], ["g"]),
-        helper.make_node("Mul", ["b", "g"], ["gated"]),
-        helper.make_node("MatMul", ["b", "head"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    constants = dense(rng) | {"gate": weights(rng, FEATURES, 1)}
-    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES], "gated": ["N", 5]})
+@pytest.mark.parametrize(("behind", "outputs"), UNKNOWN.values(), ids=UNKNOWN)
+def test_units_that_are_read_in_an_unsupported_way_are_left_alone(
+    behind: Behind, outputs: dict[str, list[Any]], rng: np.random.Generator
+) -> None:
+    model = five_units(rng, behind, **outputs)
     same, report = pruned(model)
     assert same is model
     assert report.layers == []
 
 
 def test_dead_units_of_a_layer_that_is_applied_to_each_row_of_an_example_go(rng: np.random.Generator) -> None:
-    nodes = [
+    rows = [
         helper.make_node("Reshape", ["x", "rows"], ["r"]),
         helper.make_node("MatMul", ["r", "first"], ["m"]),
         helper.make_node("Add", ["m", "bias"], ["a"]),
         helper.make_node("Relu", ["a"], ["b"]),
+    ]
+    mean = [
         helper.make_node("MatMul", ["b", "head"], ["each"]),
         helper.make_node("ReduceMean", ["each", "axes"], ["logits"], keepdims=0),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-    constants = dense(rng) | {"first": weights(rng, 64, 5), "rows": np.array([0, 3, 64]), "axes": np.array([1])}
-    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES]})
+    constants = {"first": weights(rng, 64, 5), "rows": np.array([0, 3, 64]), "axes": np.array([1])}
+    model = five_units(rng, (mean, constants), rows)
     smaller, report = pruned(model)
     assert (dead(report), removed(report)) == ([1], [1])
     assert [shapes(smaller)[name] for name in ("first", "bias", "head")] == [[64, 4], [4], [4, CLASSES]]
     assert differ_by(model, smaller) <= 1e-6
 
 
-def test_dead_units_before_a_dropout_whose_mask_is_left_out_by_an_empty_name_go(rng: np.random.Generator) -> None:
-    nodes = [
-        *DENSE,
-        helper.make_node("Dropout", ["b"], ["c", ""]),
-        helper.make_node("MatMul", ["c", "head"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    model = hand_built(nodes, dense(rng), {"probabilities": ["N", CLASSES]})
-    smaller, report = pruned(model)
-    assert (dead(report), removed(report)) == ([1], [1])
-    assert differ_by(model, smaller) <= 1e-6
-
-
-def test_units_that_a_product_with_a_vector_reads_are_left_alone(rng: np.random.Generator) -> None:
-    nodes = [
-        *DENSE,
-        helper.make_node("MatMul", ["b", "vector"], ["sums"]),
-        helper.make_node("MatMul", ["b", "head"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    constants = dense(rng) | {"vector": weights(rng, 5)}
-    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES], "sums": ["N"]})
-    same, report = pruned(model)
-    assert same is model
-    assert report.layers == []
-
-
-def test_units_before_a_dropout_that_is_on_are_left_alone(rng: np.random.Generator) -> None:
-    nodes = [
-        *DENSE,
-        helper.make_node("Dropout", ["b", "ratio", "is_training"], ["c"]),
-        helper.make_node("MatMul", ["c", "head"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    constants = dense(rng) | {"ratio": np.float32(0.5), "is_training": np.array(True)}
-    model = hand_built(nodes, constants, {"probabilities": ["N", CLASSES]})
-    same, report = pruned(model)
-    assert same is model
-    assert report.layers == []
-
-
 def test_a_product_without_a_bias_in_a_residual_sum_loses_its_dead_units(rng: np.random.Generator) -> None:
-    nodes = [
-        *DENSE,
+    residual = [
         helper.make_node("MatMul", ["b", "second"], ["m"]),
         helper.make_node("Add", ["m", "b"], ["sum"]),
         helper.make_node("MatMul", ["sum", "head"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     second = weights(rng, 5, 5)
     second[:, 0] = 0
-    model = hand_built(nodes, dense(rng) | {"second": second}, {"probabilities": ["N", CLASSES]})
+    model = five_units(rng, (residual, {"second": second}))
     smaller, report = pruned(model)
     assert (dead(report), removed(report)) == ([1, 1], [1, 1])
     assert shapes(smaller)["second"] == [4, 4]
